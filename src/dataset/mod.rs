@@ -2,6 +2,8 @@
 //!
 //! It deliberately knows no model and no file.
 
+mod cutoffs;
 mod matrix;
 
+pub use cutoffs::{CutoffError, CutoffPlan};
 pub use matrix::{FeatureMatrix, MatrixError};
