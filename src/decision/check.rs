@@ -237,6 +237,7 @@ fn tier_override(mut section: Section<'_>, issues: &mut Issues) -> Override {
 }
 
 fn segments(top: &mut Section<'_>, issues: &mut Issues) -> Vec<SegmentRule> {
+    // A rule that could not be read is empty, and neither hides others nor is hidden.
     let mut found: Vec<(usize, SegmentRule)> = Vec::new();
     let tables = top.sections("segment", issues);
     if tables.is_empty() {
@@ -352,14 +353,18 @@ fn arbitration(top: &mut Section<'_>, issues: &mut Issues) {
 
 /// The rule of a table: `when` or `any`.
 pub(crate) fn rule(section: &mut Section<'_>, place: Place, issues: &mut Issues) -> Rule {
+    let n_before = issues.found.len();
     let when = section.texts_maybe("when", issues);
     let any = section.text_lists_maybe("any", issues);
     let lists = match (when, any) {
         (Some(when), None) => vec![when.it],
         (None, Some(any)) => any.it,
         _ => {
-            let table = section.name.clone();
-            issues.add(section.line, PolicyIssueKind::WhenOrAny { table });
+            // A list of the wrong type was already said to be one.
+            if issues.found.len() == n_before {
+                let table = section.name.clone();
+                issues.add(section.line, PolicyIssueKind::WhenOrAny { table });
+            }
             return Rule::default();
         }
     };
@@ -378,6 +383,10 @@ pub(crate) fn rule(section: &mut Section<'_>, place: Place, issues: &mut Issues)
             }
         }
         compiled.push(tests);
+    }
+    if issues.found.len() > n_before {
+        // Half a rule asks for less than was meant: nothing may be concluded from it.
+        return Rule::default();
     }
     Rule { any: compiled }
 }

@@ -146,7 +146,11 @@ impl<'a> Gatekeeper<'a> {
     /// Whether a campaign's rule holds. A campaign for non-buyers never reaches a buyer, whatever
     /// its rule says.
     pub(crate) fn is_eligible(&self, campaign: &Campaign, view: &View<'_>) -> bool {
-        !(campaign.non_buyers_only && self.facts.orders > 0) && campaign.rule.holds(view)
+        (self.is_non_buyer() || !campaign.non_buyers_only) && campaign.rule.holds(view)
+    }
+
+    pub(crate) const fn is_non_buyer(&self) -> bool {
+        self.facts.orders == 0
     }
 
     /// The channels of an eligible campaign, or the first gate that is shut for it.

@@ -124,3 +124,22 @@ fn floors_and_ceiling_bind() {
     assert_eq!(RULE.state(&base, 0.90, 365.0), Lapse::Lapsed, "ceiling");
     assert_eq!(RULE.state(&base, f64::NAN, 100.0), Lapse::Current);
 }
+
+/// Reference: the same likelihood maximised by a simplex search (Nelder and Mead) in Python.
+#[test]
+fn the_prior_of_the_cdnow_sample_is_the_reference() {
+    const ROWS: &str = include_str!("../../tests/golden/decision/cdnow_sample_rhythms.csv");
+    let mut rhythms = Vec::new();
+    for line in ROWS.lines().filter(|line| !line.starts_with('#')) {
+        let numbers: Vec<u32> = line.split(',').map(|field| field.parse().unwrap()).collect();
+        let rhythm = Rhythm { repeats: numbers[0], active_days: f64::from(numbers[1]) };
+        rhythms.extend(std::iter::repeat_n(rhythm, usize::try_from(numbers[2]).unwrap()));
+    }
+    assert_eq!(rhythms.len(), 1040);
+    let base = RhythmBase::fit(&rhythms, &[], 365.0).unwrap();
+    let (a, b) = (base.prior.a, base.prior.b);
+    assert!((a / 2.894_890_47 - 1.0).abs() < 1e-5, "a {a}");
+    assert!((b / 149.226_832_9 - 1.0).abs() < 1e-5, "b {b}");
+    let rhythm = Rhythm { repeats: 5, active_days: 100.0 };
+    assert!((base.prior.silence_prob(rhythm, 60.0) - 0.182_132_697_5).abs() < 1e-6);
+}

@@ -2,6 +2,7 @@
 
 use crate::decision::fact::Fact;
 use crate::decision::fact::FactKind;
+use crate::decision::gates::SuppressionReason;
 use crate::decision::issue::PolicyIssueKind as Kind;
 use crate::decision::policy::CAMPAIGN_NUMBERS;
 use crate::decision::policy::CUSTOM_NUMBER;
@@ -319,4 +320,57 @@ fn any_text_is_read_without_a_panic() {
         assert!(Policy::parse(text).is_err(), "{text:?}");
     }
     assert!(Policy::parse(&" ".repeat(2 << 20)).is_err());
+}
+
+#[test]
+fn the_page_for_marketers_names_every_fact_segment_campaign_and_reason() {
+    const PAGE: &str = include_str!("../../docs/DECISIONS.md");
+    let has_row = |name: &str, column: usize| {
+        PAGE.lines().any(|line| line.split('|').nth(column).is_some_and(|cell| cell.trim() == name))
+    };
+    for fact in Fact::ALL {
+        assert!(has_row(fact.as_str(), 1), "{}", fact.as_str());
+    }
+    let policy = Policy::default_policy().unwrap();
+    for (segment, phase, _) in policy.segments() {
+        assert!(PAGE.contains(&format!("| {segment} | {phase} |")), "{segment}");
+    }
+    for campaign in policy.campaigns() {
+        let row = format!("| {} | {} |", campaign.priority(), campaign.id());
+        assert!(PAGE.contains(&row), "{row}");
+    }
+    for reason in SuppressionReason::ALL {
+        assert!(PAGE.contains(reason.as_str()), "{}", reason.as_str());
+    }
+}
+
+#[test]
+fn tier_cuts_come_from_the_sample_or_from_the_policy() {
+    let scores: Vec<f64> = (0..100).map(|idx| f64::from(idx) / 100.0).collect();
+    let cuts = |text: &str| Policy::parse(text).unwrap().tier_cuts(&scores).unwrap();
+    let near = |one: f64, other: f64| (one - other).abs() < 1e-12;
+    let capacity = cuts(&text());
+    assert!(near(capacity.red_prob, 0.90) && near(capacity.amber_prob, 0.70), "{capacity:?}");
+    let fixed = changed("mode        = \"capacity\"", "mode = \"fixed\"");
+    assert!(Policy::parse(&fixed).unwrap().tier_cuts(&[]).is_ok(), "no sample is needed");
+    assert!(near(cuts(&fixed).red_prob, 0.66) && near(cuts(&fixed).amber_prob, 0.33));
+    let least = cuts(&changed("red_probability_min = 0.0", "red_probability_min = 0.95"));
+    assert!(near(least.red_prob, 0.95) && near(least.amber_prob, 0.70), "{least:?}");
+    assert!(Policy::default_policy().unwrap().tier_cuts(&[]).is_err());
+}
+
+#[test]
+fn an_issue_reads_as_a_sentence_with_its_line() {
+    let text =
+        changed("\"orders >= 1\", \"lapse = lapsed\"]", "\"orders >= 1\", \"laps = lapsed\"]");
+    let line = line_of(&text, "laps = lapsed");
+    let shown = Policy::parse(&text).unwrap_err().to_string();
+    let wanted = format!(
+        "the policy has 1 issue(s)\n  line {line}: \"laps = lapsed\": there is no fact \"laps\" \
+         (did you mean \"lapse\"?)"
+    );
+    assert_eq!(shown, wanted);
+    let text = changed("\"lapse = lapsed\", \"v >= 4\"", "\"lapse = lapsed\"");
+    let (line, kind) = issues(&text).remove(0);
+    assert_eq!(line + 1, line_of(&text, "\"lost\""), "{kind}");
 }

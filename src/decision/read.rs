@@ -150,9 +150,10 @@ impl<'t> Section<'t> {
     pub(crate) fn count(&mut self, key: &'static str, max: u32, issues: &mut Issues) -> u32 {
         let number = self.number(key, (0.0, f64::from(max)), issues);
         if number.fract() > 0.0 {
+            let line = self.find(key, issues).map_or(self.line, |at| at.line);
             let (key, found) = (self.path(key), number.to_string());
             let kind = PolicyIssueKind::WrongType { key, expected: "a whole number", found };
-            issues.add(self.line, kind);
+            issues.add(line, kind);
         }
         #[allow(
             clippy::cast_possible_truncation,

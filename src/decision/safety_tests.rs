@@ -17,6 +17,7 @@ use crate::domain::Channel;
 use crate::domain::Name;
 use crate::model::Score;
 
+use crate::decision::predicate::compile;
 use crate::decision::test_fixtures::*;
 
 /// The safety rules, each checked from the facts alone and not through the code under test.
@@ -174,4 +175,29 @@ fn a_greater_risk_never_has_a_lower_tier() {
             last = tier;
         }
     }
+}
+
+/// The rules that no policy can break hold even where every campaign fits everybody.
+#[test]
+fn the_safety_rules_hold_where_the_campaigns_ask_for_nothing() {
+    let mut desk = Desk::new(Policy::default_text());
+    let anybody = compile("orders >= 0").unwrap();
+    let ids: Vec<Name> = desk.policy.campaigns().iter().map(|one| name(one.id())).collect();
+    for campaign in desk.policy.campaigns.iter_mut().skip(1) {
+        campaign.rule.any = vec![vec![anybody.clone()]];
+    }
+    let mut dice = Dice(99);
+    let mut n_campaigns = 0;
+    for idx in 0..100_000 {
+        // Each campaign is the most urgent one in its turn; service stays first.
+        if idx % 1000 == 0 {
+            desk.policy.campaigns[1..].rotate_left(1);
+        }
+        let facts = random_facts(&mut dice, &ids);
+        let score = random_score(&mut dice);
+        let decision = desk.decide_for(&format!("cust_{idx}"), &facts, &score);
+        check_safety(&facts, &score, &decision);
+        n_campaigns += u32::from(decision.campaign.is_some());
+    }
+    assert!(n_campaigns > 30_000, "{n_campaigns}");
 }

@@ -3,12 +3,16 @@
 //! In: the policy and the flat view of one customer. Out: rules with their tests and what was found.
 //! It evaluates the same compiled rules once more, so it costs nothing where nobody asks.
 
+use crate::decision::fact::Fact;
 use crate::decision::fact::View;
 use crate::decision::fact::describe;
 use crate::decision::gates::Gatekeeper;
 use crate::decision::gates::SuppressionReason;
 use crate::decision::policy::Policy;
 use crate::decision::predicate::Rule;
+
+/// What `non_buyers_only = true` asks of a customer, for every list of the rule.
+const NON_BUYERS: &str = "orders = 0";
 
 /// What kind of rule was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,10 @@ pub(crate) fn trace<'p>(
     for campaign in &policy.campaigns {
         let mut rule = one(RuleKind::Campaign, &campaign.id, &campaign.rule, view);
         rule.held = keeper.is_eligible(campaign, view);
+        if campaign.non_buyers_only {
+            let (held, found) = (keeper.is_non_buyer(), describe(view, Fact::Orders));
+            rule.tests.push(TestTrace { list: 0, text: NON_BUYERS, held, found });
+        }
         if rule.held {
             rule.blocked = keeper.pass(campaign).err().map(|shut| shut.reason);
         }
