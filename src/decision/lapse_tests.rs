@@ -1,4 +1,6 @@
 use super::*;
+use crate::features::{GammaPrior, Rhythm, RhythmError};
+use libm::lgamma;
 
 const RULE: LapseRule = LapseRule { slipping_at: 0.20, lapsed_at: 0.05, hard_lapsed_days: 365.0 };
 

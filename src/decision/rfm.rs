@@ -6,6 +6,8 @@
 
 use thiserror::Error;
 
+use crate::features::quantile;
+
 /// The scores of one customer, each 1..=5 (5 best); `None` where the value is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rfm {
@@ -147,18 +149,6 @@ fn cuts(mut values: Vec<f64>, levels: &[f64]) -> Vec<f64> {
         cuts.retain(|cut| *cut < greatest);
     }
     cuts
-}
-
-/// The smallest value with at least `level` of the rising values at or below it; NaN for none.
-pub(crate) fn quantile(rising: &[f64], level: f64) -> f64 {
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "0 <= level <= 1, so the product lies between 0 and the length"
-    )]
-    let rank = (level * rising.len() as f64).ceil() as usize;
-    rising.get(rank.clamp(1, rising.len().max(1)) - 1).copied().unwrap_or(f64::NAN)
 }
 
 /// The bucket of a value, from `lowest` up to 5. The top bucket is 5 and the bottom one `lowest`

@@ -13,6 +13,7 @@ mod intake;
 mod issue;
 mod jsonl;
 mod kinds;
+mod log;
 mod mapping;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -34,6 +35,7 @@ pub use event::{
 pub use intake::{FileFormat, Intake, ReadSpec, RowOutcome, read_events};
 pub use issue::EventIssue;
 pub use kinds::EventType;
+pub use log::{CustomerLog, Log, LogSpec};
 pub use mapping::{ColumnMapping, MappingError, RawColumns};
 pub use profiles::read_profiles;
 pub use raw::{RawEvent, RawValue};

@@ -1,1 +1,17 @@
-//! Room `train`.
+//! Training: a log in, a bundle out.
+//!
+//! In: a checked specification and a log. Out: fitted models judged on a later window, and a
+//! bundle on disk. It joins every room below; the science lives in them.
+
+mod backtest;
+mod base;
+mod error;
+mod fit;
+mod plan;
+mod replay;
+mod slice;
+
+pub use backtest::{ChurnMetrics, ChurnVerdict, Rows, ValueMetrics, ValueVerdict};
+pub use error::TrainError;
+pub use fit::{FitResult, fit};
+pub use plan::{DataVerdict, TrainSpec, Usability};

@@ -48,7 +48,7 @@ fn our_evaluator_predicts_what_the_library_predicts() {
     for objective in objectives() {
         let target = if objective == Objective::Logistic { &rows.outcome } else { &rows.spend };
         let spec = spec(objective);
-        let model = train(&spec, &rows.x, target, None, None).unwrap();
+        let model = train(&spec, (&rows.x, target, None, None), None).unwrap();
         let data = matrix(&rows.x, target, None).unwrap();
         let margins = model.predict_margin(&data, ..).unwrap();
         let predictions = model.predict(&data, ..).unwrap();
