@@ -19,9 +19,9 @@ use super::standardize::Standardizer;
 /// Length of the gradient at which linfa stops on small data; at this value its coefficients equal
 /// scikit-learn's to about 1e-6.
 const GRADIENT_TOLERANCE: f64 = 1e-6;
-/// The same a row, for large data: closer to the optimum the loss, a sum over the rows, falls by less
-/// than its own rounding, and the line search goes astray (minutes instead of seconds on 200,000
-/// rows). Coefficients are then exact to about 1e-7.
+/// The same a row, for large data: closer to the optimum the loss, a sum over the rows, falls by
+/// less than its own rounding, and the line search goes astray (minutes instead of seconds on
+/// 200,000 rows). Coefficients are then exact to about 1e-7.
 const GRADIENT_TOLERANCE_ROW: f64 = 1e-8;
 /// Tolerance a row of the second attempt, should the first end in a line search that finds no lower
 /// point.
