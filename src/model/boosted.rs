@@ -87,14 +87,15 @@ pub struct BoostedSpec {
 }
 
 impl Default for BoostedSpec {
-    /// Small steps and shallow trees: a safe start on some thousand to a million customers.
+    /// Small steps and shallow trees: on some thousand customers deeper or more ones already fit
+    /// noise (depth 4 and 300 trees cost .005 AUC on 7,000 rows).
     fn default() -> Self {
         Self {
             objective: Objective::Logistic,
-            n_rounds_max: 300,
+            n_rounds_max: 200,
             early_stopping_rounds: None,
             learning_rate: 0.05,
-            shape: TreeShape::Depth(4),
+            shape: TreeShape::Depth(3),
             min_child_weight: 5.0,
             lambda: 1.0,
             subsample: 0.8,
