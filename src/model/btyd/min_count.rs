@@ -47,6 +47,16 @@ pub(super) struct Ahead {
     pub(super) n_throws: u32,
 }
 
+impl Ahead {
+    /// Whether a walk over N = 0, 1, ... is short and does not start at an underflow: mean, spread
+    /// and tail length of N bound the number of terms.
+    fn is_short(&self) -> bool {
+        let mean = self.shape * self.odds;
+        let terms = mean + 9.0 * (mean * (1.0 + self.odds)).sqrt() + 38.0 * (1.0 + self.odds);
+        self.none_prob >= FIRST_TERM_MIN && terms <= TERMS_MAX
+    }
+}
+
 /// Series longer than this cost more than the quadrature.
 const TERMS_MAX: f64 = 2_000.0;
 /// Below this the first term is too near to underflow to start a recurrence from.
@@ -65,13 +75,30 @@ impl Dropout {
         if ahead.odds <= 0.0 {
             return 0.0;
         }
-        // Mean, spread and tail length of N bound the number of terms.
-        let mean = ahead.shape * ahead.odds;
-        let terms = mean + 9.0 * (mean * (1.0 + ahead.odds)).sqrt() + 38.0 * (1.0 + ahead.odds);
-        if ahead.none_prob < FIRST_TERM_MIN || terms > TERMS_MAX {
-            self.by_quadrature(ahead)
-        } else {
-            self.by_series(ahead)
+        if ahead.is_short() { self.by_series(ahead) } else { self.by_quadrature(ahead) }
+    }
+
+    /// The smallest n with P(min(N, G) > n) <= `tail`; none where the walk would be long.
+    pub(super) fn first_below(&self, ahead: &Ahead, tail: f64) -> Option<u32> {
+        if !ahead.is_short() {
+            return None;
+        }
+        let z = ahead.odds / (1.0 + ahead.odds);
+        let (mut pmf, mut more_prob, mut survival) = (ahead.none_prob, 1.0, 1.0);
+        let mut n = 0;
+        loop {
+            more_prob -= pmf;
+            if more_prob * survival <= tail {
+                return Some(n);
+            }
+            let real_n = f64::from(n);
+            pmf *= z * (ahead.shape + real_n) / (real_n + 1.0);
+            let c = self.b + f64::from(ahead.n_throws) + real_n;
+            survival *= c / (self.a + c);
+            n += 1;
+            if f64::from(n) > 2.0 * TERMS_MAX {
+                return None;
+            }
         }
     }
 
