@@ -153,7 +153,11 @@ impl ParetoCore {
     pub(super) fn purchase_quantile(&self, row: &BtydRow, h: f64, level: f64) -> u32 {
         let (row, h) = (row.nearest(), sane_weeks(h));
         let p_alive = self.p_alive(&row);
-        smallest_count(tail_prob(level), |n| p_alive * self.reach_prob(&row, h, n))
+        let one_prob = 1.0 - self.none_prob(&row, h);
+        smallest_count(tail_prob(level), |n| {
+            // Most customers need no more than this, and it is cheap.
+            p_alive * if n == 1 { one_prob } else { self.reach_prob(&row, h, n) }
+        })
     }
 
     /// P(the n-th purchase ahead comes within h, before leaving | alive).

@@ -92,10 +92,14 @@ struct AnyModel {
     name: &'static str,
     info: FitInfo,
     params: Vec<f64>,
-    expected: Box<dyn Fn(&BtydRow, f64) -> Prediction>,
+    expected: Predict,
 }
 
-fn fit_all(prior: Prior, rows: &PooledRows) -> Vec<(&'static str, Result<AnyModel, BtydError>)> {
+type Predict = Box<dyn Fn(&BtydRow, f64) -> Prediction>;
+
+type NamedFit = (&'static str, Result<AnyModel, BtydError>);
+
+fn fit_all(prior: Prior, rows: &PooledRows) -> Vec<NamedFit> {
     let bg = BgNbd::fit(&BgNbdSpec { prior }, rows).map(|m| {
         let BgNbdParams { r, alpha, a, b } = *m.params();
         AnyModel {
@@ -222,6 +226,40 @@ fn flat_ridge_is_said_to_be_decided_by_the_prior() {
         });
         assert!(said, "{name}: {warnings:?}");
     }
+}
+
+/// The same customers in days instead of weeks, and in cents instead of dollars.
+#[test]
+fn weak_prior_is_free_of_units() {
+    let (_, weeks) = degenerate_bases().swap_remove(5);
+    let mut days = Vec::new();
+    for pooled in weeks.rows() {
+        let BtydRow { x, t_x, t } = pooled.row;
+        for _ in 0..pooled.n_customers {
+            days.push(row(x, 7.0 * t_x, 7.0 * t));
+        }
+    }
+    let days = PooledRows::try_from_rows(&days).unwrap();
+    for ((name, in_weeks), (_, in_days)) in
+        fit_all(Prior::Weak, &weeks).into_iter().zip(fit_all(Prior::Weak, &days))
+    {
+        let (in_weeks, in_days) = (in_weeks.unwrap(), in_days.unwrap());
+        for (i, param) in in_weeks.info.names.iter().enumerate() {
+            let factor = if matches!(*param, "alpha" | "beta") { 7.0 } else { 1.0 };
+            let off = in_days.params[i] / (factor * in_weeks.params[i]) - 1.0;
+            assert!(off.abs() < 1e-7, "{name}: {param} is off by {off:e}");
+        }
+    }
+    let spend = |factor: f64| -> GammaGammaParams {
+        let rows: Vec<SpendRow> = (1..200_u32)
+            .map(|i| SpendRow { x: 1 + i % 5, mean_spend: factor * f64::from(7 + i % 31) })
+            .collect();
+        let pooled = PooledSpend::try_from_rows(&rows).unwrap();
+        *GammaGamma::fit(&GammaGammaSpec::default(), &pooled).unwrap().params()
+    };
+    let (dollars, cents) = (spend(1.0), spend(100.0));
+    assert!((cents.p / dollars.p - 1.0).abs() < 1e-7 && (cents.q / dollars.q - 1.0).abs() < 1e-7);
+    assert!((cents.gamma / dollars.gamma / 100.0 - 1.0).abs() < 1e-7);
 }
 
 #[test]
