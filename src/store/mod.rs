@@ -151,7 +151,8 @@ pub trait StateStore: fmt::Debug + Send + Sync {
     fn contains(&self, customer: &CustomerId, event: EventId) -> Result<bool, StoreError>;
 
     /// Writes a batch: all of it or nothing. When it returns `Ok`, the batch has reached the
-    /// durability of the store. An empty batch changes nothing and answers the last commit.
+    /// durability of the store. A batch that changes nothing (no state, only known event ids and
+    /// old watermarks) is no commit and answers the last one.
     ///
     /// Event ids already remembered stay as they are; a watermark below the stored one leaves
     /// the stored one (replaying a source from its start undoes nothing).

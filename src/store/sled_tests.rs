@@ -97,7 +97,7 @@ fn a_half_snapshot_breaks_the_engine_and_is_cured() {
             Err(error) => panic!("{error}"),
         }
         let (store, report) = open(dir.path()).unwrap();
-        assert_eq!(report.removed, [half.clone()]);
+        assert_eq!(report.removed, std::slice::from_ref(&half));
         assert!(!half.try_exists().unwrap() && !report.created);
         assert_eq!(exported(&store), content);
     }
@@ -295,7 +295,7 @@ fn the_largest_states_need_no_side_files() {
         for start in (0..2_000).step_by(200) {
             let puts = (start..start + 200).map(|idx| {
                 let bytes =
-                    (0..STATE_BYTES_MAX).map(|at| ((at * (idx + 7 * round + 1)) >> 3) as u8);
+                    (0..STATE_BYTES_MAX).map(|at| (at * (idx + 7 * round + 1)).to_le_bytes()[0]);
                 Put { customer: customer(&id(idx)), expected_version: None, bytes: bytes.collect() }
             });
             store.commit(Batch { puts: puts.collect(), ..Batch::default() }).unwrap();
