@@ -130,7 +130,8 @@ pub type DedupeVisitor<'a> = dyn FnMut(&CustomerId, EventId, Commit) -> ControlF
 ///
 /// Every implementation passes the same conformance suite. All calls block.
 pub trait StateStore: fmt::Debug + Send + Sync {
-    /// The state of one customer, `None` if there is none.
+    /// The state of one customer, `None` if there is none. It may show a commit that is on its
+    /// way to the disk and not acknowledged yet.
     ///
     /// # Errors
     /// [`StoreError`] when the entry or the engine cannot be read.

@@ -347,3 +347,38 @@ fn damage_is_an_error_or_changes_nothing() {
     println!("{n_errors} errors, {n_harmless} harmless");
     assert!(n_errors > 0, "the damage never met anything that is read");
 }
+
+/// A directory of format 1, as the first release wrote it and closed it; the log compressed.
+fn golden_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/store/dir_v1")
+}
+
+/// What was written into it.
+fn golden_content(store: &dyn StateStore) {
+    store.pin(&[("fold", "1"), ("timezone", "UTC")]).unwrap();
+    for number in 0..24_u64 {
+        let mut batch = one(&format!("golden-{}", number % 12), &number.to_le_bytes());
+        batch.dedupe.push((customer("golden-1"), EventId::from_bits(u128::from(number))));
+        batch.watermarks.push(Watermark { source: "log".to_owned(), position: number });
+        store.commit(batch).unwrap();
+    }
+    store.delete(&customer("golden-0")).unwrap();
+}
+
+#[test]
+fn the_golden_directory_opens_as_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["STORE", "conf"] {
+        fs::copy(golden_dir().join(name), dir.path().join(name)).unwrap();
+    }
+    let log = fs::File::open(golden_dir().join("db.gz")).unwrap();
+    let mut log = flate2::read::GzDecoder::new(log);
+    io::copy(&mut log, &mut File::create(dir.path().join("db")).unwrap()).unwrap();
+    let (store, report) = open(dir.path()).unwrap();
+    assert_eq!(report, OpenReport::default());
+    let expected = crate::store::MemoryStore::new();
+    golden_content(&expected);
+    assert_eq!(exported(&store), exported(&expected));
+    assert_eq!(store.last_commit(), expected.last_commit());
+    store.commit(one("golden-0", b"anew")).unwrap();
+}
