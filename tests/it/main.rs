@@ -2,3 +2,4 @@
 
 mod btyd;
 mod learn;
+mod store_kill;
