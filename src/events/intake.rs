@@ -109,6 +109,8 @@ pub struct Intake<'s> {
     known_from: Option<Timestamp>,
     events: Tally,
     customers: Tally,
+    /// Customers with a profile of no time of its own.
+    timeless: Tally,
     report: IntakeReport,
     scratch: Vec<u8>,
 }
@@ -124,6 +126,7 @@ impl<'s> Intake<'s> {
             known_from: None,
             events: Tally::default(),
             customers: Tally::default(),
+            timeless: Tally::default(),
             report: IntakeReport::default(),
             scratch: Vec::new(),
         }
@@ -149,12 +152,12 @@ impl<'s> Intake<'s> {
         let unknown = || IntakeError::UnknownFormat { path: name.clone(), wanted: ENDINGS };
         let format = self.spec.format.or_else(|| FileFormat::of_name(path)).ok_or_else(unknown)?;
         let mut file = File::open(path).map_err(|source| cannot_open(&name, source))?;
-        let start = peek(&mut file, PEEK_BYTES).map_err(|error| cannot_read(&name, error))?;
-        check_content(&name, format, &start)?;
         if format == FileFormat::Parquet {
+            let start = peek(&mut file, 4).map_err(|error| cannot_read(&name, error))?;
+            check_content(&name, format, &start)?;
             return self.read_parquet(name, file, out);
         }
-        self.read_text(&name, format, &mut start.as_slice().chain(file), out)
+        self.read_text(&name, format, &mut file, out)
     }
 
     /// Reads text from memory or a stream, plain or gzip, as [`Intake::read`] does from a file.
@@ -369,7 +372,7 @@ impl<'i, 's, 'o> Rows<'i, 's, 'o> {
         if is_timeless {
             // Two profiles at one instant would leave to chance which of them holds.
             let customer = xxh3_128(event.customer.as_str().as_bytes());
-            let seen = self.intake.customers.see(customer);
+            let seen = self.intake.timeless.see(customer);
             if seen.here > 0 || seen.before > 0 {
                 return Err(EventIssue::SecondProfile);
             }
