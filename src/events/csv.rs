@@ -116,7 +116,7 @@ fn line_breaks(record: &ByteRecord) -> u64 {
 }
 
 fn ends_in_break(record: &ByteRecord) -> bool {
-    record.iter().last().is_some_and(|cell| cell.contains(&b'\n'))
+    record.iter().next_back().is_some_and(|cell| cell.contains(&b'\n'))
 }
 
 fn raw_event<'a>(

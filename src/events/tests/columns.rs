@@ -170,3 +170,16 @@ fn a_campaign_table_becomes_contacts() {
     assert_eq!(contact.stage, ContactStage::Delivered);
     assert_eq!(events[0].day.to_string(), "2016-11-14");
 }
+
+#[test]
+fn a_sales_channel_is_not_taken_for_the_channel_of_a_message() {
+    let spec = spec_of(RawColumns {
+        default_type: Some("contact".to_owned()),
+        constants: [("stage".to_owned(), "opened".to_owned())].into(),
+        ..RawColumns::default()
+    });
+    let text = b"customer,date,campaign,sales_channel,channel\na,2026-01-01,c,store,email\n";
+    let taken = take_text(&spec, &Rules::default(), FileFormat::Csv, text).unwrap();
+    assert_eq!(taken.dropped, []);
+    assert_eq!(taken.report.sources[0].columns_ignored, ["sales_channel"]);
+}

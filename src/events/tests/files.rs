@@ -64,6 +64,7 @@ fn a_file_that_is_not_what_its_name_says_is_refused() {
         ("a.jsonl", b"\n\n", "the file is empty"),
         ("a.csv", b"customer,date,amount\n", "there is a header but no row"),
         ("a.csv", b"customer,date,amount", "there is a header but no row"),
+        ("a.csv", b"customer,date,amount\ra,2026-01-01,1\r", "this is text whose lines end in \\r"),
         ("a.csv", jsonl, "this is JSON lines, not CSV"),
         ("a.jsonl", csv, "this is no JSON object, not JSON lines"),
         ("a.jsonl", b"[{}]", "this is a JSON array"),
@@ -223,4 +224,18 @@ fn a_report_is_told_as_text_and_as_json() {
     assert_eq!(json["issues"]["bad_time"]["places"][0], "memory:6");
     assert_eq!(json["first"], "2026-01-01T00:00:00Z");
     assert_eq!(json["rows"], 5);
+}
+
+/// One event of each kind with all it can say, and its id: stored events are recognised by it.
+#[test]
+fn ids_from_content_never_change() {
+    let text = String::from_utf8(corpus("ids.jsonl")).unwrap();
+    let taken = take_jsonl(&text).unwrap();
+    assert_eq!(taken.dropped, []);
+    let wanted = text.lines().map(|line| {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        row["expect_id"].as_str().unwrap().to_owned()
+    });
+    let found = taken.events.iter().map(|event| format!("{:032x}", event.id.bits()));
+    assert_eq!(found.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
 }
