@@ -9,6 +9,7 @@ mod content;
 mod csv;
 mod error;
 mod event;
+mod guess;
 mod intake;
 mod issue;
 mod jsonl;
