@@ -10,7 +10,8 @@ use crate::features::{BaseStats, GammaPrior, RhythmBase};
 use crate::model::btyd::{GammaGamma, GammaGammaParams};
 use crate::model::{
     BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, Forest, IntervalBin,
-    IntervalTable, Logistic, LogisticV1, LogitLine, Score, ValueKind, ValueModel,
+    IntervalTable, LinearV1, Logistic, LogitLine, Score, TweedieGlm, ValueKind, ValueModel,
+    ValueParts,
 };
 
 /// This format's number.
@@ -96,7 +97,7 @@ struct CountsV1 {
 struct ChurnV1 {
     kind: String,
     base_logit: f64,
-    logistic: Option<LogisticV1>,
+    logistic: Option<LinearV1>,
     /// Whether `forest_churn.json` belongs to it.
     forest: bool,
     /// Intercept and slope.
@@ -109,9 +110,8 @@ struct ValueV1 {
     kind: String,
     /// Whether `forest_value.json` belongs to it.
     forest: bool,
-    boosted_weight: f64,
-    boosted_factor: f64,
-    btyd_factor: f64,
+    glm: Option<LinearV1>,
+    factor: f64,
 }
 
 /// `cuts.json`: frozen cut points, as plain numbers.
@@ -212,10 +212,9 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
         },
         value: value.as_ref().map(|value| ValueV1 {
             kind: value.kind.as_str().to_owned(),
-            forest: value.forest.is_some(),
-            boosted_weight: value.boosted_weight,
-            boosted_factor: value.boosted_factor,
-            btyd_factor: value.btyd_factor,
+            forest: value.parts.forest.is_some(),
+            glm: value.parts.glm.as_ref().map(TweedieGlm::to_v1),
+            factor: value.factor,
         }),
         intervals: intervals
             .bins
@@ -311,12 +310,13 @@ impl ValueV1 {
     fn into_model(self, forest: Option<Forest>) -> Result<ValueModel, String> {
         let kind = ValueKind::parse(&self.kind)
             .ok_or_else(|| format!("unknown value model {:?}", self.kind))?;
-        Ok(ValueModel {
-            kind,
-            forest,
-            boosted_weight: self.boosted_weight,
-            boosted_factor: self.boosted_factor,
-            btyd_factor: self.btyd_factor,
-        })
+        let glm = match self.glm {
+            Some(v1) => Some(TweedieGlm::try_from(v1).map_err(|error| error.to_string())?),
+            None => None,
+        };
+        if !(self.factor.is_finite() && self.factor > 0.0) {
+            return Err(format!("the value factor is {}, it must be above 0", self.factor));
+        }
+        Ok(ValueModel { kind, parts: ValueParts { glm, forest }, factor: self.factor })
     }
 }

@@ -101,7 +101,7 @@ impl Draft {
         add(REPORT, self.report.into_bytes());
         let forests = [
             fitted.churn.parts.forest.as_ref(),
-            fitted.value.as_ref().and_then(|v| v.forest.as_ref()),
+            fitted.value.as_ref().and_then(|v| v.parts.forest.as_ref()),
         ];
         for (name, forest) in FORESTS.into_iter().zip(forests) {
             if let Some(forest) = forest {
@@ -192,8 +192,10 @@ fn check_schema(
     if fitted.ranges.len() != n_features {
         return Err(invalid(format!("{} ranges for {n_features} features", fitted.ranges.len())));
     }
-    let forests =
-        [fitted.churn.parts.forest.as_ref(), fitted.value.as_ref().and_then(|v| v.forest.as_ref())];
+    let forests = [
+        fitted.churn.parts.forest.as_ref(),
+        fitted.value.as_ref().and_then(|v| v.parts.forest.as_ref()),
+    ];
     for forest in forests.into_iter().flatten() {
         if forest.n_features() != n_features {
             let found = forest.n_features();

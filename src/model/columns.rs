@@ -25,12 +25,27 @@ const DESIGN: [(&str, Scale); 8] = [
     ("recency_gap_ratio", Scale::Log),
 ];
 
-/// How an input enters the logistic regression.
+/// Inputs of the Tweedie regression of spend.
+const VALUE_DESIGN: [(&str, Scale); 9] = [
+    ("btyd_purchases_churn", Scale::LogRate),
+    ("spend_per_day_mean", Scale::Log),
+    ("spend_first", Scale::Log),
+    ("frequency", Scale::Log),
+    ("recency_share", Scale::Plain),
+    ("spend_13w", Scale::Log),
+    ("purchase_days_13w", Scale::Log),
+    ("silence_prob", Scale::Plain),
+    ("items_per_order", Scale::Log),
+];
+
+/// How an input enters a regression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scale {
     Plain,
     /// ln(1 + max(value, 0)).
     Log,
+    /// ln(value), bounded below.
+    LogRate,
     /// Log-odds, clamped.
     Logit,
 }
@@ -43,6 +58,7 @@ impl Scale {
         match self {
             Self::Plain => value,
             Self::Log => value.max(0.0).ln_1p(),
+            Self::LogRate => value.max(1e-6).ln(),
             Self::Logit => super::link::logit(super::link::clamp_prob(value)),
         }
     }
@@ -52,12 +68,12 @@ impl Scale {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
     design: [usize; DESIGN.len()],
+    value_design: [usize; VALUE_DESIGN.len()],
     pub(super) btyd_alive: usize,
     pub(super) btyd_churn: usize,
     pub(super) btyd_purchases_churn: usize,
     pub(super) btyd_purchases_value: usize,
     pub(super) btyd_spend: usize,
-    pub(super) btyd_value: usize,
     pub(super) recency: usize,
     pub(super) spend_total: usize,
 }
@@ -73,14 +89,18 @@ impl Columns {
         for (slot, (column, _)) in design.iter_mut().zip(DESIGN) {
             *slot = at(column)?;
         }
+        let mut value_design = [0; VALUE_DESIGN.len()];
+        for (slot, (column, _)) in value_design.iter_mut().zip(VALUE_DESIGN) {
+            *slot = at(column)?;
+        }
         Ok(Self {
             design,
+            value_design,
             btyd_alive: at("btyd_alive_prob")?,
             btyd_churn: at("btyd_churn_prob")?,
             btyd_purchases_churn: at("btyd_purchases_churn")?,
             btyd_purchases_value: at("btyd_purchases_value")?,
             btyd_spend: at("btyd_spend_mean")?,
-            btyd_value: at("btyd_value")?,
             recency: at("recency_days")?,
             spend_total: at("spend_total")?,
         })
@@ -94,6 +114,23 @@ impl Columns {
             *input = scale.apply(row[at]);
         }
         inputs
+    }
+
+    /// The inputs of the Tweedie regression of spend for one row.
+    #[must_use]
+    pub fn value_design(&self, row: &[f64]) -> [f64; VALUE_DESIGN.len()] {
+        let mut inputs = [0.0; VALUE_DESIGN.len()];
+        let rules = self.value_design.iter().zip(VALUE_DESIGN);
+        for (input, (&at, (_, scale))) in inputs.iter_mut().zip(rules) {
+            *input = scale.apply(row[at]);
+        }
+        inputs
+    }
+
+    /// Number of inputs of the Tweedie regression.
+    #[must_use]
+    pub const fn n_value_design() -> usize {
+        VALUE_DESIGN.len()
     }
 
     /// Number of inputs of the logistic regression.

@@ -38,4 +38,4 @@ pub use logistic::{Logistic, LogisticSpec};
 pub use score::{Clv, Score};
 pub use stage::{BTYD_COLUMNS, BtydStage, CountModel, CountModelError};
 pub use treeshap::{ShapError, TreeShap};
-pub use value::{IntervalBin, IntervalTable, ValueHorizon, ValueKind, ValueModel, value_margin};
+pub use value::{IntervalBin, IntervalTable, ValueHorizon, ValueKind, ValueModel, ValueParts};

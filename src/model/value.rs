@@ -4,29 +4,37 @@
 //! on a horizon whose labels are complete and carried to the value horizon by the ratio of
 //! expected purchases.
 
+use crate::dataset::FeatureMatrix;
+
+use super::boosted::{Boosted, BoostedSpec};
 use super::columns::Columns;
+use super::error::FitError;
 use super::forest::Forest;
+use super::glm::{TweedieGlm, TweedieGlmSpec};
 
 /// A candidate. Closed: a bundle must list what it can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValueKind {
     /// Expected purchases times expected spend.
     Btyd,
-    /// Boosted spend within the observed horizon, times the ratio of expected purchases.
+    /// Tweedie regression on log-RFM and buy-till-you-die terms, carried to the value horizon.
+    Glm,
+    /// Boosted spend on top of the buy-till-you-die expectation, carried to the value horizon.
     Boosted,
-    /// A weighted mean of both.
+    /// Mean of the last two.
     Blend,
 }
 
 impl ValueKind {
     /// All candidates, simplest first.
-    pub const ALL: [Self; 3] = [Self::Btyd, Self::Boosted, Self::Blend];
+    pub const ALL: [Self; 4] = [Self::Btyd, Self::Glm, Self::Boosted, Self::Blend];
 
     /// Its name in metrics and bundles.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Btyd => "btyd_gamma_gamma",
+            Self::Glm => "tweedie_glm",
             Self::Boosted => "boosted_ratio",
             Self::Blend => "blend",
         }
@@ -39,29 +47,75 @@ impl ValueKind {
     }
 }
 
-/// The chosen candidate.
-#[derive(Debug, Clone)]
-pub struct ValueModel {
-    /// Which one.
-    pub kind: ValueKind,
-    /// Boosted spend within the churn horizon (log link); none where nothing was learned.
+/// What the candidates are made of. Learned parts are absent where the data did not allow them.
+#[derive(Debug, Clone, Default)]
+pub struct ValueParts {
+    /// Spend within the observed horizon.
+    pub glm: Option<TweedieGlm>,
+    /// Correction of the buy-till-you-die expectation of the observed horizon (log link).
     pub forest: Option<Forest>,
-    /// Weight of the boosted part in the blend, in [0, 1].
-    pub boosted_weight: f64,
-    /// Factor on the boosted part that corrects its total on the newest complete window, > 0.
-    pub boosted_factor: f64,
-    /// The same for the buy-till-you-die part.
-    pub btyd_factor: f64,
+}
+
+impl ValueParts {
+    /// Fits all parts on rows and the spend that followed (>= 0; some above 0).
+    ///
+    /// # Errors
+    /// [`FitError`] of the part that failed.
+    pub fn fit(
+        spec: &BoostedSpec,
+        columns: &Columns,
+        rows: &FeatureMatrix,
+        spend: &[f64],
+    ) -> Result<Self, FitError> {
+        let mut design: Vec<Vec<f64>> =
+            vec![Vec::with_capacity(rows.n_rows()); Columns::n_value_design()];
+        let mut margin = Vec::with_capacity(rows.n_rows());
+        let mut row = vec![0.0; rows.n_columns()];
+        for idx in 0..rows.n_rows() {
+            rows.copy_row(idx, &mut row);
+            margin.push(expected_spend(columns, &row, ValueHorizon::Observed).max(VALUE_MIN).ln());
+            for (column, input) in design.iter_mut().zip(columns.value_design(&row)) {
+                column.push(input);
+            }
+        }
+        Ok(Self {
+            glm: Some(TweedieGlm::fit(&TweedieGlmSpec::default(), &design, spend, None)?),
+            forest: Some(Boosted::fit_on_margin(spec, rows, spend, &margin)?),
+        })
+    }
+
+    /// Keeps only what a candidate needs.
+    #[must_use]
+    pub fn only(self, kind: ValueKind) -> Self {
+        let Self { glm, forest } = self;
+        Self {
+            glm: glm.filter(|_| matches!(kind, ValueKind::Glm | ValueKind::Blend)),
+            forest: forest.filter(|_| matches!(kind, ValueKind::Boosted | ValueKind::Blend)),
+        }
+    }
 }
 
 /// Expected spend below this (in units) counts as this much where a logarithm is taken.
 const VALUE_MIN: f64 = 1e-6;
 
-/// The margin that the value trees are grown on: the logarithm of the spend that the
-/// buy-till-you-die models expect within the observed horizon.
-#[must_use]
-pub fn value_margin(columns: &Columns, row: &[f64]) -> f64 {
-    (row[columns.btyd_purchases_churn] * row[columns.btyd_spend]).max(VALUE_MIN).ln()
+/// Expected purchases times expected spend, without correction.
+fn expected_spend(columns: &Columns, row: &[f64], horizon: ValueHorizon) -> f64 {
+    let purchases = match horizon {
+        ValueHorizon::Observed => row[columns.btyd_purchases_churn],
+        ValueHorizon::Full => row[columns.btyd_purchases_value],
+    };
+    purchases * row[columns.btyd_spend]
+}
+
+/// The chosen candidate.
+#[derive(Debug, Clone)]
+pub struct ValueModel {
+    /// Which one.
+    pub kind: ValueKind,
+    /// What it needs.
+    pub parts: ValueParts,
+    /// Factor that corrects its total on the newest complete window, > 0.
+    pub factor: f64,
 }
 
 /// A horizon to predict spend for.
@@ -74,7 +128,7 @@ pub enum ValueHorizon {
 }
 
 impl ValueModel {
-    /// Expected spend within a horizon, >= 0, by a candidate.
+    /// Expected spend within a horizon, >= 0, by a candidate, without the factor.
     #[must_use]
     pub fn mean_by(
         &self,
@@ -83,31 +137,33 @@ impl ValueModel {
         row: &[f64],
         horizon: ValueHorizon,
     ) -> f64 {
+        let btyd = expected_spend(columns, row, horizon);
         let near = row[columns.btyd_purchases_churn];
-        let far = row[columns.btyd_purchases_value];
-        let purchases = match horizon {
-            ValueHorizon::Observed => near,
-            ValueHorizon::Full => far,
+        // How much more is expected of the horizon than of the observed one.
+        let ratio = match horizon {
+            ValueHorizon::Full if near > 0.0 => row[columns.btyd_purchases_value] / near,
+            ValueHorizon::Full | ValueHorizon::Observed => 1.0,
         };
-        let plain = purchases * row[columns.btyd_spend];
-        let btyd = self.btyd_factor * plain;
-        let boosted = self.forest.as_ref().map_or(btyd, |forest| {
-            // On top of the shorter horizon's expectation, carried by the ratio of the two: the
-            // product is the longer expectation times the trees' correction.
-            let floor = VALUE_MIN * if near > 0.0 { purchases / near } else { 1.0 };
-            self.boosted_factor * plain.max(floor) * forest.predict(row)
-        });
+        let glm = || {
+            let glm = self.parts.glm.as_ref();
+            glm.map_or(btyd, |glm| glm.predict(&columns.value_design(row)) * ratio)
+        };
+        let boosted = || {
+            let forest = self.parts.forest.as_ref();
+            forest.map_or(btyd, |forest| btyd.max(VALUE_MIN * ratio) * forest.predict(row))
+        };
         match kind {
             ValueKind::Btyd => btyd,
-            ValueKind::Boosted => boosted,
-            ValueKind::Blend => self.boosted_weight * boosted + (1.0 - self.boosted_weight) * btyd,
+            ValueKind::Glm => glm(),
+            ValueKind::Boosted => boosted(),
+            ValueKind::Blend => 0.5 * (glm() + boosted()),
         }
     }
 
     /// Expected spend within a horizon, >= 0.
     #[must_use]
     pub fn mean(&self, columns: &Columns, row: &[f64], horizon: ValueHorizon) -> f64 {
-        self.mean_by(self.kind, columns, row, horizon)
+        self.factor * self.mean_by(self.kind, columns, row, horizon)
     }
 }
 

@@ -259,14 +259,14 @@ pub(super) fn closed_form_loss(probs: &[f64], churned: &[bool]) -> f64 {
 pub struct ValueVerdict {
     /// Metrics of all candidates, then of the plain rule; totals before the correction.
     pub metrics: Vec<ValueMetrics>,
-    /// The chosen candidate with its factors, fitted for the judged window.
+    /// The chosen candidate with its factor, fitted for the judged window.
     pub model: ValueModel,
     /// Its corrected predictions for the observed horizon on the judged window.
     pub predicted: Vec<f64>,
 }
 
 /// A candidate may give up this much Gini for a lower error.
-const GINI_TOLERANCE: f64 = 0.005;
+const GINI_TOLERANCE: f64 = 0.01;
 
 /// Judges the value candidates on a window: ranking first (normalised Gini), then error among
 /// those that rank about as well. Never by the absolute error, which the zero prediction wins.
@@ -291,16 +291,11 @@ pub(super) fn judge_value(
         .map(|(kind, _)| *kind)?;
     let past = judged.matrix.column(columns.spend_total());
     metrics.extend(ValueMetrics::new("past_spend", past, &judged.spend));
-    let actual: f64 = judged.spend.iter().sum();
-    let factor = |kind| {
-        let total: f64 = predict_value(columns, judged, &model, kind).iter().sum();
-        if total > 0.0 && actual > 0.0 { actual / total } else { 1.0 }
-    };
-    let (boosted, btyd) = (factor(ValueKind::Boosted), factor(ValueKind::Btyd));
-    model.boosted_factor = boosted;
-    model.btyd_factor = btyd;
-    model.kind = champion;
     let predicted = predict_value(columns, judged, &model, champion);
+    let (actual, total): (f64, f64) = (judged.spend.iter().sum(), predicted.iter().sum());
+    model.kind = champion;
+    model.factor = if total > 0.0 && actual > 0.0 { actual / total } else { 1.0 };
+    let predicted = predicted.iter().map(|mean| mean * model.factor).collect();
     Some(ValueVerdict { metrics, model, predicted })
 }
 

@@ -10,9 +10,9 @@ use crate::features::FeatureSchema;
 use crate::labels::StayRule;
 use crate::model::btyd::{BtydError, ParetoNbd, ParetoNbdSpec};
 use crate::model::{
-    Boosted, BoostedSpec, ChurnKind, ChurnModel, ChurnParts, ChurnSpec, Columns, CountModel,
-    Fitted, IntervalTable, LogisticSpec, LogitLine, Objective, TreeShape, ValueKind, ValueModel,
-    row_definitions, value_margin,
+    BoostedSpec, ChurnKind, ChurnModel, ChurnParts, ChurnSpec, Columns, CountModel, Fitted,
+    IntervalTable, LogisticSpec, LogitLine, Objective, TreeShape, ValueKind, ValueModel,
+    ValueParts, row_definitions,
 };
 
 use super::backtest::{
@@ -25,8 +25,6 @@ use super::slice::{Slice, SliceSpec, pool};
 
 /// Quantiles kept of a distribution of scores: 0, 0.001, ..., 1.
 const QUANTILES: usize = 1000;
-/// Weight of the boosted part in the value blend.
-const BLEND_WEIGHT: f64 = 0.5;
 
 /// What fitting gave.
 #[derive(Debug)]
@@ -63,7 +61,7 @@ fn boosted(spec: &TrainSpec, objective: Objective) -> BoostedSpec {
         n_rounds_max: 200,
         early_stopping_rounds: None,
         learning_rate: 0.04,
-        shape: TreeShape::Depth(4),
+        shape: TreeShape::Depth(3),
         min_child_weight: 20.0,
         lambda: 5.0,
         subsample: 0.7,
@@ -277,21 +275,14 @@ impl Work<'_> {
         Ok(ChurnModel { kind, parts, calibration: verdict.calibration })
     }
 
-    fn value_forest(&self, rows: &Rows) -> Result<Option<crate::model::Forest>, TrainError> {
+    fn value_parts(&self, rows: &Rows) -> Result<ValueParts, TrainError> {
         // Refunds may exceed purchases; the Tweedie mean is not negative.
         let target: Vec<f64> = rows.spend.iter().map(|spend| spend.max(0.0)).collect();
         if !self.learn || !target.iter().any(|&spend| spend > 0.0) {
-            return Ok(None);
+            return Ok(ValueParts::default());
         }
         let spec = boosted(self.spec, Objective::Tweedie { power: 1.5 });
-        let mut row = vec![0.0; rows.matrix.n_columns()];
-        let margin: Vec<f64> = (0..rows.matrix.n_rows())
-            .map(|idx| {
-                rows.matrix.copy_row(idx, &mut row);
-                value_margin(self.columns, &row)
-            })
-            .collect();
-        Ok(Some(Boosted::fit_on_margin(&spec, &rows.matrix, &target, &margin)?))
+        Ok(ValueParts::fit(&spec, self.columns, &rows.matrix, &target)?)
     }
 
     fn value_kinds(&self) -> &'static [ValueKind] {
@@ -301,30 +292,27 @@ impl Work<'_> {
     fn judge_value(&self) -> Result<Option<ValueVerdict>, TrainError> {
         let Some((cutoff, judged)) = self.rows.last() else { return Ok(None) };
         let Some(training) = self.training_before(*cutoff) else { return Ok(None) };
-        let model = plain_value(self.value_forest(&training)?);
+        let model = plain_value(self.value_parts(&training)?);
         Ok(judge_value(self.columns, judged, model, self.value_kinds()))
     }
 
-    /// The chosen value candidate with its factors, its forest fitted on all complete windows.
+    /// The chosen value candidate with its factor, fitted again on all complete windows.
     fn final_value(&self, verdict: Option<&ValueVerdict>) -> Result<ValueModel, TrainError> {
         let all: Vec<&Rows> = self.rows.iter().map(|(_, rows)| rows).collect();
         let (Some(verdict), Some(all)) = (verdict, Rows::stack(&all)) else {
-            return Ok(plain_value(None));
+            return Ok(plain_value(ValueParts::default()));
         };
-        let forest =
-            if verdict.model.kind == ValueKind::Btyd { None } else { self.value_forest(&all)? };
-        Ok(ValueModel { forest, ..verdict.model.clone() })
+        let kind = verdict.model.kind;
+        let parts = match kind {
+            ValueKind::Btyd => ValueParts::default(),
+            _ => self.value_parts(&all)?.only(kind),
+        };
+        Ok(ValueModel { kind, parts, factor: verdict.model.factor })
     }
 }
 
-fn plain_value(forest: Option<crate::model::Forest>) -> ValueModel {
-    ValueModel {
-        kind: ValueKind::Btyd,
-        forest,
-        boosted_weight: BLEND_WEIGHT,
-        boosted_factor: 1.0,
-        btyd_factor: 1.0,
-    }
+const fn plain_value(parts: ValueParts) -> ValueModel {
+    ValueModel { kind: ValueKind::Btyd, parts, factor: 1.0 }
 }
 
 /// All purchase-count models on all data up to the last day, for the record.
