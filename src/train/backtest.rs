@@ -291,12 +291,21 @@ pub(super) fn judge_value(
         .map(|(kind, _)| *kind)?;
     let past = judged.matrix.column(columns.spend_total());
     metrics.extend(ValueMetrics::new("past_spend", past, &judged.spend));
-    let predicted = predict_value(columns, judged, &model, champion);
-    let (actual, total): (f64, f64) = (judged.spend.iter().sum(), predicted.iter().sum());
     model.kind = champion;
-    model.factor = if total > 0.0 && actual > 0.0 { actual / total } else { 1.0 };
-    let predicted = predicted.iter().map(|mean| mean * model.factor).collect();
+    model.factor = total_factor(columns, judged, &model);
+    let predicted = predict_value(columns, judged, &model, champion)
+        .into_iter()
+        .map(|mean| mean * model.factor)
+        .collect();
     Some(ValueVerdict { metrics, model, predicted })
+}
+
+/// The factor that makes a model's total on a window the actual one; 1 where either is nothing.
+#[must_use]
+pub(super) fn total_factor(columns: &Columns, judged: &Rows, model: &ValueModel) -> f64 {
+    let actual: f64 = judged.spend.iter().sum();
+    let total: f64 = predict_value(columns, judged, model, model.kind).iter().sum();
+    if total > 0.0 && actual > 0.0 { actual / total } else { 1.0 }
 }
 
 fn predict_value(columns: &Columns, rows: &Rows, model: &ValueModel, kind: ValueKind) -> Vec<f64> {

@@ -16,7 +16,8 @@ use crate::model::{
 };
 
 use super::backtest::{
-    ChurnVerdict, Origin, Rows, ValueVerdict, closed_form_loss, fit_parts, judge_churn, judge_value,
+    ChurnVerdict, Origin, Rows, ValueVerdict, closed_form_loss, fit_parts, judge_churn,
+    judge_value, total_factor,
 };
 use super::error::TrainError;
 use super::plan::{DataVerdict, TrainSpec};
@@ -307,7 +308,13 @@ impl Work<'_> {
             ValueKind::Btyd => ValueParts::default(),
             _ => self.value_parts(&all)?.only(kind),
         };
-        Ok(ValueModel { kind, parts, factor: verdict.model.factor })
+        // The correction belongs to the model that will be used: it is measured where this one
+        // meets the newest complete window.
+        let mut model = ValueModel { kind, parts, factor: 1.0 };
+        if let Some((_, judged)) = self.rows.last() {
+            model.factor = total_factor(self.columns, judged, &model);
+        }
+        Ok(model)
     }
 }
 
