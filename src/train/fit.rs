@@ -46,6 +46,8 @@ pub struct FitResult {
     pub counts: Vec<CountModel>,
     /// Ascending quantiles of the churn probability.
     pub churn_quantiles: Vec<f64>,
+    /// Predicted value of today's base in all; 0 without a value model.
+    pub total_predicted: f64,
     /// The slice of the last day: today's base.
     pub today: Slice,
 }
@@ -129,7 +131,9 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         value_days: spec.value.get(),
         extrapolated: spec.value > spec.churn || value.is_none(),
     };
-    fitted.value_quantiles = value_quantiles(&fitted, &columns, &today_rows);
+    let means = value_means(&fitted, &columns, &today_rows);
+    fitted.value_quantiles = quantiles(&means);
+    let total_predicted = means.iter().sum();
     let churn_quantiles = match &churn {
         Some(verdict) => quantiles(&verdict.probs),
         None => {
@@ -142,7 +146,18 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         }
     };
     let counts = all_count_models(spec, &today)?;
-    Ok(FitResult { fitted, plan, data, churn, value, rows, counts, churn_quantiles, today })
+    Ok(FitResult {
+        fitted,
+        plan,
+        data,
+        churn,
+        value,
+        rows,
+        counts,
+        churn_quantiles,
+        total_predicted,
+        today,
+    })
 }
 
 fn no_purchase(spec: &TrainSpec, log: &Log) -> TrainError {
@@ -362,18 +377,18 @@ fn quantiles(numbers: &[f64]) -> Vec<f64> {
     (0..=QUANTILES).map(|q| sorted[q * (sorted.len() - 1) / QUANTILES]).collect()
 }
 
-fn value_quantiles(
+/// Predicted value of each row within the value horizon; none without a value model.
+fn value_means(
     fitted: &Fitted,
     columns: &Columns,
     rows: &crate::dataset::FeatureMatrix,
 ) -> Vec<f64> {
     let Some(value) = &fitted.value else { return Vec::new() };
     let mut row = vec![0.0; rows.n_columns()];
-    let means: Vec<f64> = (0..rows.n_rows())
+    (0..rows.n_rows())
         .map(|idx| {
             rows.copy_row(idx, &mut row);
             value.mean(columns, &row, crate::model::ValueHorizon::Full)
         })
-        .collect();
-    quantiles(&means)
+        .collect()
 }

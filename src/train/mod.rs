@@ -7,11 +7,15 @@ mod backtest;
 mod base;
 mod error;
 mod fit;
+mod metrics;
 mod plan;
 mod replay;
+mod run;
 mod slice;
 
 pub use backtest::{ChurnMetrics, ChurnVerdict, Rows, ValueMetrics, ValueVerdict};
 pub use error::TrainError;
 pub use fit::{FitResult, fit};
+pub use metrics::{Grade, metrics};
 pub use plan::{DataVerdict, TrainSpec, Usability};
+pub use run::{TrainOutcome, run};
