@@ -3,3 +3,4 @@
 mod btyd;
 mod learn;
 mod store_kill;
+mod tidy;
