@@ -2,4 +2,5 @@
 
 mod btyd;
 mod learn;
+mod path;
 mod store_kill;
