@@ -1,1 +1,3 @@
 //! Room `serve`.
+
+pub mod pb;
