@@ -2,12 +2,40 @@
 //! what was kept and what was dropped and why.
 //!
 //! In: CSV, JSONL or Parquet files, or raw events handed in by a caller. Out: [`Event`]s and an
-//! intake report. Bad data is not an error: the caller decides by a threshold.
+//! intake report. Bad data is not an error: the caller decides by a [`Threshold`].
 //! It deliberately knows nothing of histories, models or storage.
 
+mod content;
+mod csv;
+mod error;
 mod event;
+mod intake;
+mod issue;
+mod jsonl;
+mod kinds;
+mod mapping;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod profiles;
+mod raw;
+mod report;
+mod rules;
+mod tally;
+mod value;
 
+#[cfg(test)]
+mod tests;
+
+pub use error::IntakeError;
 pub use event::{
     Activity, Cart, Contact, ContactStage, Event, EventKind, Feedback, Profile, Purchase, Refund,
     Severity,
 };
+pub use intake::{FileFormat, Intake, ReadSpec, RowOutcome, read_events};
+pub use issue::EventIssue;
+pub use kinds::EventType;
+pub use mapping::{ColumnMapping, MappingError, RawColumns};
+pub use profiles::read_profiles;
+pub use raw::{RawEvent, RawValue};
+pub use report::{IntakeReport, IssueCount, SourceReport, Threshold, ThresholdError};
+pub use rules::Rules;

@@ -1,0 +1,219 @@
+//! Rows of CSV files: delimiter, quotes, byte order mark, ragged rows.
+//!
+//! In: bytes. Out: raw events with the line they start on. It deliberately checks no value.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::io;
+use std::io::Read;
+use std::rc::Rc;
+
+use ::csv::ByteRecord;
+use ::csv::ErrorKind;
+use ::csv::Reader;
+use ::csv::ReaderBuilder;
+
+use super::error::IntakeError;
+use super::intake::ROW_BYTES_MAX;
+use super::intake::Rows;
+use super::issue::EventIssue;
+use super::mapping::Layout;
+use super::raw::RawEvent;
+use super::raw::RawValue;
+
+const BUFFER_BYTES: usize = 1 << 16;
+/// Bytes kept from the end of the input, to see whether a last quote was closed.
+const TAIL_BYTES: usize = 64;
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+const QUOTE_HINT: &str = " (look for a quote that is not closed)";
+
+/// Reads all rows; `start` is what the input begins with.
+pub(super) fn read_csv(
+    rows: &mut Rows<'_, '_, '_>,
+    start: &[u8],
+    input: Box<dyn Read + '_>,
+) -> Result<(), IntakeError> {
+    let delimiter = rows.delimiter().unwrap_or_else(|| guess_delimiter(start));
+    let shown = match delimiter {
+        b'\t' => "tab",
+        b',' => "comma",
+        b';' => "semicolon",
+        b'|' => "bar",
+        _ => "as given",
+    };
+    rows.set_format(&format!("CSV (delimiter: {shown})"));
+    let watch = Rc::new(Watch::default());
+    let input = Watched { input, watch: Rc::clone(&watch) };
+    let mut reader = ReaderBuilder::new()
+        .delimiter(delimiter)
+        .flexible(true)
+        .buffer_capacity(BUFFER_BYTES)
+        .from_reader(input);
+    let header = match reader.byte_headers() {
+        Ok(header) => header.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned()),
+        Err(error) => return Err(failure(rows, &watch, 1, error)),
+    };
+    let header: Vec<String> = header.collect();
+    let layout = rows.layout(&header)?;
+    read_rows(rows, &mut reader, &watch, (&header, &layout))
+}
+
+fn read_rows(
+    rows: &mut Rows<'_, '_, '_>,
+    reader: &mut Reader<Watched<'_>>,
+    watch: &Watch,
+    (header, layout): (&[String], &Layout),
+) -> Result<(), IntakeError> {
+    let mut record = ByteRecord::new();
+    let mut n_rows = 0_u64;
+    let mut n_multi_line = 0_u64;
+    loop {
+        watch.since_row.set(0);
+        let before = reader.position().line();
+        match reader.read_byte_record(&mut record) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => return Err(failure(rows, watch, before, error)),
+        }
+        n_rows += 1;
+        let breaks = line_breaks(&record);
+        let lines = 1 + breaks;
+        n_multi_line += u64::from(breaks > 0);
+        // The reader counts the break that ends a row with that row, or, where it is \r\n, with
+        // the next; counted from the end it is the same either way.
+        let row = row_of(&record, reader.position().line(), lines, watch);
+        let raw = if breaks > 0 && watch.ends_in_quotes() && ends_in_break(&record) {
+            Err(EventIssue::UnclosedQuote { lines })
+        } else {
+            raw_event(&record, header, layout, lines)
+        };
+        rows.take(row, lines, raw);
+    }
+    if n_multi_line > 0 {
+        rows.note(format!("{n_multi_line} rows have line breaks inside of quotes"));
+    }
+    if n_rows == 0 {
+        return Err(IntakeError::NoRows { path: rows.path() });
+    }
+    Ok(())
+}
+
+fn row_of(record: &ByteRecord, _after: u64, _lines: u64, _watch: &Watch) -> u64 {
+    record.position().map_or(0, ::csv::Position::line)
+}
+
+fn line_breaks(record: &ByteRecord) -> u64 {
+    record.as_slice().iter().map(|&byte| u64::from(byte == b'\n')).sum()
+}
+
+fn ends_in_break(record: &ByteRecord) -> bool {
+    record.iter().last().is_some_and(|cell| cell.contains(&b'\n'))
+}
+
+fn raw_event<'a>(
+    record: &'a ByteRecord,
+    header: &[String],
+    layout: &'a Layout,
+    lines: u64,
+) -> Result<RawEvent<'a>, EventIssue> {
+    if record.len() != header.len() {
+        return Err(EventIssue::RaggedRow {
+            found: record.len(),
+            wanted: header.len(),
+            lines,
+            hint: if lines > 1 { QUOTE_HINT } else { "" },
+        });
+    }
+    layout.raw_event(|idx| {
+        let cell = record.get(idx).unwrap_or_default();
+        std::str::from_utf8(cell).map(RawValue::text).map_err(|_| EventIssue::InvalidUtf8 {
+            field: header.get(idx).cloned().unwrap_or_default(),
+        })
+    })
+}
+
+fn failure(rows: &Rows<'_, '_, '_>, watch: &Watch, row: u64, error: ::csv::Error) -> IntakeError {
+    if watch.is_over() {
+        return IntakeError::RowTooLong { path: rows.path(), row, most: ROW_BYTES_MAX };
+    }
+    let error = match error.into_kind() {
+        ErrorKind::Io(error) => error,
+        // Ragged rows are allowed and bytes are not decoded, so this is not reached today.
+        other => io::Error::other(format!("{other:?}")),
+    };
+    rows.cannot_read(row, error)
+}
+
+/// The delimiter that occurs most in the header, outside of quotes; a comma where none does.
+fn guess_delimiter(start: &[u8]) -> u8 {
+    let mut counts = [0_u32; DELIMITERS.len()];
+    let mut in_quotes = false;
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
+    for &byte in text {
+        match byte {
+            b'"' => in_quotes = !in_quotes,
+            b'\n' | b'\r' if !in_quotes => break,
+            _ if !in_quotes => {
+                if let Some(idx) = DELIMITERS.iter().position(|&delimiter| delimiter == byte) {
+                    counts[idx] += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    let most = counts.iter().copied().max().unwrap_or(0);
+    // The first of equals, so that a header of one column counts as comma separated.
+    counts.iter().position(|&count| count == most).map_or(b',', |idx| DELIMITERS[idx])
+}
+
+/// What the reader below has seen of the input.
+#[derive(Debug, Default)]
+struct Watch {
+    /// Bytes read since the last row began.
+    since_row: Cell<u64>,
+    at_end: Cell<bool>,
+    tail: RefCell<Vec<u8>>,
+}
+
+impl Watch {
+    fn is_over(&self) -> bool {
+        self.since_row.get() > ROW_BYTES_MAX + BUFFER_BYTES as u64
+    }
+
+    /// Whether the input has ended inside of a quoted cell, given that its last cell has a line
+    /// break: a closing quote makes the run of quotes at the end odd.
+    fn ends_in_quotes(&self) -> bool {
+        if !self.at_end.get() {
+            return false;
+        }
+        let tail = self.tail.borrow();
+        let mut end = tail.as_slice();
+        while let Some((b'\n' | b'\r', rest)) = end.split_last() {
+            end = rest;
+        }
+        end.iter().rev().take_while(|&&byte| byte == b'"').count() % 2 == 0
+    }
+}
+
+/// Stops the reader from gathering a row without end.
+struct Watched<'a> {
+    input: Box<dyn Read + 'a>,
+    watch: Rc<Watch>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buffer)?;
+        let watch = &self.watch;
+        watch.at_end.set(n == 0);
+        watch.since_row.set(watch.since_row.get() + n as u64);
+        if watch.is_over() {
+            return Err(io::Error::other("the row is too long"));
+        }
+        let mut tail = watch.tail.borrow_mut();
+        tail.extend_from_slice(&buffer[n.saturating_sub(TAIL_BYTES)..n]);
+        let excess = tail.len().saturating_sub(TAIL_BYTES);
+        tail.drain(..excess);
+        Ok(n)
+    }
+}
