@@ -1,3 +1,6 @@
 //! Room `serve`.
 
+mod clock;
+mod limits;
 pub mod pb;
+mod status;
