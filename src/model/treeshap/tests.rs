@@ -1,0 +1,105 @@
+use super::super::boosted::{Boosted, BoostedSpec, Objective, TreeShape};
+use super::*;
+use crate::dataset::FeatureMatrix;
+
+const N_FEATURES: usize = 5;
+
+/// Margin of a tree when only the features in `known` are known: the others are averaged over.
+fn conditional(shap: &TreeShap<'_>, position: usize, row: &[f64], known: usize) -> f64 {
+    let node = &shap.forest.nodes()[position];
+    if node.is_leaf() {
+        return node.value();
+    }
+    let (left, right) = node.children();
+    if known & (1 << node.feature()) != 0 {
+        let next = if node.goes_left(row[node.feature()]) { left } else { right };
+        return conditional(shap, next, row, known);
+    }
+    let share = shap.left_share(position);
+    share * conditional(shap, left, row, known)
+        + (1.0 - share) * conditional(shap, right, row, known)
+}
+
+/// Shapley values by their definition: a weighted sum over all subsets of features.
+fn by_definition(shap: &TreeShap<'_>, row: &[f64]) -> Vec<f64> {
+    let margin = |known: usize| -> f64 {
+        shap.forest.roots().iter().map(|&r| conditional(shap, r as usize, row, known)).sum()
+    };
+    let margins: Vec<f64> = (0..1 << N_FEATURES).map(margin).collect();
+    let factorial = |n: usize| (1..=n).product::<usize>() as f64;
+    (0..N_FEATURES)
+        .map(|feature| {
+            (0..1_usize << N_FEATURES)
+                .filter(|known| known & (1 << feature) == 0)
+                .map(|known| {
+                    let size = known.count_ones() as usize;
+                    let weight =
+                        factorial(size) * factorial(N_FEATURES - size - 1) / factorial(N_FEATURES);
+                    weight * (margins[known | (1 << feature)] - margins[known])
+                })
+                .sum()
+        })
+        .collect()
+}
+
+fn fitted(shape: TreeShape) -> (Forest, FeatureMatrix) {
+    let mut x = FeatureMatrix::new("s", N_FEATURES);
+    let mut y = Vec::new();
+    for i in 0..800_u32 {
+        let at = |k: u32| f64::from(i.wrapping_mul(k) % 97) / 97.0;
+        let third = if i % 6 == 0 { f64::NAN } else { at(7919) };
+        x.push_row(&[at(31), at(57), third, f64::from(i % 3), at(1013)]).unwrap();
+        y.push(if at(31) * at(57) + 0.3 * f64::from(i % 3) + 0.3 * at(4001) > 0.6 {
+            1.0
+        } else {
+            0.0
+        });
+    }
+    let spec = BoostedSpec {
+        objective: Objective::Logistic,
+        n_rounds_max: 25,
+        shape,
+        min_child_weight: 0.5,
+        ..Default::default()
+    };
+    (Boosted::fit(&spec, &x, &y, None, None).unwrap(), x)
+}
+
+#[test]
+fn contributions_are_the_shapley_values_and_sum_to_the_margin() {
+    // Deep trees use a feature several times on one path, the case that is easy to get wrong.
+    for shape in [TreeShape::Depth(3), TreeShape::Depth(8), TreeShape::Leaves(24)] {
+        let (forest, x) = fitted(shape);
+        let shap = TreeShap::try_new(&forest).unwrap();
+        let (mut row, mut found) = ([0.0; N_FEATURES], [0.0; N_FEATURES]);
+        let mut largest = 0.0_f64;
+        for i in (0..800).step_by(40) {
+            x.copy_row(i, &mut row);
+            shap.contributions(&row, &mut found).unwrap();
+            for (ours, wanted) in found.iter().zip(by_definition(&shap, &row)) {
+                assert!((ours - wanted).abs() < 1e-11, "{shape:?} row {i}: {ours} {wanted}");
+                largest = largest.max(ours.abs());
+            }
+            let sum = shap.expected_margin() + found.iter().sum::<f64>();
+            assert!((sum - forest.margin(&row)).abs() < 1e-9);
+        }
+        assert!(largest > 0.1, "nothing was explained");
+    }
+}
+
+#[test]
+fn missing_covers_and_wrong_lengths_are_refused() {
+    let (forest, _) = fitted(TreeShape::Depth(2));
+    let mut stored: serde_json::Value = serde_json::from_str(&forest.to_json().unwrap()).unwrap();
+    let trees = "/learner/gradient_booster/model/trees/3/sum_hessian";
+    *stored.pointer_mut(trees).unwrap() = serde_json::json!([]);
+    let bare = Forest::from_json(&stored.to_string()).unwrap();
+    assert!(matches!(TreeShap::try_new(&bare), Err(ShapError::Cover { .. })));
+    let shap = TreeShap::try_new(&forest).unwrap();
+    let mut out = [0.0; N_FEATURES];
+    assert!(matches!(
+        shap.contributions(&[0.0; 4], &mut out),
+        Err(ShapError::Length { what: "row", expected: 5, found: 4 })
+    ));
+    assert!(shap.contributions(&[0.0; 5], &mut out[1..]).is_err());
+}
