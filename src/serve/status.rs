@@ -313,7 +313,7 @@ impl From<StoreError> for ServeError {
             | StoreError::CustomerTwice { .. }
             | StoreError::StateTooLarge { .. }
             | StoreError::BatchTooLarge { .. }
-            | StoreError::BadName { .. }
+            | StoreError::BadLength { .. }
             | StoreError::PinMismatch { .. }
             | StoreError::NoSuchShard { .. }
             | StoreError::AlreadyThere { .. }
@@ -334,7 +334,7 @@ impl From<SubmitError> for ServeError {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::Overloaded { .. } => Self::Overloaded { what: "events waiting" },
-            SubmitError::TooLarge { .. } => Self::internal(&error),
+            SubmitError::TooLarge { .. } | SubmitError::BadSource { .. } => Self::internal(&error),
             SubmitError::Closed => Self::Closing,
         }
     }
