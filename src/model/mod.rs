@@ -2,6 +2,8 @@
 //!
 //! It deliberately knows no customer id, no file, no policy, no clock and no global state.
 
+pub mod btyd;
+
 mod blend;
 mod boosted;
 mod calibrate;
@@ -10,6 +12,7 @@ mod forest;
 mod glm;
 mod link;
 mod logistic;
+mod optimize;
 mod score;
 mod standardize;
 mod treeshap;

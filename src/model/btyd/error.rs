@@ -1,0 +1,96 @@
+//! What can go wrong in the purchase models.
+
+use thiserror::Error;
+
+/// Why rows, parameters or a fit of a purchase model were refused.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum BtydError {
+    /// There is nothing to fit.
+    #[error("{model}: no rows to fit (give at least one customer)")]
+    NoRows {
+        /// Which model or table.
+        model: &'static str,
+    },
+    /// A purchase row contradicts itself.
+    #[error("row {row}: x = {x}, t_x = {t_x}, t = {t} weeks: {issue}")]
+    InvalidRow {
+        /// Position in the input, from 0.
+        row: usize,
+        /// Repeat purchases found.
+        x: u32,
+        /// Weeks from first to last purchase found.
+        t_x: f64,
+        /// Weeks from first purchase to the end of observation found.
+        t: f64,
+        /// What is wrong with it.
+        issue: RowIssue,
+    },
+    /// A spend row is outside of what Gamma-Gamma can hold.
+    #[error(
+        "row {row}: x = {x}, mean spend {mean_spend}: wanted x > 0 and a mean in [1e-9, 1e15] (leave other customers out)"
+    )]
+    InvalidSpend {
+        /// Position in the input, from 0.
+        row: usize,
+        /// Repeat purchases found.
+        x: u32,
+        /// Mean spend a repeat purchase found.
+        mean_spend: f64,
+    },
+    /// A parameter is no usable number.
+    #[error("{model}: parameter {name} is {found}, wanted a number in [1e-18, 1e18]")]
+    InvalidParameter {
+        /// Which model.
+        model: &'static str,
+        /// Which parameter, with the paper's letter.
+        name: &'static str,
+        /// The number found.
+        found: f64,
+    },
+    /// A discount that is no discount.
+    #[error(
+        "discount rate {rate} over {period_weeks} weeks: wanted a rate in [0, 1] and a period in [1/7, 520] weeks"
+    )]
+    InvalidDiscount {
+        /// Rate found.
+        rate: f64,
+        /// Period found, in weeks.
+        period_weeks: f64,
+    },
+    /// No start led to an optimum.
+    #[error(
+        "{model}: no optimum after {n_evaluations} evaluations from {n_starts} starts: at {names:?} = {params:?} the log-likelihood is {log_likelihood} and the largest gradient {gradient_max:e} (the likelihood has no top there: use the weak prior, or more history)"
+    )]
+    NotConverged {
+        /// Which model.
+        model: &'static str,
+        /// Parameter names.
+        names: Vec<&'static str>,
+        /// The best parameters reached.
+        params: Vec<f64>,
+        /// Log-likelihood there.
+        log_likelihood: f64,
+        /// Largest absolute derivative there, in log parameters.
+        gradient_max: f64,
+        /// Evaluations of the last search.
+        n_evaluations: u32,
+        /// Starts tried.
+        n_starts: usize,
+    },
+}
+
+/// What contradicts itself in a purchase row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RowIssue {
+    /// A time is NaN, infinite, negative or absurdly long.
+    #[error("times must lie in [0, 52200] weeks")]
+    TimeOutOfRange,
+    /// The last purchase lies after the end of observation.
+    #[error("t_x must not exceed t")]
+    LastAfterEnd,
+    /// A repeat purchase at the moment of the first, or a last purchase without a repeat.
+    #[error("x = 0 and t_x = 0 must go together (one purchase occasion a customer and day)")]
+    RepeatWithoutTime,
+}

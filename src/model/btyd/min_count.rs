@@ -1,0 +1,219 @@
+//! E[min(N, G)]: purchases made before time or the customer runs out.
+//!
+//! In: N ~ negative binomial with shape k and odds c = h / A (purchases the customer would make
+//! in the time ahead), G with P(G > j) = (b)_j / (a + b)_j (purchases until dropout). Out: the
+//! mean of the smaller one, to about 13 digits. Two ways, each where it is short: a series of
+//! positive terms, and the trapezoidal rule over the dropout probability's log odds. Neither
+//! subtracts, so nothing cancels, and neither is singular at a = 1.
+
+use super::special::logistic;
+use super::special::softplus;
+
+/// Entries of the tables kept for the series: enough for all but the busiest customers.
+pub(super) const TABLE_LEN: usize = 512;
+
+/// 1 / n for n < [`TABLE_LEN`] (the entry at 0 is never read).
+const INVERSES: [f64; TABLE_LEN] = {
+    let mut table = [0.0; TABLE_LEN];
+    let mut n = 1_usize;
+    let mut value = 1.0;
+    while n < TABLE_LEN {
+        table[n] = 1.0 / value;
+        value += 1.0;
+        n += 1;
+    }
+    table
+};
+
+/// Dropout of one model: P(G > j) given m throws survived, with its ratios kept.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Dropout {
+    a: f64,
+    b: f64,
+    /// (b + i) / (a + b + i).
+    ratios: Vec<f64>,
+}
+
+/// Purchases ahead of a customer who has survived some throws of the dropout coin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ahead {
+    /// Shape k = r + x.
+    pub(super) shape: f64,
+    /// Odds c = h / (alpha + T).
+    pub(super) odds: f64,
+    /// (1 + c)^-k, the probability of no purchase while alive.
+    pub(super) none_prob: f64,
+    /// Throws survived.
+    pub(super) n_throws: u32,
+}
+
+/// Series longer than this cost more than the quadrature.
+const TERMS_MAX: f64 = 2_000.0;
+/// Below this the first term is too near to underflow to start a recurrence from.
+const FIRST_TERM_MIN: f64 = 1e-270;
+/// Relative size of the neglected tail.
+const TAIL: f64 = 1e-15;
+
+impl Dropout {
+    pub(super) fn new(a: f64, b: f64) -> Self {
+        let ratio = |i: u32| (b + f64::from(i)) / (a + b + f64::from(i));
+        Self { a, b, ratios: (0..).take(TABLE_LEN).map(ratio).collect() }
+    }
+
+    /// E[min(N, G)].
+    pub(super) fn expected_min(&self, ahead: &Ahead) -> f64 {
+        if ahead.odds <= 0.0 {
+            return 0.0;
+        }
+        // Mean, spread and tail length of N bound the number of terms.
+        let mean = ahead.shape * ahead.odds;
+        let terms = mean + 9.0 * (mean * (1.0 + ahead.odds)).sqrt() + 38.0 * (1.0 + ahead.odds);
+        if ahead.none_prob < FIRST_TERM_MIN || terms > TERMS_MAX {
+            self.by_quadrature(ahead)
+        } else {
+            self.by_series(ahead)
+        }
+    }
+
+    /// sum over n of P(N = n) E[min(n, G)].
+    fn by_series(&self, ahead: &Ahead) -> f64 {
+        let z = ahead.odds / (1.0 + ahead.odds);
+        let offset = usize::try_from(ahead.n_throws).unwrap_or(usize::MAX);
+        let ratios = self.ratios.get(offset..).unwrap_or(&[]);
+        // `step` runs over k z, (k + 1) z, ...: z (k + n).
+        let (mut pmf, mut step) = (ahead.none_prob, z * ahead.shape);
+        let (mut survival, mut capped, mut sum) = (1.0, 0.0, 0.0);
+        for (ratio, inverse) in ratios.iter().zip(&INVERSES[1..]) {
+            pmf *= step * inverse;
+            capped += survival;
+            survival *= ratio;
+            let term = pmf * capped;
+            sum += term;
+            step += z;
+            // Terms from here on shrink at least by `fall` each.
+            let fall = step * inverse;
+            if term * fall <= TAIL * (1.0 - fall) * sum {
+                return sum;
+            }
+        }
+        let mut n = ratios.len().min(TABLE_LEN - 1);
+        let n_cap = n + 100 * TABLE_LEN;
+        while n < n_cap {
+            let real_n = f64::from(u32::try_from(n).unwrap_or(u32::MAX));
+            let inverse = 1.0 / (real_n + 1.0);
+            pmf *= step * inverse;
+            capped += survival;
+            let c = self.b + f64::from(ahead.n_throws) + real_n;
+            survival *= c / (self.a + c);
+            let term = pmf * capped;
+            sum += term;
+            step += z;
+            let fall = step * inverse;
+            if term * fall <= TAIL * (1.0 - fall) * sum {
+                return sum;
+            }
+            n += 1;
+        }
+        self.by_quadrature(ahead)
+    }
+
+    /// E over p ~ Beta(a, b + throws) of (1 - (1 + p c)^-k) / p, on the log odds u of p.
+    ///
+    /// The integrand falls off exponentially both ways and is analytic in a strip, so equal steps
+    /// converge exponentially. The Beta density is normalised by the same sum. Where p (or 1 - p)
+    /// is so small that the integrand is an exact exponential, the rest is a geometric series.
+    fn by_quadrature(&self, ahead: &Ahead) -> f64 {
+        let (a, b) = (self.a, self.b + f64::from(ahead.n_throws));
+        let gain = |p: f64| -(-ahead.shape * (p * ahead.odds).ln_1p()).exp_m1() / p;
+        let log_weight = |u: f64| -a * softplus(-u) - b * softplus(u);
+        let top = (a / b).ln();
+        let log_top = log_weight(top);
+        let p_top = logistic(top);
+        let step = f64::min(0.2, 0.4 * ((a + b) / (a * b)).sqrt());
+        // Below this log odds the integrand is exp(a u) to the last digit.
+        let flat = -40.0 - f64::max(a + b, 1.0).max(ahead.shape * ahead.odds).max(ahead.odds).ln();
+
+        let weight = (log_weight(top) - log_top).exp();
+        let (mut sum, mut norm) = (weight * gain(p_top), weight);
+        let mut u = top;
+        loop {
+            u -= step;
+            let log_w = log_weight(u) - log_top;
+            let p = logistic(u).max(f64::MIN_POSITIVE);
+            let (weight, value) = (log_w.exp(), gain(p));
+            sum += weight * value;
+            norm += weight;
+            if u < flat {
+                let rest = geometric_rest(a * step);
+                sum += weight * value * rest;
+                norm += weight * rest;
+                break;
+            }
+            // The gain grows at most like 1 / p leftwards.
+            if log_w + (p_top / p).ln() < -46.0 {
+                break;
+            }
+        }
+        let mut u = top;
+        loop {
+            u += step;
+            let weight = (log_weight(u) - log_top).exp();
+            let value = gain(logistic(u));
+            sum += weight * value;
+            norm += weight;
+            if u > 40.0 {
+                let rest = geometric_rest(b * step);
+                sum += weight * value * rest;
+                norm += weight * rest;
+                break;
+            }
+            if weight * value < 1e-20 * sum && weight < 1e-20 * norm {
+                break;
+            }
+        }
+        sum / norm
+    }
+}
+
+/// e^-d + e^-2d + ...
+fn geometric_rest(d: f64) -> f64 {
+    1.0 / d.exp_m1()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_and_quadrature_agree() {
+        for a in [0.05, 0.8, 1.0, 3.0, 40.0] {
+            for b in [0.05, 2.4, 60.0, 900.0] {
+                for (shape, odds, n_throws) in
+                    [(0.24, 0.5, 0), (3.0, 1.0, 4), (0.05, 9.0, 1), (60.0, 0.3, 40), (2.0, 1e-9, 1)]
+                {
+                    let none_prob = (-shape * f64::ln_1p(odds)).exp();
+                    let ahead = Ahead { shape, odds, none_prob, n_throws };
+                    let dropout = Dropout::new(a, b);
+                    let (series, nodes) =
+                        (dropout.by_series(&ahead), dropout.by_quadrature(&ahead));
+                    let off = (series / nodes - 1.0).abs();
+                    assert!(off < 2e-13, "a {a} b {b} {ahead:?}: {series} {nodes} {off:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_dropout_it_is_the_mean_of_n() {
+        let ahead = Ahead { shape: 2.5, odds: 0.7, none_prob: 1.7_f64.powf(-2.5), n_throws: 0 };
+        let found = Dropout::new(1e-15, 1.0).expected_min(&ahead);
+        assert!((found - 1.75).abs() < 1e-12, "{found}");
+    }
+
+    #[test]
+    fn certain_dropout_leaves_one_purchase_at_most() {
+        let ahead = Ahead { shape: 2.5, odds: 0.7, none_prob: 1.7_f64.powf(-2.5), n_throws: 0 };
+        let found = Dropout::new(1e15, 1.0).expected_min(&ahead);
+        assert!((found - (1.0 - ahead.none_prob)).abs() < 1e-13, "{found}");
+    }
+}

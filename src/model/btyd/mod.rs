@@ -1,0 +1,33 @@
+//! Buy-till-you-die models: how often customers come back, whether they are gone, what they spend.
+//!
+//! In: one row a customer, (x, t_x, T) in weeks, and mean spends. Out: fitted models whose
+//! parameters and standard errors are plain data, and predictions a customer: P(alive), the
+//! probability of no purchase, expected and discounted purchases, their exact distribution,
+//! expected spend. Invariants: every prediction is finite, every probability lies in [0, 1]
+//! (D-1), a fit gives the same bits on any number of threads, and a fit that found no optimum is
+//! an error. They deliberately know no customer id, no calendar, no currency and no discount
+//! policy. Equations, papers and limits stand in `docs/MODELS.md`.
+
+mod beta_geometric;
+mod bg_nbd;
+mod delegate;
+mod error;
+mod estimate;
+mod gamma_gamma;
+mod mbg_nbd;
+mod min_count;
+mod pareto_core;
+mod pareto_integral;
+mod pareto_nbd;
+mod predict;
+mod rows;
+mod special;
+
+pub use bg_nbd::{BgNbd, BgNbdParams, BgNbdSpec};
+pub use error::{BtydError, RowIssue};
+pub use estimate::{FitInfo, FitWarning, Prior, TimeUnit};
+pub use gamma_gamma::{GammaGamma, GammaGammaParams, GammaGammaSpec};
+pub use mbg_nbd::{MbgNbd, MbgNbdParams, MbgNbdSpec};
+pub use pareto_nbd::{ParetoNbd, ParetoNbdParams, ParetoNbdSpec};
+pub use predict::{Discount, Prediction};
+pub use rows::{BtydRow, PooledRow, PooledRows, PooledSpend, SpendRow};
