@@ -135,6 +135,10 @@ pub struct ServeConfig {
     pub durability: StoreDurability,
     /// Limits.
     pub limits: ServeLimits,
+    /// What to log, as the logging library spells filters.
+    pub log: String,
+    /// Whether standard output and the log are JSON.
+    pub json: bool,
     /// Every setting with where it came from.
     pub settings: Vec<Setting>,
 }
@@ -161,8 +165,10 @@ impl ServeConfig {
         let durability =
             reader.parsed("durability", StoreDurability::default(), StoreDurability::parse);
         let limits = read_limits(&mut reader);
+        let log = reader.parsed("log", "info".to_owned(), |text| Ok(text.to_owned()));
+        let json = reader.flag("json");
         let settings = reader.finish()?;
-        Ok(Self { models, model, store, listen, policy, durability, limits, settings })
+        Ok(Self { models, model, store, listen, policy, durability, limits, log, json, settings })
     }
 
     /// The settings as a TOML file, each with a comment on where it came from.

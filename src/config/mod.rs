@@ -6,6 +6,7 @@
 //! once.
 //! Checking does no I/O and binds nothing; nothing is kept in a global.
 
+mod args;
 mod checked;
 mod env;
 mod raw;
@@ -13,6 +14,7 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
+pub use args::ServeArgs;
 pub use checked::{ModelRef, ServeConfig, ServeLimits, StoreDurability};
 pub use env::process_environment;
 pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file};

@@ -136,7 +136,7 @@ pub fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
     /// The command line, only what was given.
-    pub flags: BTreeMap<&'static str, String>,
+    pub flags: BTreeMap<String, String>,
     /// The environment, see [`process_environment`](super::process_environment).
     pub environment: BTreeMap<String, String>,
     /// The file.
@@ -256,7 +256,8 @@ impl Reader {
 
     /// The settings as they hold, if there is no issue and no key is left over.
     pub(super) fn finish(mut self) -> Result<Vec<Setting>, ConfigError> {
-        let strangers = (self.layers.environment.keys().map(|key| (Origin::Environment, key)))
+        let strangers = (self.layers.flags.keys().map(|key| (Origin::Flag, key)))
+            .chain(self.layers.environment.keys().map(|key| (Origin::Environment, key)))
             .chain(self.layers.file.keys().map(|key| (Origin::File, key)))
             .filter(|(_, key)| !self.known.contains(key.as_str()));
         for (origin, key) in strangers {

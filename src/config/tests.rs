@@ -1,12 +1,12 @@
 use super::*;
 use std::collections::BTreeMap;
 
-fn layers(flags: &[(&'static str, &str)], environment: &[(&str, &str)], file: &str) -> Layers {
+fn layers(flags: &[(&str, &str)], environment: &[(&str, &str)], file: &str) -> Layers {
     let texts = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
     };
     Layers {
-        flags: flags.iter().map(|(key, text)| (*key, (*text).to_owned())).collect(),
+        flags: texts(flags),
         environment: texts(environment),
         file: file.parse().unwrap(),
     }

@@ -59,7 +59,7 @@ impl Customers {
         let as_of = as_of(asked, &history, &moment);
         let engine = &moment.served.engine;
         let answer = engine
-            .answer(&customer, &history, as_of)
+            .answer(&customer, &history, as_of, false)
             .map_err(|error| scoring_error(&customer, &error))?;
         let days = usize::try_from(days).unwrap_or(usize::MAX);
         let view = convert::customer(&customer, &history, engine.currency(), days);

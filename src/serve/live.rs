@@ -4,7 +4,9 @@
 //! Reading one state takes some 20 us from the cache and one disk read otherwise, so single
 //! reads stay on the threads of the runtime; whatever takes longer goes to the pool.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use super::clock::Clock;
 use super::limits::panic_error;
 use super::status::ServeError;
+use crate::bundle;
 use crate::config::ServeLimits;
 use crate::domain::Timestamp;
 use crate::events::Rules;
@@ -31,14 +34,40 @@ pub(super) struct Served {
     pub(super) aliases: Vec<String>,
 }
 
+impl Served {
+    /// An engine under its names. An alias file that cannot be read means no alias: the version
+    /// itself was loaded and checked.
+    pub(super) fn new(engine: Arc<Engine>, models: &Path) -> Self {
+        let bundle = engine.bundle();
+        let name = &bundle.manifest.name;
+        let aliases = bundle::aliases(models, name).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the aliases cannot be read");
+            BTreeMap::new()
+        });
+        let ours = aliases.into_iter().filter(|(_, version)| *version == bundle.version);
+        Self {
+            model_version: version_name(name, &bundle.version),
+            aliases: ours.map(|(alias, _)| format!("models/{name}/aliases/{alias}")).collect(),
+            engine,
+        }
+    }
+}
+
+/// A version's resource name.
+pub(super) fn version_name(model: &str, version: &str) -> String {
+    format!("models/{model}/versions/{version}")
+}
+
 /// What all services share.
 pub(super) struct Live {
     pub(super) served: ArcSwap<Served>,
     pub(super) store: Arc<dyn StateStore>,
-    pub(super) writer: Arc<Writer>,
+    pub(super) writer: Writer,
     pub(super) clock: Clock,
     pub(super) limits: ServeLimits,
     pub(super) pool: rayon::ThreadPool,
+    /// Directory of models.
+    pub(super) models: PathBuf,
     /// Rung when a write failed, so that health does not wait for its next look.
     pub(super) write_failed: Notify,
 }

@@ -129,7 +129,7 @@ fn score_subject(
     let as_of = as_of(checked.as_of, &history, moment);
     let engine = &moment.served.engine;
     let answer = engine
-        .answer(&checked.customer, &history, as_of)
+        .answer(&checked.customer, &history, as_of, false)
         .map_err(|error| scoring_error(&checked.customer, &error))?;
     Ok(score_message(&answer, moment, digest))
 }
@@ -139,6 +139,7 @@ pub(super) fn score_message(answer: &Answer<'_>, moment: &Moment, digest: u128) 
     let made = convert::Made {
         model_version: &moment.served.model_version,
         snapshot: &moment.snapshot,
+        currency: moment.served.engine.currency(),
         score_time: moment.now,
         history_digest: digest,
     };

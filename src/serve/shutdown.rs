@@ -1,9 +1,16 @@
-//! When and how the server ends.
+//! When and how the server ends: say so, close the door, answer what is at work, and leave.
 
+use std::future::Future;
 use std::io;
-use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic_health::server::HealthReporter;
+
+use super::ServeFailure;
+use super::health;
+use crate::config::ServeLimits;
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +31,49 @@ pub async fn signals() -> io::Result<&'static str> {
     })
 }
 
-/// Runs something for at most so long; says whether it ended by itself.
-pub(super) async fn within<F: Future>(time: Duration, work: F) -> Option<F::Output> {
-    tokio::time::timeout(time, work).await.ok()
+/// What ending a server needs.
+pub(super) struct Closing {
+    /// Closes the door.
+    pub(super) close: oneshot::Sender<()>,
+    /// Says how the services are.
+    pub(super) reporter: HealthReporter,
+    /// Follows the store's health.
+    pub(super) watcher: JoinHandle<()>,
+}
+
+/// Waits until the server is to end, or has ended by itself, and ends it.
+pub(super) async fn run(
+    mut server: JoinHandle<Result<(), tonic::transport::Error>>,
+    shutdown: impl Future<Output = ()>,
+    limits: ServeLimits,
+    closing: Closing,
+) -> Result<Drained, ServeFailure> {
+    let Closing { close, mut reporter, watcher } = closing;
+    tokio::select! {
+        () = shutdown => {}
+        ended = &mut server => {
+            watcher.abort();
+            ended??;
+            return Ok(Drained { complete: true });
+        }
+    }
+    // The watcher must be gone before health is closed, or it could open it again.
+    watcher.abort();
+    let _ = watcher.await;
+    health::close(&reporter).await;
+    tokio::time::sleep(limits.notice).await;
+    // A send fails only if the server has ended: then there is nothing to close.
+    let _ = close.send(());
+    health::end_watches(&mut reporter).await;
+    match tokio::time::timeout(limits.drain, &mut server).await {
+        Ok(ended) => {
+            ended??;
+            Ok(Drained { complete: true })
+        }
+        Err(_) => {
+            tracing::warn!(seconds = limits.drain.as_secs(), "calls were cut off at the end");
+            server.abort();
+            Ok(Drained { complete: false })
+        }
+    }
 }

@@ -362,7 +362,7 @@ impl From<history::CodecError> for ServeError {
 /// The error of an engine, for a customer.
 pub(super) fn scoring_error(customer: &CustomerId, error: &ScoringError) -> ServeError {
     match error {
-        ScoringError::AsOfBeforeNewest { as_of, newest } => ServeError::AsOfTooEarly {
+        ScoringError::AsOfTooEarly { as_of, newest } => ServeError::AsOfTooEarly {
             customer: customer.clone(),
             as_of: *as_of,
             newest: *newest,

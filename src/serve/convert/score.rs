@@ -16,6 +16,8 @@ pub(in crate::serve) struct Made<'a> {
     pub(in crate::serve) model_version: &'a str,
     /// The snapshot read.
     pub(in crate::serve) snapshot: &'a str,
+    /// The currency of all amounts.
+    pub(in crate::serve) currency: Currency,
     /// The server's time.
     pub(in crate::serve) score_time: Timestamp,
     /// Digest of the history that was scored.
@@ -24,7 +26,7 @@ pub(in crate::serve) struct Made<'a> {
 
 /// A customer's score.
 pub(in crate::serve) fn score(answer: &Answer<'_>, made: Made<'_>) -> pb::Score {
-    let Answer { customer, as_of, facts_as_of, score, decision, currency, .. } = answer;
+    let Answer { customer, as_of, facts_as_of, facts: _, score, decision } = answer;
     let crate::model::Score {
         churn_prob,
         churn_horizon_days,
@@ -43,7 +45,7 @@ pub(in crate::serve) fn score(answer: &Answer<'_>, made: Made<'_>) -> pb::Score 
         risk_tier: names::tier(decision.tier),
         model_risk_tier: names::tier(decision.model_tier),
         tier_reasons: decision.tier_reasons.iter().map(|reason| (*reason).to_owned()).collect(),
-        clv: clv.as_ref().map(|clv| value(clv, *currency)),
+        clv: clv.as_ref().map(|clv| value(clv, made.currency)),
         value_at_risk: decision.value_at_risk,
         expected_purchases: *expected_purchases,
         alive_probability: *p_alive,
