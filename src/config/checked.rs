@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::bundle::BundleSelector;
+
 use super::raw::{ConfigError, Layers, Reader, Setting};
 
 // Defaults. Each says why it is this number.
@@ -62,39 +64,6 @@ impl fmt::Display for StoreDurability {
     }
 }
 
-/// A model by name, with the alias or version that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelRef {
-    /// The model's name.
-    pub name: String,
-    /// An alias or a version; the champion where none was said.
-    pub choice: Option<String>,
-}
-
-impl ModelRef {
-    /// Reads `NAME`, `NAME@alias` or `NAME@version`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let is_plain = |part: &str| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            !part.is_empty() && part.len() <= 128 && !part.starts_with('.') && part.chars().all(plain)
-        };
-        let (name, choice) = match text.split_once('@') {
-            Some((name, choice)) => (name, Some(choice)),
-            None => (text, None),
-        };
-        (is_plain(name) && choice.is_none_or(is_plain))
-            .then(|| Self { name: name.to_owned(), choice: choice.map(str::to_owned) })
-    }
-}
-
-impl fmt::Display for ModelRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)?;
-        self.choice.iter().try_for_each(|choice| write!(f, "@{choice}"))
-    }
-}
-
 /// The limits of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServeLimits {
@@ -124,7 +93,7 @@ pub struct ServeConfig {
     /// Directory of models.
     pub models: PathBuf,
     /// Which one to serve.
-    pub model: ModelRef,
+    pub model: BundleSelector,
     /// Directory of the store.
     pub store: PathBuf,
     /// Where to listen; port 0 takes a free one.
@@ -152,12 +121,11 @@ impl ServeConfig {
         let mut reader = Reader::new(layers);
         let models = PathBuf::from(reader.required("models"));
         let name = reader.required("name");
-        let model = ModelRef::parse(&name).unwrap_or_else(|| {
+        let model = BundleSelector::parse(&name).unwrap_or_else(|error| {
             if !name.is_empty() {
-                let wanted = "letters, digits, -, _ and . in NAME, NAME@alias or NAME@version";
-                reader.conflict(format!("name is {name:?}, {wanted} is wanted"));
+                reader.conflict(format!("name is {name:?}: {error}"));
             }
-            ModelRef { name: String::new(), choice: None }
+            BundleSelector { name: String::new(), version: String::new() }
         });
         let store = PathBuf::from(reader.required("store"));
         let listen = read_listen(&mut reader);

@@ -15,6 +15,6 @@ mod raw;
 mod tests;
 
 pub use args::ServeArgs;
-pub use checked::{ModelRef, ServeConfig, ServeLimits, StoreDurability};
+pub use checked::{ServeConfig, ServeLimits, StoreDurability};
 pub use env::process_environment;
 pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file};

@@ -24,13 +24,13 @@ fn issues(layers: Layers) -> Vec<String> {
 #[test]
 fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
     let file = "calls_max = 3\nevents_max = 4\nbatch_rows_max = 5\nmodels = 'm'\nstore = 's'";
-    let flags = &[("calls_max", "1"), ("name", "shop@champion")];
+    let flags = &[("calls_max", "1"), ("name", "shop@stable")];
     let config =
         ServeConfig::check(layers(flags, &[("calls_max", "2"), ("events_max", "2")], file)).unwrap();
     let limits = config.limits;
     assert_eq!((limits.calls_max, limits.events_max, limits.batch_rows_max), (1, 2, 5));
     assert_eq!(limits.drain.as_secs(), 20);
-    assert_eq!(config.model.to_string(), "shop@champion");
+    assert_eq!((&*config.model.name, &*config.model.version), ("shop", "stable"));
     let origin = |key: &str| config.settings.iter().find(|s| s.key == key).unwrap().origin;
     assert_eq!(
         ["calls_max", "events_max", "batch_rows_max", "drain_seconds"].map(origin),

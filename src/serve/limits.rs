@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::{HeaderMap, Request, Response};
@@ -22,6 +22,7 @@ use tonic::{Code, Status};
 use tower::Layer;
 
 use super::status::ServeError;
+use crate::config::ServeLimits;
 
 /// Begins the path of every method of ours.
 const OURS: &str = "/tenure.";
@@ -32,13 +33,18 @@ pub(super) struct GateLayer {
     calls: Arc<Semaphore>,
     time_max: Duration,
     message_bytes_max: usize,
+    cut: watch::Receiver<bool>,
 }
 
 impl GateLayer {
-    /// A gate for at most `calls_max` calls at once, each for at most `time_max`.
-    pub(super) fn new(calls_max: usize, time_max: Duration, message_bytes_max: usize) -> Self {
-        let calls = calls_max.min(Semaphore::MAX_PERMITS);
-        Self { calls: Arc::new(Semaphore::new(calls)), time_max, message_bytes_max }
+    /// A gate with these limits. Once `cut` says true, calls at work end at once.
+    pub(super) fn new(limits: &ServeLimits, cut: watch::Receiver<bool>) -> Self {
+        Self {
+            calls: Arc::new(Semaphore::new(limits.calls_max.min(Semaphore::MAX_PERMITS))),
+            time_max: limits.call_time_max,
+            message_bytes_max: limits.message_bytes_max,
+            cut,
+        }
     }
 }
 
@@ -87,10 +93,11 @@ where
         // answer CANCELLED.
         let timer = tokio::time::sleep(time);
         let limit = self.gate.message_bytes_max;
+        let cut = self.gate.cut.clone();
         let call = self.inner.call(request);
         Box::pin(async move {
             let _permit = permit;
-            match run(call, timer).await {
+            match run(call, timer, cut).await {
                 Ok(answer) => answer.map(|answer| with_details(answer, limit)),
                 Err(error) => Ok(error.to_status().into_http()),
             }
@@ -98,15 +105,24 @@ where
     }
 }
 
-/// Runs a call until it ends, its time is over, or it panics.
-async fn run<F: Future>(call: F, timer: tokio::time::Sleep) -> Result<F::Output, ServeError> {
+/// Runs a call until it ends, its time is over, the server cuts it off, or it panics.
+async fn run<F: Future>(
+    call: F,
+    timer: tokio::time::Sleep,
+    mut cut: watch::Receiver<bool>,
+) -> Result<F::Output, ServeError> {
     let (mut call, mut timer) = (pin!(call), pin!(timer));
+    // Without a sender nobody cuts any more: a server that has ended has no calls.
+    let mut cut = pin!(async move { cut.wait_for(|cut| *cut).await.is_ok() });
     poll_fn(|cx| {
         // After a panic the call is never polled again, so what it left half-done is not seen.
         match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
             Err(panicked) => Poll::Ready(Err(panic_error(&*panicked))),
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-            Ok(Poll::Pending) => timer.as_mut().poll(cx).map(|()| Err(ServeError::Deadline)),
+            Ok(Poll::Pending) if timer.as_mut().poll(cx).is_ready() => {
+                Poll::Ready(Err(ServeError::Deadline))
+            }
+            Ok(Poll::Pending) => cut.as_mut().poll(cx).map(|_| Err(ServeError::Closing)),
         }
     })
     .await

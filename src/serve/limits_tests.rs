@@ -38,8 +38,27 @@ impl Service<Request<()>> for Behind {
 
 const SECOND: Duration = Duration::from_secs(1);
 
+fn gate_and_cut(behind: Behind) -> (Gate<Behind>, watch::Sender<bool>) {
+    let limits = ServeLimits {
+        message_bytes_max: 77,
+        batch_rows_max: 1,
+        events_max: 1,
+        calls_max: 2,
+        call_time_max: 10 * SECOND,
+        clock_skew: SECOND,
+        notice: SECOND,
+        drain: SECOND,
+        batch_threads: 1,
+    };
+    let (cut, is_cut) = watch::channel(false);
+    (GateLayer::new(&limits, is_cut).layer(behind), cut)
+}
+
 fn gate(behind: Behind) -> Gate<Behind> {
-    GateLayer::new(2, 10 * SECOND, 77).layer(behind)
+    let (gate, cut) = gate_and_cut(behind);
+    // A sender that is gone would end every call.
+    std::mem::forget(cut);
+    gate
 }
 
 fn request(path: &str, timeout: Option<&str>) -> Request<()> {
@@ -116,4 +135,17 @@ async fn what_the_framework_says_gets_our_codes_and_details() {
         let status = status(Behind::Says(code, text), None).await.unwrap();
         assert_eq!((status.code(), &*reason(&status)), (ours, why));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_cuts_off_tells_the_calls_at_work() {
+    let (mut gate, cut) = gate_and_cut(Behind::Sleeps(5 * SECOND));
+    let call = gate.call(request("/tenure.v1.X/Y", None));
+    let cutting = async {
+        tokio::time::sleep(SECOND).await;
+        cut.send(true).unwrap();
+    };
+    let (answer, ()) = tokio::join!(call, cutting);
+    let status = Status::from_header_map(answer.unwrap().headers()).unwrap();
+    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "SHUTTING_DOWN"));
 }

@@ -31,7 +31,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -106,7 +106,8 @@ pub async fn serve(
     let (reporter, health) = tonic_health::server::health_reporter();
     let watcher = tokio::spawn(health::watch(Arc::clone(&live), reporter.clone()));
     let routes = routes(&live)?.with(health);
-    let gate = GateLayer::new(limits.calls_max, limits.call_time_max, limits.message_bytes_max);
+    let (cut, is_cut) = watch::channel(false);
+    let gate = GateLayer::new(&limits, is_cut);
     let (close, closed) = oneshot::channel::<()>();
     let door = async {
         // An error means that the sender is gone: then the server ends as well.
@@ -118,7 +119,7 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .serve_with_incoming_shutdown(routes, incoming, door);
     let server = tokio::spawn(server);
-    let drained = shutdown::run(server, shutdown, limits, Closing { close, reporter, watcher }).await;
+    let drained = shutdown::run(server, shutdown, limits, Closing { close, cut, reporter, watcher }).await;
     close_writer(live).await;
     drained
 }

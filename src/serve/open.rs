@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::Parts;
 use super::clock::Clock;
-use crate::bundle::{Bundle, BundleError, BundleSelector};
+use crate::bundle::{Bundle, BundleError};
 use crate::config::{ServeConfig, StoreDurability};
 use crate::decision::{Policy, PolicyErrors};
 use crate::scoring;
@@ -64,8 +64,7 @@ impl OpenError {
 /// # Errors
 /// [`OpenError`]; nothing is left locked.
 pub fn open(config: &ServeConfig) -> Result<Parts, OpenError> {
-    let selector = BundleSelector::parse(&config.model.to_string())?;
-    let bundle = Bundle::find(&config.models, &selector)?;
+    let bundle = Bundle::find(&config.models, &config.model)?;
     scoring::self_test(&bundle)?;
     let policy = config.policy.as_ref().map(read_policy).transpose()?;
     let durability = match config.durability {

@@ -2,15 +2,19 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic_health::server::HealthReporter;
 
 use super::ServeFailure;
 use super::health;
 use crate::config::ServeLimits;
+
+/// Time for calls that are cut off to tell their callers.
+const CUT_TIME: Duration = Duration::from_secs(1);
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub async fn signals() -> io::Result<&'static str> {
 pub(super) struct Closing {
     /// Closes the door.
     pub(super) close: oneshot::Sender<()>,
+    /// Ends the calls at work.
+    pub(super) cut: watch::Sender<bool>,
     /// Says how the services are.
     pub(super) reporter: HealthReporter,
     /// Follows the store's health.
@@ -48,7 +54,7 @@ pub(super) async fn run(
     limits: ServeLimits,
     closing: Closing,
 ) -> Result<Drained, ServeFailure> {
-    let Closing { close, mut reporter, watcher } = closing;
+    let Closing { close, cut, mut reporter, watcher } = closing;
     tokio::select! {
         () = shutdown => {}
         ended = &mut server => {
@@ -65,15 +71,15 @@ pub(super) async fn run(
     // A send fails only if the server has ended: then there is nothing to close.
     let _ = close.send(());
     health::end_watches(&mut reporter).await;
-    match tokio::time::timeout(limits.drain, &mut server).await {
-        Ok(ended) => {
-            ended??;
-            Ok(Drained { complete: true })
-        }
-        Err(_) => {
-            tracing::warn!(seconds = limits.drain.as_secs(), "calls were cut off at the end");
-            server.abort();
-            Ok(Drained { complete: false })
-        }
+    if let Ok(ended) = tokio::time::timeout(limits.drain, &mut server).await {
+        ended??;
+        return Ok(Drained { complete: true });
     }
+    tracing::warn!(seconds = limits.drain.as_secs(), "calls are cut off at the end");
+    let _ = cut.send(true);
+    if tokio::time::timeout(CUT_TIME, &mut server).await.is_err() {
+        // Connections that do not end even now go with the runtime.
+        server.abort();
+    }
+    Ok(Drained { complete: false })
 }

@@ -1,4 +1,7 @@
 //! The one integration-test binary: a module per boundary.
 
-mod learn;
 mod btyd;
+mod grpc;
+mod learn;
+mod serve_faults;
+mod serve_fixture;

@@ -76,11 +76,12 @@ pub(in crate::serve) fn score(answer: &Answer<'_>, made: Made<'_>) -> pb::Score 
 
 fn value(clv: &Clv, currency: Currency) -> pb::Clv {
     let Clv { mean, p10, p50, p90, historic, percentile, horizon_days, extrapolated } = clv;
+    let known = |quantile: f64| (!quantile.is_nan()).then_some(quantile);
     pb::Clv {
         mean: *mean,
-        p10: *p10,
-        p50: *p50,
-        p90: *p90,
+        p10: known(*p10),
+        p50: known(*p50),
+        p90: known(*p90),
         historic: *historic,
         horizon_days: u32::from(*horizon_days),
         currency_code: currency.as_str().to_owned(),
