@@ -5,3 +5,4 @@ mod grpc;
 mod learn;
 mod serve_faults;
 mod serve_fixture;
+mod server_kill;
