@@ -1,1 +1,263 @@
-//! Room `bundle`.
+//! Bundles: fitted models, schema, cut points, policy and metrics on disk, versioned.
+//!
+//! In: everything a training run fixed. Out: a folder whose name is its content's digest, and
+//! back. Nothing in it depends on the clock, the host or the number of threads (invariant B-2);
+//! saving and loading keep every bit of every score (B-1).
+//! It deliberately runs no model and knows no policy: the policy is kept as text.
+
+mod alias;
+mod error;
+mod format_v1;
+mod io;
+
+#[cfg(test)]
+mod tests;
+
+pub use alias::{BundleSelector, CHALLENGER, CHAMPION, aliases, model_names, set_alias, versions};
+pub use error::BundleError;
+pub use format_v1::{CutsV1, ExampleV1, ManifestV1};
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::{Fitted, Forest, Predictor};
+
+use format_v1::{FORMAT, ModelsV1};
+use io::{MANIFEST, check_name, read_checked, read_file, sha256_hex, version_of, write_folder};
+
+const MODELS: &str = "models.json";
+const CUTS: &str = "cuts.json";
+const EXAMPLES: &str = "examples.json";
+const METRICS: &str = "metrics.json";
+const POLICY: &str = "policy.toml";
+const REPORT: &str = "report.html";
+const SCHEMA: &str = "schema.json";
+const FORESTS: [&str; 2] = ["forest_churn.json", "forest_value.json"];
+
+/// A loaded bundle: immutable.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// Where it was read from.
+    pub folder: PathBuf,
+    /// Its version: 12 hex digits of its content's digest.
+    pub version: String,
+    /// What it is.
+    pub manifest: ManifestV1,
+    /// Its models, ready to score.
+    pub predictor: Predictor,
+    /// Its frozen cut points.
+    pub cuts: CutsV1,
+    /// Its policy, as text.
+    pub policy: String,
+    /// How the models did.
+    pub metrics: serde_json::Value,
+    /// Histories with the scores that must come out.
+    pub examples: Vec<ExampleV1>,
+}
+
+/// What a training run hands over to be written.
+#[derive(Debug)]
+pub struct Draft {
+    /// What it is; `format`, `feature_schema` and `files` are filled in.
+    pub manifest: ManifestV1,
+    /// The models.
+    pub fitted: Fitted,
+    /// The cut points.
+    pub cuts: CutsV1,
+    /// The policy, as text.
+    pub policy: String,
+    /// How the models did.
+    pub metrics: serde_json::Value,
+    /// Histories with the scores that must come out.
+    pub examples: Vec<ExampleV1>,
+    /// The report, one self-contained page.
+    pub report: String,
+}
+
+impl Draft {
+    /// Writes the bundle into `models/NAME/VERSION` and gives its version and folder.
+    ///
+    /// # Errors
+    /// [`BundleError`]; nothing is left behind that could be taken for a bundle.
+    pub fn write(self, models: &Path) -> Result<(String, PathBuf), BundleError> {
+        check_name(&self.manifest.name)?;
+        let model = models.join(&self.manifest.name);
+        let predictor = Predictor::try_new(self.fitted).map_err(|error| BundleError::Invalid {
+            path: model.clone(),
+            what: error.to_string(),
+        })?;
+        let fitted = predictor.fitted();
+        let mut files = BTreeMap::new();
+        let mut add = |name: &str, bytes: Vec<u8>| files.insert(name.to_owned(), bytes);
+        add(MODELS, json(&model.join(MODELS), &format_v1::to_v1(fitted))?);
+        add(CUTS, json(&model.join(CUTS), &self.cuts)?);
+        add(EXAMPLES, json(&model.join(EXAMPLES), &self.examples)?);
+        add(METRICS, json(&model.join(METRICS), &self.metrics)?);
+        add(SCHEMA, json(&model.join(SCHEMA), &schema_v1(&predictor))?);
+        add(POLICY, self.policy.into_bytes());
+        add(REPORT, self.report.into_bytes());
+        let forests = [
+            fitted.churn.parts.forest.as_ref(),
+            fitted.value.as_ref().and_then(|v| v.parts.forest.as_ref()),
+        ];
+        for (name, forest) in FORESTS.into_iter().zip(forests) {
+            if let Some(forest) = forest {
+                let text = forest.to_json().map_err(|error| BundleError::Invalid {
+                    path: model.join(name),
+                    what: error.to_string(),
+                })?;
+                add(name, text.into_bytes());
+            }
+        }
+        let manifest = ManifestV1 {
+            format: FORMAT,
+            feature_schema: predictor.schema().id().to_owned(),
+            files: files.iter().map(|(name, bytes)| (name.clone(), sha256_hex(bytes))).collect(),
+            ..self.manifest
+        };
+        let manifest = json(&model.join(MANIFEST), &manifest)?;
+        let folder = write_folder(&model, &manifest, &files)?;
+        Ok((version_of(&manifest), folder))
+    }
+}
+
+impl Bundle {
+    /// Finds and reads the bundle that a selector means.
+    ///
+    /// # Errors
+    /// [`BundleError`] for one that is not there, incomplete, damaged, newer or of another schema.
+    pub fn find(models: &Path, selector: &BundleSelector) -> Result<Self, BundleError> {
+        Self::load(&selector.folder(models)?)
+    }
+
+    /// Reads a bundle's folder and checks every digest and the version itself.
+    ///
+    /// # Errors
+    /// As [`Bundle::find`].
+    pub fn load(folder: &Path) -> Result<Self, BundleError> {
+        let path = folder.join(MANIFEST);
+        let bytes = read_file(&path)?;
+        let manifest = read_manifest(&path, &bytes)?;
+        let version = version_of(&bytes);
+        if folder.file_name().is_some_and(|name| name != version.as_str()) {
+            return Err(BundleError::Version { path: folder.to_owned(), found: version });
+        }
+        let mut files = BTreeMap::new();
+        for (name, digest) in &manifest.files {
+            check_name(name)?;
+            files.insert(name.as_str(), read_checked(&folder.join(name), digest)?);
+        }
+        let models: ModelsV1 = parse(folder, &files, MODELS)?;
+        let mut forests = [None, None];
+        for ((slot, name), present) in forests.iter_mut().zip(FORESTS).zip(models.forests()) {
+            if present {
+                *slot = Some(read_forest(&folder.join(name), text(folder, &files, name)?)?);
+            }
+        }
+        let horizons = [manifest.churn_horizon_days, manifest.clv_horizon_days];
+        let invalid = |name: &str, what| BundleError::Invalid { path: folder.join(name), what };
+        let fitted = models.into_fitted(forests, horizons).map_err(|what| invalid(MODELS, what))?;
+        let predictor =
+            Predictor::try_new(fitted).map_err(|error| invalid(SCHEMA, error.to_string()))?;
+        check_schema(folder, &manifest, &predictor)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            version,
+            cuts: parse(folder, &files, CUTS)?,
+            policy: text(folder, &files, POLICY)?.to_owned(),
+            metrics: parse(folder, &files, METRICS)?,
+            examples: parse(folder, &files, EXAMPLES)?,
+            manifest,
+            predictor,
+        })
+    }
+}
+
+fn check_schema(
+    folder: &Path,
+    manifest: &ManifestV1,
+    predictor: &Predictor,
+) -> Result<(), BundleError> {
+    let expected = predictor.schema().id().to_owned();
+    if manifest.feature_schema != expected {
+        let found = manifest.feature_schema.clone();
+        return Err(BundleError::Schema { path: folder.to_owned(), expected, found });
+    }
+    let fitted = predictor.fitted();
+    let n_features = predictor.schema().features().len();
+    let invalid = |what: String| BundleError::Invalid { path: folder.join(MODELS), what };
+    if fitted.ranges.len() != n_features {
+        return Err(invalid(format!("{} ranges for {n_features} features", fitted.ranges.len())));
+    }
+    let forests = [
+        fitted.churn.parts.forest.as_ref(),
+        fitted.value.as_ref().and_then(|v| v.parts.forest.as_ref()),
+    ];
+    for forest in forests.into_iter().flatten() {
+        if forest.n_features() != n_features {
+            let found = forest.n_features();
+            return Err(invalid(format!("trees of {found} features, the schema has {n_features}")));
+        }
+    }
+    Ok(())
+}
+
+fn read_manifest(path: &Path, bytes: &[u8]) -> Result<ManifestV1, BundleError> {
+    #[derive(serde::Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let json = |source| BundleError::Json { path: path.to_owned(), source };
+    let Format { format } = serde_json::from_slice(bytes).map_err(json)?;
+    if format > FORMAT {
+        return Err(BundleError::Newer { path: path.to_owned(), found: format, known: FORMAT });
+    }
+    serde_json::from_slice(bytes).map_err(json)
+}
+
+/// `schema.json`: for people and other programs; the digest in the manifest is what is checked.
+fn schema_v1(predictor: &Predictor) -> serde_json::Value {
+    let schema = predictor.schema();
+    let features: Vec<serde_json::Value> = schema
+        .features()
+        .iter()
+        .map(|f| serde_json::json!({ "name": f.name, "unit": f.unit, "doc": f.doc }))
+        .collect();
+    serde_json::json!({ "id": schema.id(), "version": schema.version(), "features": features })
+}
+
+fn json(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, BundleError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|source| BundleError::Json { path: path.to_owned(), source })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+type Files<'a> = BTreeMap<&'a str, Vec<u8>>;
+
+fn bytes<'a>(folder: &Path, files: &'a Files<'_>, name: &str) -> Result<&'a [u8], BundleError> {
+    let missing = || BundleError::Missing { path: folder.join(name) };
+    files.get(name).map(Vec::as_slice).ok_or_else(missing)
+}
+
+fn parse<T: DeserializeOwned>(
+    folder: &Path,
+    files: &Files<'_>,
+    name: &str,
+) -> Result<T, BundleError> {
+    serde_json::from_slice(bytes(folder, files, name)?)
+        .map_err(|source| BundleError::Json { path: folder.join(name), source })
+}
+
+fn text<'a>(folder: &Path, files: &'a Files<'_>, name: &str) -> Result<&'a str, BundleError> {
+    std::str::from_utf8(bytes(folder, files, name)?)
+        .map_err(|error| BundleError::Invalid { path: folder.join(name), what: error.to_string() })
+}
+
+fn read_forest(path: &Path, text: &str) -> Result<Forest, BundleError> {
+    Forest::from_json(text)
+        .map_err(|error| BundleError::Invalid { path: path.to_owned(), what: error.to_string() })
+}

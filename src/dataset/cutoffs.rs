@@ -57,7 +57,7 @@ impl CutoffPlan {
         if found < wanted {
             return Err(CutoffError::TooShort { found, until, horizon, wanted });
         }
-        let step = (horizon_days / 3).max(1);
+        let step = (horizon_days + 2) / 3;
         let mut training = Vec::new();
         let mut overlapping = Vec::new();
         let mut cutoff = judged.plus(-step);

@@ -79,8 +79,9 @@ pub struct Interval {
 
 /// Interval of a statistic over resamples of `n_rows` rows with replacement.
 ///
-/// The statistic gets the positions of the rows drawn; none, NaN or infinity means that it is undefined there
-/// (only one outcome was drawn). For a paired comparison return the difference of two metrics.
+/// The statistic gets the positions of the rows drawn; none, NaN or infinity means that it is
+/// undefined there (only one outcome was drawn). For a paired comparison return the difference of
+/// two metrics.
 ///
 /// # Errors
 /// [`MetricError::Empty`], [`MetricError::Parameter`] for a setting out of range,

@@ -5,6 +5,8 @@
 //! with a [`MetricError`], never with NaN.
 //! It deliberately knows no model's inside and picks no champion.
 
+pub mod report;
+
 mod bootstrap;
 mod calibration;
 mod error;

@@ -12,6 +12,7 @@ use ::csv::ByteRecord;
 use ::csv::ErrorKind;
 use ::csv::Reader;
 use ::csv::ReaderBuilder;
+use ::csv::Terminator;
 
 use super::error::IntakeError;
 use super::intake::ROW_BYTES_MAX;
@@ -46,6 +47,8 @@ pub(super) fn read_csv(
     let input = Watched { input, watch: Rc::clone(&watch) };
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
+        // Not the default, which ends a row at `\r` and loses count of the lines.
+        .terminator(Terminator::Any(b'\n'))
         .flexible(true)
         .buffer_capacity(BUFFER_BYTES)
         .from_reader(input);
@@ -75,14 +78,19 @@ fn read_rows(
             Ok(false) => break,
             Err(error) => return Err(failure(rows, watch, before, error)),
         }
+        if is_blank(&record) {
+            continue;
+        }
         n_rows += 1;
         let breaks = line_breaks(&record);
-        let lines = 1 + breaks;
+        let mut lines = 1 + breaks;
         n_multi_line += u64::from(breaks > 0);
-        // The reader counts the break that ends a row with that row, or, where it is \r\n, with
-        // the next; counted from the end it is the same either way.
-        let row = row_of(&record, reader.position().line(), lines, watch);
-        let raw = if breaks > 0 && watch.ends_in_quotes() && ends_in_break(&record) {
+        // The line a row starts on, reckoned from its end: the reader's own start of a row lies
+        // before the blank lines that it skips.
+        let at_end = watch.at_end.get();
+        let row = reader.position().line().saturating_sub(breaks + u64::from(!at_end));
+        let raw = if breaks > 0 && at_end && watch.ends_in_quotes() && ends_in_break(&record) {
+            lines -= u64::from(watch.tail.borrow().ends_with(b"\n"));
             Err(EventIssue::UnclosedQuote { lines })
         } else {
             raw_event(&record, header, layout, lines)
@@ -98,8 +106,9 @@ fn read_rows(
     Ok(())
 }
 
-fn row_of(record: &ByteRecord, _after: u64, _lines: u64, _watch: &Watch) -> u64 {
-    record.position().map_or(0, ::csv::Position::line)
+/// A line of nothing: `\r` alone is what the break `\r\n` leaves of one.
+fn is_blank(record: &ByteRecord) -> bool {
+    record.len() == 1 && matches!(record.as_slice(), b"" | b"\r")
 }
 
 fn line_breaks(record: &ByteRecord) -> u64 {
@@ -107,7 +116,7 @@ fn line_breaks(record: &ByteRecord) -> u64 {
 }
 
 fn ends_in_break(record: &ByteRecord) -> bool {
-    record.iter().last().is_some_and(|cell| cell.contains(&b'\n'))
+    record.iter().next_back().is_some_and(|cell| cell.contains(&b'\n'))
 }
 
 fn raw_event<'a>(
@@ -126,6 +135,8 @@ fn raw_event<'a>(
     }
     layout.raw_event(|idx| {
         let cell = record.get(idx).unwrap_or_default();
+        let is_last = idx + 1 == header.len();
+        let cell = if is_last { cell.strip_suffix(b"\r").unwrap_or(cell) } else { cell };
         std::str::from_utf8(cell).map(RawValue::text).map_err(|_| EventIssue::InvalidUtf8 {
             field: header.get(idx).cloned().unwrap_or_default(),
         })
@@ -180,12 +191,9 @@ impl Watch {
         self.since_row.get() > ROW_BYTES_MAX + BUFFER_BYTES as u64
     }
 
-    /// Whether the input has ended inside of a quoted cell, given that its last cell has a line
-    /// break: a closing quote makes the run of quotes at the end odd.
+    /// Whether the input, all read, ends inside of a quoted cell, given that its last cell has a
+    /// line break: a closing quote makes the run of quotes at the end odd.
     fn ends_in_quotes(&self) -> bool {
-        if !self.at_end.get() {
-            return false;
-        }
         let tail = self.tail.borrow();
         let mut end = tail.as_slice();
         while let Some((b'\n' | b'\r', rest)) = end.split_last() {

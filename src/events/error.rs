@@ -76,7 +76,7 @@ pub enum IntakeError {
         /// The path.
         path: String,
         /// What is wrong.
-        source: MappingError,
+        source: Box<MappingError>,
     },
     /// A row beyond the bound: nearly always a quote that is never closed.
     #[error("{path}: row {row} has more than {most} bytes: look for a quote that is not closed")]

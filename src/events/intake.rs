@@ -2,7 +2,8 @@
 //!
 //! In: paths, the column mapping and the rules. Out: each event to a callback, in the order of the
 //! file, and a report. It keeps per row only what tells identical rows and known ids apart (28 to
-//! 55 bytes a distinct row), and the same per customer; everything else is the caller's.
+//! 55 bytes a distinct row, half as much again while that table grows), and the same per customer;
+//! everything else is the caller's.
 
 use std::fs::File;
 use std::io;
@@ -109,6 +110,8 @@ pub struct Intake<'s> {
     known_from: Option<Timestamp>,
     events: Tally,
     customers: Tally,
+    /// Customers with a profile of no time of its own.
+    timeless: Tally,
     report: IntakeReport,
     scratch: Vec<u8>,
 }
@@ -124,6 +127,7 @@ impl<'s> Intake<'s> {
             known_from: None,
             events: Tally::default(),
             customers: Tally::default(),
+            timeless: Tally::default(),
             report: IntakeReport::default(),
             scratch: Vec::new(),
         }
@@ -149,12 +153,12 @@ impl<'s> Intake<'s> {
         let unknown = || IntakeError::UnknownFormat { path: name.clone(), wanted: ENDINGS };
         let format = self.spec.format.or_else(|| FileFormat::of_name(path)).ok_or_else(unknown)?;
         let mut file = File::open(path).map_err(|source| cannot_open(&name, source))?;
-        let start = peek(&mut file, PEEK_BYTES).map_err(|error| cannot_read(&name, error))?;
-        check_content(&name, format, &start)?;
         if format == FileFormat::Parquet {
+            let start = peek(&mut file, 4).map_err(|error| cannot_read(&name, error))?;
+            check_content(&name, format, &start)?;
             return self.read_parquet(name, file, out);
         }
-        self.read_text(&name, format, &mut start.as_slice().chain(file), out)
+        self.read_text(&name, format, &mut file, out)
     }
 
     /// Reads text from memory or a stream, plain or gzip, as [`Intake::read`] does from a file.
@@ -280,6 +284,7 @@ impl<'i, 's, 'o> Rows<'i, 's, 'o> {
         Self { intake, out, is_gzip, source }
     }
 
+    #[cfg(feature = "parquet")]
     pub(super) const fn rules(&self) -> &'s Rules {
         self.intake.rules
     }
@@ -303,7 +308,7 @@ impl<'i, 's, 'o> Rows<'i, 's, 'o> {
         self.source.notes.push(note);
     }
 
-    /// Names a column that is not used; `false` if it is named already.
+    /// Names a column that is not used, once.
     pub(super) fn ignore_column(&mut self, name: &str) {
         if !self.source.columns_ignored.iter().any(|known| known == name) {
             self.source.columns_ignored.push(name.to_owned());
@@ -313,7 +318,10 @@ impl<'i, 's, 'o> Rows<'i, 's, 'o> {
     /// Finds the columns, and keeps the words on them for the report.
     pub(super) fn layout(&mut self, header: &[String]) -> Result<Layout, IntakeError> {
         let found = self.intake.spec.columns.layout(header, self.intake.purpose);
-        let layout = found.map_err(|source| IntakeError::Mapping { path: self.path(), source })?;
+        let layout = found.map_err(|source| IntakeError::Mapping {
+            path: self.path(),
+            source: Box::new(source),
+        })?;
         self.source.columns_used.clone_from(&layout.used);
         self.source.columns_ignored.clone_from(&layout.ignored);
         self.source.notes.extend(layout.notes.iter().cloned());
@@ -369,7 +377,7 @@ impl<'i, 's, 'o> Rows<'i, 's, 'o> {
         if is_timeless {
             // Two profiles at one instant would leave to chance which of them holds.
             let customer = xxh3_128(event.customer.as_str().as_bytes());
-            let seen = self.intake.customers.see(customer);
+            let seen = self.intake.timeless.see(customer);
             if seen.here > 0 || seen.before > 0 {
                 return Err(EventIssue::SecondProfile);
             }
@@ -454,6 +462,9 @@ fn check_content(path: &str, wanted: FileFormat, start: &[u8]) -> Result<(), Int
             ("UTF-16 text", "convert it: iconv -f UTF-16 -t UTF-8")
         }
         (_, Some(b'{')) if wanted == FileFormat::Csv => ("JSON lines", "end its name in .jsonl"),
+        _ if wanted == FileFormat::Csv && start.contains(&b'\r') && !start.contains(&b'\n') => {
+            ("text whose lines end in \\r alone", "convert it: tr '\\r' '\\n'")
+        }
         (_, Some(b'[')) => ("a JSON array", "write one object a line"),
         (_, Some(byte)) if wanted == FileFormat::Jsonl && byte != b'{' => {
             ("no JSON object", "write one object a line, or end its name in .csv")

@@ -11,6 +11,19 @@ use serde::Deserialize;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::guess::AMOUNT;
+use super::guess::CATEGORY;
+use super::guess::CHANNEL;
+use super::guess::CURRENCY;
+use super::guess::CUSTOMER;
+use super::guess::DISCOUNT;
+use super::guess::EVENT_ID;
+use super::guess::EVENT_TYPE;
+use super::guess::ITEMS;
+use super::guess::OWN_ID;
+use super::guess::Search;
+use super::guess::TIME;
+use super::guess::VALID_FROM;
 use super::issue::EventIssue;
 use super::issue::nearest;
 use super::kinds::EventType;
@@ -52,14 +65,14 @@ pub struct RawColumns {
 }
 
 /// Why the columns could not be told.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum MappingError {
     /// The type given for every row is none.
     #[error("default type: {source}")]
     DefaultType {
         /// What is wrong with it.
-        source: Box<EventIssueText>,
+        source: Box<EventIssue>,
     },
     /// An attribute no event has.
     #[error("{found:?} is not an attribute{}", hint(suggestion.as_deref()))]
@@ -133,153 +146,9 @@ pub enum MappingError {
     },
 }
 
-/// The text of an issue about a configured value.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct EventIssueText(String);
-
 fn hint(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(String::new, |name| format!(" (did you mean {name:?}?)"))
 }
-
-/// A field of an event, as the mapping names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Role {
-    /// Its name in messages and as an attribute.
-    name: &'static str,
-    /// The flag that names its column.
-    flag: &'static str,
-    /// Names of our own formats, taken without asking, letters and digits only.
-    own: &'static [&'static str],
-    /// Names that others use for it, letters and digits only, lower case.
-    common: &'static [&'static str],
-}
-
-const CUSTOMER: Role = Role {
-    name: "customer",
-    flag: "--customer-column",
-    own: &["customerid", "customer"],
-    common: &[
-        "custid",
-        "customerno",
-        "customernumber",
-        "customernr",
-        "customerkey",
-        "customercode",
-        "userid",
-        "user",
-        "clientid",
-        "client",
-        "householdid",
-        "householdkey",
-        "household",
-        "accountid",
-        "account",
-        "memberid",
-        "member",
-        "shopperid",
-        "buyerid",
-        "subscriberid",
-        "contactid",
-        "visitorid",
-        "personid",
-        "cardid",
-        "msno",
-    ],
-};
-const TIME: Role = Role {
-    name: "time",
-    flag: "--time-column",
-    own: &["eventtime", "timestamp", "time"],
-    common: &[
-        "date",
-        "datetime",
-        "day",
-        "orderdate",
-        "ordertime",
-        "orderedat",
-        "purchasedate",
-        "purchasetime",
-        "purchasedat",
-        "transactiondate",
-        "transactiontime",
-        "transactiontimestamp",
-        "txndate",
-        "invoicedate",
-        "eventdate",
-        "saledate",
-        "salesdate",
-        "createdat",
-        "ts",
-    ],
-};
-const VALID_FROM: Role =
-    Role { name: "time", flag: "--time-column", own: &["validfrom"], common: &[] };
-const EVENT_TYPE: Role =
-    Role { name: "type", flag: "--type-column", own: &["type", "eventtype"], common: &["event"] };
-const EVENT_ID: Role =
-    Role { name: "event id", flag: "--event-id-column", own: &["eventid"], common: &["eventuuid"] };
-const AMOUNT: Role = Role {
-    name: "amount",
-    flag: "--amount-column",
-    own: &["amount"],
-    common: &[
-        "amountpaid",
-        "totalamount",
-        "total",
-        "totalprice",
-        "totalvalue",
-        "salesvalue",
-        "sales",
-        "salesamount",
-        "spend",
-        "spent",
-        "revenue",
-        "price",
-        "value",
-        "ordervalue",
-        "orderamount",
-        "ordertotal",
-        "basketvalue",
-        "grandtotal",
-        "nettotal",
-        "netsales",
-        "paymentvalue",
-        "transactionamount",
-        "purchaseamount",
-        "paid",
-    ],
-};
-const ITEMS: Role = Role {
-    name: "items",
-    flag: "--items-column",
-    own: &["items"],
-    common: &["nitems", "numitems", "itemcount", "quantity", "qty", "units", "ncds", "pieces"],
-};
-const CATEGORY: Role = Role {
-    name: "category",
-    flag: "--category-column",
-    own: &["category"],
-    common: &["department", "productcategory", "categoryname", "topcategory"],
-};
-const CHANNEL: Role = Role {
-    name: "channel",
-    flag: "--channel-column",
-    own: &["channel"],
-    common: &["saleschannel", "orderchannel"],
-};
-const DISCOUNT: Role = Role {
-    name: "discount",
-    flag: "--discount-column",
-    own: &["discount"],
-    common: &["discountamount", "discountvalue"],
-};
-const CURRENCY: Role = Role {
-    name: "currency",
-    flag: "--currency-column",
-    own: &["currency"],
-    common: &["currencycode"],
-};
 
 /// What a file is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,9 +172,8 @@ impl TryFrom<RawColumns> for ColumnMapping {
     /// Checks the names that need no header.
     fn try_from(raw: RawColumns) -> Result<Self, MappingError> {
         let parse = |text: &String| {
-            EventType::parse(text).map_err(|issue: EventIssue| MappingError::DefaultType {
-                source: Box::new(EventIssueText(issue.to_string())),
-            })
+            EventType::parse(text)
+                .map_err(|issue| MappingError::DefaultType { source: Box::new(issue) })
         };
         let default_type = raw.default_type.as_ref().map(parse).transpose()?;
         for attribute in raw.attributes.keys().chain(raw.constants.keys()) {
@@ -358,20 +226,21 @@ impl Layout {
     }
 
     /// A raw event of one row, given what stands in each column.
-    pub(super) fn raw_event<'a, E>(
+    pub(super) fn raw_event<'a>(
         &'a self,
-        mut cell: impl FnMut(usize) -> Result<RawValue<'a>, E>,
-    ) -> Result<RawEvent<'a>, E> {
-        let mut raw = RawEvent { customer: id_text(cell(self.customer)?), ..RawEvent::default() };
+        mut cell: impl FnMut(usize) -> Result<RawValue<'a>, EventIssue>,
+    ) -> Result<RawEvent<'a>, EventIssue> {
+        let customer = id_text("customer", cell(self.customer)?)?;
+        let mut raw = RawEvent { customer, ..RawEvent::default() };
         if let Some(idx) = self.time {
             raw.time = cell(idx)?;
         }
         raw.event_type = match self.event_type {
-            Some(idx) => Some(id_text(cell(idx)?)),
+            Some(idx) => Some(id_text("type", cell(idx)?)?),
             None => self.default_type.map(|event_type| Cow::Borrowed(event_type.as_str())),
         };
         if let Some(idx) = self.event_id {
-            raw.id = Some(id_text(cell(idx)?));
+            raw.id = Some(id_text("event_id", cell(idx)?)?);
         }
         raw.attributes.reserve_exact(self.attributes.len() + self.constants.len());
         for (idx, attribute) in &self.attributes {
@@ -387,13 +256,19 @@ impl Layout {
     }
 }
 
-/// An id as text: whole numbers by their digits, what is no id as nothing.
-pub(super) fn id_text(value: RawValue<'_>) -> Cow<'_, str> {
-    match value {
-        RawValue::Text(text) => text,
-        RawValue::Number(number) => id_of_number(number).map_or(Cow::Borrowed(""), Cow::Owned),
-        _ => Cow::Borrowed(""),
-    }
+/// An id as text: whole numbers by their digits.
+fn id_text<'a>(field: &str, value: RawValue<'a>) -> Result<Cow<'a, str>, EventIssue> {
+    let digits = match value {
+        RawValue::Missing => return Ok(Cow::Borrowed("")),
+        RawValue::Text(text) => return Ok(text),
+        RawValue::Number(number) => id_of_number(number),
+        _ => None,
+    };
+    digits.map(Cow::Owned).ok_or_else(|| EventIssue::WrongValueKind {
+        field: field.to_owned(),
+        found: value.kind(),
+        wanted: "a text or a whole number",
+    })
 }
 
 impl ColumnMapping {
@@ -419,8 +294,7 @@ impl ColumnMapping {
         layout.event_id = search.column(EVENT_ID, raw.event_id.as_deref())?;
         if layout.event_id.is_none() && layout.event_type.is_some() {
             // `id` beside a customer and a type is our own format; elsewhere it may be anything.
-            let own = Role { own: &["id"], common: &[], ..EVENT_ID };
-            layout.event_id = search.column(own, None)?;
+            layout.event_id = search.column(OWN_ID, None)?;
         }
         self.find_attributes(&mut search, &mut layout)?;
         search.finish(&mut layout);
@@ -440,6 +314,10 @@ impl ColumnMapping {
         let named = self.raw.event_type.as_deref();
         if named.is_some() || self.default_type.is_none() {
             layout.event_type = search.column(EVENT_TYPE, named)?;
+            if named.is_none() && layout.event_type.is_some() {
+                let note = "if the type column says something else, give --default-type purchase";
+                search.notes.push(note.to_owned());
+            }
         }
         if layout.event_type.is_none() {
             let default_type = self.default_type.unwrap_or(EventType::Purchase);
@@ -473,8 +351,10 @@ impl ColumnMapping {
             let given = |(_, attribute): &(usize, String)| attribute == role.name;
             let is_free =
                 !layout.attributes.iter().any(given) && !raw.constants.contains_key(role.name);
-            // Only an order's columns go by other people's names; other types use ours.
-            let is_wanted = named.is_some() || (is_free && layout.takes(role.name));
+            // Only an order's columns go by other people's names: the sales channel of a contact
+            // would be taken for the channel of the message.
+            let is_order = layout.default_type.is_none_or(|t| t.takes("amount"));
+            let is_wanted = named.is_some() || (is_order && is_free && layout.takes(role.name));
             if !is_wanted {
                 continue;
             }
@@ -504,140 +384,4 @@ impl ColumnMapping {
         }
         Ok(())
     }
-}
-
-/// A header being searched: each column is used at most once.
-struct Search<'h> {
-    header: &'h [String],
-    /// Letters and digits of each name, lower case.
-    keys: Vec<String>,
-    taken: Vec<bool>,
-    used: Vec<String>,
-    notes: Vec<String>,
-}
-
-impl<'h> Search<'h> {
-    fn new(header: &'h [String]) -> Self {
-        let keys = header.iter().map(|name| key_of(name)).collect();
-        let taken = vec![false; header.len()];
-        Self { header, keys, taken, used: Vec::new(), notes: Vec::new() }
-    }
-
-    fn columns(&self) -> String {
-        self.header.join(", ")
-    }
-
-    fn take(&mut self, idx: usize, role: &str, is_named: bool) {
-        self.taken[idx] = true;
-        let how = if is_named { "" } else { " (guessed)" };
-        self.used.push(format!("{role} <- {}{how}", self.header[idx]));
-    }
-
-    /// The column a user named.
-    fn named(&self, role: &str, wanted: &str, flag: &str) -> Result<usize, MappingError> {
-        let mut found = (0..self.header.len()).filter(|&idx| self.header[idx] == wanted);
-        match (found.next(), found.next()) {
-            (Some(idx), None) => Ok(idx),
-            (Some(_), Some(_)) => {
-                Err(MappingError::Repeated { role: role.to_owned(), name: wanted.to_owned() })
-            }
-            (None, _) => Err(MappingError::NoSuchColumn {
-                role: role.to_owned(),
-                wanted: wanted.to_owned(),
-                flag: flag.to_owned(),
-                suggestion: nearest(wanted, self.header.iter().map(String::as_str))
-                    .map(str::to_owned),
-                found: self.columns(),
-            }),
-        }
-    }
-
-    fn candidates(&self, names: &[&str]) -> Vec<usize> {
-        let is_free = |&idx: &usize| !self.taken[idx] && names.contains(&self.keys[idx].as_str());
-        (0..self.header.len()).filter(is_free).collect()
-    }
-
-    /// The column of a field: the one named, else the one with our own name, else the only one
-    /// with a common name.
-    fn column(&mut self, role: Role, named: Option<&str>) -> Result<Option<usize>, MappingError> {
-        if let Some(wanted) = named {
-            let idx = self.named(role.name, wanted, role.flag)?;
-            self.take(idx, role.name, true);
-            return Ok(Some(idx));
-        }
-        for names in [role.own, role.common] {
-            match self.candidates(names).as_slice() {
-                [] => {}
-                &[idx] => {
-                    self.take(idx, role.name, false);
-                    return Ok(Some(idx));
-                }
-                several => return Err(self.ambiguous(role, several)),
-            }
-        }
-        Ok(None)
-    }
-
-    fn ambiguous(&self, role: Role, several: &[usize]) -> MappingError {
-        let names: Vec<&str> = several.iter().map(|&idx| self.header[idx].as_str()).collect();
-        MappingError::Ambiguous {
-            role: role.name.to_owned(),
-            candidates: names.join(", "),
-            flag: role.flag.to_owned(),
-        }
-    }
-
-    fn required(&self, role: Role, found: Option<usize>) -> Result<usize, MappingError> {
-        found.ok_or_else(|| MappingError::Missing {
-            role: role.name.to_owned(),
-            flag: role.flag.to_owned(),
-            found: self.columns(),
-        })
-    }
-
-    /// The column of an order's attribute.
-    fn attribute(
-        &mut self,
-        role: Role,
-        named: Option<&str>,
-        layout: &Layout,
-    ) -> Result<Option<usize>, MappingError> {
-        let idx = self.column(role, named)?;
-        if role == AMOUNT
-            && named.is_none()
-            && let Some(price) = idx
-            && self.keys[price] == "price"
-            && let Some((items, _)) = layout.attributes.iter().find(|(_, name)| name == "items")
-        {
-            return Err(MappingError::UnitPrice {
-                price: self.header[price].clone(),
-                items: self.header[*items].clone(),
-            });
-        }
-        Ok(idx)
-    }
-
-    /// Free columns named exactly as an attribute.
-    fn own_attributes(&self, layout: &Layout) -> Vec<(usize, String)> {
-        let mut found = Vec::new();
-        for (idx, name) in self.header.iter().enumerate() {
-            let name = name.trim().to_ascii_lowercase();
-            if !self.taken[idx] && layout.takes(&name) {
-                found.push((idx, name));
-            }
-        }
-        found
-    }
-
-    fn finish(self, layout: &mut Layout) {
-        let free = |(idx, name): (usize, &String)| (!self.taken[idx]).then(|| name.clone());
-        layout.ignored = self.header.iter().enumerate().filter_map(free).collect();
-        layout.used = self.used;
-        layout.notes = self.notes;
-    }
-}
-
-/// Letters and digits, lower case: `Customer ID`, `customer_id` and `customerId` are one name.
-fn key_of(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }

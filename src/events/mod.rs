@@ -9,10 +9,12 @@ mod content;
 mod csv;
 mod error;
 mod event;
+mod guess;
 mod intake;
 mod issue;
 mod jsonl;
 mod kinds;
+mod log;
 mod mapping;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -34,6 +36,7 @@ pub use event::{
 pub use intake::{FileFormat, Intake, ReadSpec, RowOutcome, read_events};
 pub use issue::EventIssue;
 pub use kinds::EventType;
+pub use log::{CustomerLog, Log, LogSpec};
 pub use mapping::{ColumnMapping, MappingError, RawColumns};
 pub use profiles::read_profiles;
 pub use raw::{RawEvent, RawValue};

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 
 use ::parquet::basic::ConvertedType;
 use ::parquet::basic::LogicalType;
@@ -45,7 +47,8 @@ pub(super) fn read_parquet(rows: &mut Rows<'_, '_, '_>, file: File) -> Result<()
         path: rows.path(),
         detail: format!("this is no Parquet file that can be read: {error}"),
     };
-    let reader = SerializedFileReader::new(file).map_err(|error| failed(rows, &error))?;
+    let reader =
+        guarded(|| SerializedFileReader::new(file)).map_err(|error| failed(rows, &error))?;
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
     let header: Vec<String> =
         schema.columns().iter().map(|column| column.path().string()).collect();
@@ -57,7 +60,7 @@ pub(super) fn read_parquet(rows: &mut Rows<'_, '_, '_>, file: File) -> Result<()
     }
     let mut row = 0;
     for idx in 0..reader.num_row_groups() {
-        let group = reader.get_row_group(idx).map_err(|error| failed(rows, &error))?;
+        let group = guarded(|| reader.get_row_group(idx)).map_err(|error| failed(rows, &error))?;
         row = read_group(rows, group.as_ref(), &mut columns, (&layout, row))
             .map_err(|error| failed(rows, &error))?;
     }
@@ -65,6 +68,13 @@ pub(super) fn read_parquet(rows: &mut Rows<'_, '_, '_>, file: File) -> Result<()
         return Err(IntakeError::NoRows { path: rows.path() });
     }
     Ok(())
+}
+
+/// Runs a step of the decoder, which panics on some damaged files, as an error of that file.
+/// What it was working on is dropped with the error, so no half-made state is seen.
+fn guarded<T>(step: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    catch_unwind(AssertUnwindSafe(step))
+        .unwrap_or_else(|_| Err(ParquetError::General("the file is damaged".to_owned())))
 }
 
 fn used_column(rows: &Rows<'_, '_, '_>, column: &ColumnDescriptor) -> Result<Column, IntakeError> {
@@ -97,7 +107,8 @@ fn read_group(
 ) -> Result<u64, ParquetError> {
     let mut readers = Vec::with_capacity(columns.len());
     for (idx, column) in columns.iter().enumerate() {
-        readers.push(if column.is_some() { Some(group.get_column_reader(idx)?) } else { None });
+        let open = || guarded(|| group.get_column_reader(idx));
+        readers.push(if column.is_some() { Some(open()?) } else { None });
     }
     let n_rows = usize::try_from(group.metadata().num_rows())
         .map_err(|_| ParquetError::General("a negative number of rows".to_owned()))?;
@@ -106,7 +117,7 @@ fn read_group(
         let n_batch = n_left.min(BATCH_ROWS);
         for (column, reader) in columns.iter_mut().zip(&mut readers) {
             if let (Some(column), Some(reader)) = (column, reader) {
-                column.read_batch(reader, n_batch)?;
+                guarded(|| column.read_batch(reader, n_batch))?;
             }
         }
         let zone = &rows.rules().zone;

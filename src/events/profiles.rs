@@ -16,7 +16,8 @@ use super::rules::Rules;
 use crate::domain::Timestamp;
 
 /// Reads one table of facts. A row holds from its `valid_from`, else from `known_from`; of two
-/// rows of one customer without `valid_from` the first holds and the second is dropped.
+/// rows of one customer without `valid_from` the first holds and the second is dropped. The
+/// columns of `spec` are those of this table, not those of the log.
 ///
 /// # Errors
 /// As [`Intake::read`].

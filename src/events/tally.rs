@@ -2,7 +2,8 @@
 //!
 //! In: 128-bit hashes. Out: counts. Open addressing over hashes that are already uniform, because
 //! an ordered tree costs twice the memory and several times the time at ten million rows.
-//! It takes 24 bytes a slot and fills at most 7 of 8 slots: 28 to 55 bytes a distinct hash.
+//! It takes 24 bytes a slot and fills at most 7 of 8 slots: 28 to 55 bytes a distinct hash, and
+//! half as much again while it grows.
 
 /// Slots of a new table.
 const SLOTS_FIRST: usize = 1 << 10;

@@ -11,6 +11,7 @@ mod base;
 mod breadth;
 mod relation;
 mod rfm;
+mod rhythm;
 mod schema;
 mod windows;
 
@@ -19,6 +20,8 @@ mod tests;
 
 pub use base::BaseStats;
 pub use rfm::{PurchaseSummary, purchase_summary};
+pub(crate) use rhythm::quantile;
+pub use rhythm::{GammaPrior, PRIOR_HISTORY_GAPS_MIN, Rhythm, RhythmBase, RhythmError};
 pub use schema::{FeatureDef, FeatureSchema};
 
 use crate::domain::AsOf;

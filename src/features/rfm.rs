@@ -4,6 +4,7 @@ use crate::domain::AsOf;
 use crate::history::History;
 
 use super::base::BaseStats;
+use super::rhythm::Rhythm;
 use super::schema::FeatureDef;
 use super::share;
 
@@ -11,6 +12,11 @@ pub(super) const FEATURES: &[FeatureDef] = &[
     FeatureDef { name: "recency_days", unit: "days", doc: "days since the last purchase day" },
     FeatureDef { name: "frequency", unit: "count", doc: "repeat purchase days" },
     FeatureDef { name: "tenure_days", unit: "days", doc: "days since the first purchase day" },
+    FeatureDef {
+        name: "recency_share",
+        unit: "share",
+        doc: "days since the last purchase day as a share of the days since the first",
+    },
     FeatureDef {
         name: "active_span_days",
         unit: "days",
@@ -118,8 +124,10 @@ pub(super) fn extract(base: &BaseStats, history: &History, as_of: AsOf, row: &mu
     let totals = history.totals();
     let recency = f64::from(as_of.last_day().days_since(last));
     let span = f64::from(last.days_since(first.day));
+    let tenure = f64::from(as_of.last_day().days_since(first.day));
     let n_days = f64::from(totals.purchase_days.max(1));
     let repeats = n_days - 1.0;
+    let rhythm = Rhythm { repeats: totals.purchase_days.saturating_sub(1), active_days: span };
     let orders = f64::from(totals.orders);
     let spend = totals.net_spend().units();
     let repeat_spend = spend - first.spend.units();
@@ -129,7 +137,8 @@ pub(super) fn extract(base: &BaseStats, history: &History, as_of: AsOf, row: &mu
     row.extend_from_slice(&[
         recency,
         repeats,
-        f64::from(as_of.last_day().days_since(first.day)),
+        tenure,
+        share(recency, tenure),
         span,
         orders,
         orders / n_days,
@@ -148,8 +157,8 @@ pub(super) fn extract(base: &BaseStats, history: &History, as_of: AsOf, row: &mu
         mean_log - gaps.mean.ln(),
         share(recency, gaps.mean),
         share(recency, gaps.max),
-        base.expected_gap_days(repeats, span),
-        base.silence_prob(repeats, span, recency),
+        base.rhythm.prior.expected_gap_days(rhythm),
+        base.rhythm.prior.silence_prob(rhythm, recency),
     ]);
     debug_assert_eq!(row.len(), end, "one value a definition");
 }

@@ -4,8 +4,14 @@ use super::*;
 use crate::domain::{Currency, CustomerId, Day, EventId, Money, Timestamp, Zone};
 use crate::events::{Activity, Event, EventKind, Purchase, Refund};
 
-const BASE: BaseStats =
-    BaseStats { rate_shape: 1.5, rate_days: 30.0, gap_days_median: 20.0, gap_days_p90: 90.0 };
+const BASE: BaseStats = BaseStats {
+    rhythm: RhythmBase {
+        prior: GammaPrior { a: 1.5, b: 30.0 },
+        gap_days_p50: 20.0,
+        gap_days_p90: 90.0,
+        history_short: false,
+    },
+};
 
 fn event(day: i32, id: u128, kind: EventKind) -> Event {
     let time = Timestamp::from_micros(i64::from(day) * 86_400_000_000 + 3_600_000_000);
@@ -94,7 +100,7 @@ fn timing_and_money_are_those_of_the_log() {
         ("purchase_days_26w", 3.0),
         ("orders_28d_before_84d", 4.0),
         ("spend_26w", 110.0),
-        ("expected_gap_days", 70.0 / 2.5),
+        ("expected_gap_days", 70.0 / 3.5),
         ("silence_prob", (70.0_f64 / 130.0).powf(3.5)),
     ] {
         let found = value(&row, name);

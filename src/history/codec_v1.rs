@@ -370,7 +370,7 @@ fn read_name(r: &mut Reader<'_>) -> Result<Name, CodecError> {
 }
 
 fn write_contacts(w: &mut Writer, contacts: &ContactLog) {
-    let ContactLog { days, channels, campaigns, last_delivered, last_response } = contacts;
+    let ContactLog { days, channels, campaigns, last_by_channel, last_response } = contacts;
     w.count(days.len());
     for (day, channel, count) in days {
         write_day(w, *day);
@@ -387,7 +387,9 @@ fn write_contacts(w: &mut Writer, contacts: &ContactLog) {
         w.fixed(*hash);
         w.signed(time.micros());
     }
-    write_opt(w, last_delivered.as_ref(), |w, t| w.signed(t.micros()));
+    for last in last_by_channel {
+        write_opt(w, last.as_ref(), |w, t| w.signed(t.micros()));
+    }
     write_opt(w, last_response.as_ref(), |w, t| w.signed(t.micros()));
 }
 
@@ -410,13 +412,12 @@ fn read_contacts(r: &mut Reader<'_>) -> Result<ContactLog, CodecError> {
     for _ in 0..r.count(ITEMS_MAX, "campaign count")? {
         campaigns.push((r.fixed()?, read_time(r)?));
     }
-    Ok(ContactLog {
-        days,
-        channels,
-        campaigns,
-        last_delivered: read_opt(r, read_time)?,
-        last_response: read_opt(r, read_time)?,
-    })
+    let mut last_by_channel = [None; 8];
+    for last in &mut last_by_channel {
+        *last = read_opt(r, read_time)?;
+    }
+    let last_response = read_opt(r, read_time)?;
+    Ok(ContactLog { days, channels, campaigns, last_by_channel, last_response })
 }
 
 fn write_stamp(w: &mut Writer, stamp: Stamp) {

@@ -38,7 +38,8 @@ pub struct ContactLog {
     pub(super) channels: [Responses; 8],
     /// Hash of the campaign and its last delivery, newest first.
     pub(super) campaigns: Vec<(u64, Timestamp)>,
-    pub(super) last_delivered: Option<Timestamp>,
+    /// When the last message by each channel arrived.
+    pub(super) last_by_channel: [Option<Timestamp>; 8],
     pub(super) last_response: Option<Timestamp>,
 }
 
@@ -61,8 +62,14 @@ impl ContactLog {
 
     /// When the last message arrived.
     #[must_use]
-    pub const fn last_delivered(&self) -> Option<Timestamp> {
-        self.last_delivered
+    pub fn last_delivered(&self) -> Option<Timestamp> {
+        self.last_by_channel.iter().copied().max().flatten()
+    }
+
+    /// When the last message by a channel arrived.
+    #[must_use]
+    pub const fn last_delivered_by(&self, channel: Channel) -> Option<Timestamp> {
+        self.last_by_channel[channel.index()]
     }
 
     /// When the last message was opened or acted on.
@@ -83,7 +90,8 @@ impl ContactLog {
         match contact.stage {
             ContactStage::Delivered => {
                 tally.delivered = tally.delivered.saturating_add(1);
-                self.last_delivered = self.last_delivered.max(Some(time));
+                let last = &mut self.last_by_channel[contact.channel.index()];
+                *last = (*last).max(Some(time));
                 self.record_campaign(xxh3_64(contact.campaign.as_str().as_bytes()), time);
                 self.record_day(day, newest, contact.channel, 1);
             }
@@ -134,7 +142,9 @@ impl ContactLog {
         for (hash, time) in &other.campaigns {
             self.record_campaign(*hash, *time);
         }
-        self.last_delivered = self.last_delivered.max(other.last_delivered);
+        for (mine, theirs) in self.last_by_channel.iter_mut().zip(&other.last_by_channel) {
+            *mine = (*mine).max(*theirs);
+        }
         self.last_response = self.last_response.max(other.last_response);
     }
 }

@@ -97,7 +97,10 @@ impl History {
             self.retire(newest_day);
         }
         self.newest = self.newest.max(Some((event.time, newest_day)));
-        self.first_event = Some(self.first_event.map_or(event.time, |t| t.min(event.time)));
+        // A fact about the customer is no event of the relation: it may be dated long before.
+        if !matches!(event.kind, EventKind::Profile(_)) {
+            self.first_event = Some(self.first_event.map_or(event.time, |t| t.min(event.time)));
+        }
         self.n_events = self.n_events.saturating_add(1);
         self.recent.insert(event.day, tie, newest_day);
         self.record(event, newest_day);
@@ -275,7 +278,7 @@ impl History {
         self.newest.map(|(time, _)| time)
     }
 
-    /// Time of the first event.
+    /// Time of the first event other than a fact about the customer.
     #[must_use]
     pub const fn first_event(&self) -> Option<Timestamp> {
         self.first_event

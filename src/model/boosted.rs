@@ -87,14 +87,15 @@ pub struct BoostedSpec {
 }
 
 impl Default for BoostedSpec {
-    /// Small steps and shallow trees: a safe start on some thousand to a million customers.
+    /// Small steps and shallow trees: on some thousand customers deeper or more ones already fit
+    /// noise (depth 4 and 300 trees cost .005 AUC on 7,000 rows).
     fn default() -> Self {
         Self {
             objective: Objective::Logistic,
-            n_rounds_max: 300,
+            n_rounds_max: 200,
             early_stopping_rounds: None,
             learning_rate: 0.05,
-            shape: TreeShape::Depth(4),
+            shape: TreeShape::Depth(3),
             min_child_weight: 5.0,
             lambda: 1.0,
             subsample: 0.8,
@@ -126,7 +127,30 @@ impl Boosted {
         weights: Option<&[f64]>,
         valid: Option<(&FeatureMatrix, &[f64])>,
     ) -> Result<Forest, FitError> {
-        let model = train(spec, x, target, weights, valid)?;
+        Self::export(&train(spec, (x, target, weights, None), valid)?)
+    }
+
+    /// Grows trees on top of a known margin a row (a logit; for Tweedie the logarithm of a mean):
+    /// the forest learns what that margin gets wrong, its own base margin is 0, and a prediction
+    /// is the known margin plus the forest's.
+    ///
+    /// # Errors
+    /// As [`Boosted::fit`]; `Number` for a margin that is not finite.
+    pub fn fit_on_margin(
+        spec: &BoostedSpec,
+        x: &FeatureMatrix,
+        target: &[f64],
+        margin: &[f64],
+    ) -> Result<Forest, FitError> {
+        check_length("margin", x.n_rows(), margin.len())?;
+        if let Some(row) = margin.iter().position(|m| !m.is_finite()) {
+            let (what, found, wanted) = ("margin", margin[row], "finite");
+            return Err(FitError::Number { what, row, found, wanted });
+        }
+        Self::export(&train(spec, (x, target, None, Some(margin)), None)?)
+    }
+
+    fn export(model: &BoostedModel) -> Result<Forest, FitError> {
         let bytes = model.encode(ModelFormat::XgboostJson).map_err(library)?;
         let text = String::from_utf8(bytes)
             .map_err(|error| FitError::Library { library: "hessboost", source: error.into() })?;
@@ -141,14 +165,21 @@ fn library(error: HessboostError) -> FitError {
 /// Grows the trees and cuts them back to the best round.
 fn train(
     spec: &BoostedSpec,
-    x: &FeatureMatrix,
-    target: &[f64],
-    weights: Option<&[f64]>,
+    (x, target, weights, margin): (&FeatureMatrix, &[f64], Option<&[f64]>, Option<&[f64]>),
     valid: Option<(&FeatureMatrix, &[f64])>,
 ) -> Result<BoostedModel, FitError> {
     check_spec(spec, x.n_columns(), valid.is_some())?;
-    let base_score = check_target(spec.objective, target, weights)?;
-    let rows = matrix(x, target, weights)?;
+    let mean = check_target(spec.objective, target, weights)?;
+    let mut rows = matrix(x, target, weights)?;
+    let mut base_score = mean;
+    if let Some(margin) = margin {
+        let margin: Vec<f32> = margin.iter().map(|&m| m as f32).collect();
+        rows = rows.with_base_margin(&margin).map_err(library)?;
+        base_score = match spec.objective {
+            Objective::Logistic => 0.5,
+            Objective::Tweedie { .. } => 1.0,
+        };
+    }
     let params = params(spec, base_score)?;
     let valid_rows = match valid {
         Some((valid_x, valid_target)) => {

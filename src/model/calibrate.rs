@@ -221,6 +221,31 @@ impl Isotonic {
         clamp_prob(found)
     }
 
+    /// Takes knots as [`Isotonic::knots`] gives them: at least one, inputs rising, outputs never
+    /// falling, all in [0, 1].
+    ///
+    /// # Errors
+    /// [`FitError::Empty`], or [`FitError::Number`] with the first knot that breaks a rule.
+    pub fn try_from_knots(knots: &[(f64, f64)]) -> Result<Self, FitError> {
+        if knots.is_empty() {
+            return Err(FitError::Empty);
+        }
+        let (mut x_min, mut y_min) = (f64::NEG_INFINITY, 0.0);
+        for (row, &(x, y)) in knots.iter().enumerate() {
+            if !((0.0..=1.0).contains(&x) && x > x_min) {
+                let wanted = "in [0, 1] and above the knot before";
+                return Err(FitError::Number { what: "knot input", row, found: x, wanted });
+            }
+            if !(y_min..=1.0).contains(&y) {
+                let wanted = "in [0, 1] and not below the knot before";
+                return Err(FitError::Number { what: "knot output", row, found: y, wanted });
+            }
+            (x_min, y_min) = (x, y);
+        }
+        let (from, to) = knots.iter().copied().unzip();
+        Ok(Self { from, to })
+    }
+
     /// Knots, ascending: input and output.
     pub fn knots(&self) -> impl ExactSizeIterator<Item = (f64, f64)> + '_ {
         self.from.iter().copied().zip(self.to.iter().copied())

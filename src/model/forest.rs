@@ -7,8 +7,8 @@
 //! A split sends a row left when `x < t`, both as `f32`: the trees were grown on `f32` values, so a
 //! comparison in `f64` could part a row from its training twin. NaN goes the stored default way.
 //! Leaves are `f32` in the file and are summed in `f64`, tree after tree, starting from the base
-//! margin. XGBoost sums in `f32`: its margin differs by at most the rounding of its own sum (below
-//! 1e-6 for margins of ordinary size), and ours stays additive enough for TreeSHAP to be exact.
+//! margin. XGBoost sums in `f32`: its margin differs from ours by the rounding of its own sum (5e-6
+//! over 300 trees, 1e-6 on the probability), while ours stays additive enough for exact TreeSHAP.
 //!
 //! The base score is stored on the scale of the prediction, as XGBoost does, and enters the margin
 //! through the link: its logit for a probability, its natural logarithm for a Tweedie mean.
@@ -25,7 +25,7 @@ const LEAF: u32 = u32::MAX;
 /// Bit of [`Node::feature`] that says "missing goes left".
 const DEFAULT_LEFT: u32 = 1 << 31;
 /// Longest path that is accepted: hostile files could otherwise cost quadratic memory later.
-const DEPTH_MAX: usize = 512;
+pub(super) const DEPTH_MAX: usize = 512;
 
 /// What the sum of the leaves means.
 #[derive(Debug, Clone, Copy, PartialEq)]

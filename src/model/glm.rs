@@ -8,6 +8,7 @@
 //! Examples in R", chapter 12.
 
 use super::error::{FitError, check_length};
+use super::linear::{Linear, LinearV1, LinearV1Error};
 use super::standardize::Standardizer;
 
 /// Newton steps; about ten are needed.
@@ -36,10 +37,7 @@ impl Default for TweedieGlmSpec {
 /// A fitted Tweedie regression.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TweedieGlm {
-    intercept: f64,
-    weights: Vec<f64>,
-    means: Vec<f64>,
-    scales: Vec<f64>,
+    linear: Linear,
 }
 
 impl TweedieGlm {
@@ -66,49 +64,52 @@ impl TweedieGlm {
         let row_weights = row_weights.unwrap_or(&ones);
         let problem = Problem { spec: *spec, columns: &columns, target, row_weights };
         let beta = problem.solve()?;
-        let mut weights = vec![0.0; x.len()];
-        for (&column, &weight) in scaler.active.iter().zip(&beta[1..]) {
-            weights[column] = weight;
-        }
-        Ok(Self { intercept: beta[0], weights, means: scaler.means, scales: scaler.scales })
+        Ok(Self { linear: Linear::new(beta[0], &beta[1..], scaler) })
     }
 
     /// Number of columns it was fitted on.
     #[must_use]
     pub fn n_features(&self) -> usize {
-        self.weights.len()
+        self.linear.weights.len()
     }
 
     /// Logarithm of the mean at the mean of every column.
     #[must_use]
     pub const fn intercept(&self) -> f64 {
-        self.intercept
+        self.linear.intercept
     }
 
     /// Change of the logarithm for one standard deviation of a column.
     #[must_use]
     pub fn weights(&self) -> &[f64] {
-        &self.weights
+        &self.linear.weights
     }
 
     /// Logarithm of the predicted mean; NaN if the row has a NaN or another number of values than
     /// [`TweedieGlm::n_features`].
     #[must_use]
     pub fn log_mean(&self, row: &[f64]) -> f64 {
-        if row.len() != self.weights.len() {
-            return f64::NAN;
-        }
-        let mut sum = self.intercept;
-        for (idx, &number) in row.iter().enumerate() {
-            sum += self.weights[idx] * ((number - self.means[idx]) / self.scales[idx]);
-        }
-        sum
+        self.linear.sum(row)
     }
 
     /// Predicted mean, > 0, in units of the target; NaN as for [`TweedieGlm::log_mean`].
     #[must_use]
     pub fn predict(&self, row: &[f64]) -> f64 {
         libm::exp(self.log_mean(row))
+    }
+
+    /// The form it is stored in.
+    #[must_use]
+    pub fn to_v1(&self) -> LinearV1 {
+        self.linear.to_v1()
+    }
+}
+
+impl TryFrom<LinearV1> for TweedieGlm {
+    type Error = LinearV1Error;
+
+    fn try_from(stored: LinearV1) -> Result<Self, Self::Error> {
+        Ok(Self { linear: Linear::try_from(stored)? })
     }
 }
 

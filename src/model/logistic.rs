@@ -10,19 +10,23 @@ use linfa::traits::Fit;
 use linfa_logistic::LogisticRegression;
 use ndarray::Array1;
 use ndarray::Array2;
-use serde::Deserialize;
-use serde::Serialize;
-use thiserror::Error;
 
 use super::error::{FitError, check_classes};
+use super::linear::{Linear, LinearV1, LinearV1Error};
 use super::link::{logit, sigmoid};
 use super::standardize::Standardizer;
 
-/// Length of the gradient at which linfa stops; at this value its coefficients equal
-/// scikit-learn's to about 1e-5.
+/// Length of the gradient at which linfa stops on small data; at this value its coefficients equal
+/// scikit-learn's to about 1e-6.
 const GRADIENT_TOLERANCE: f64 = 1e-6;
-/// Largest absolute gradient a row that counts as converged. The gradient is a sum over the rows,
-/// so on large data its rounding alone can exceed [`GRADIENT_TOLERANCE`].
+/// The same a row, for large data: closer to the optimum the loss, a sum over the rows, falls by
+/// less than its own rounding, and the line search goes astray (minutes instead of seconds on
+/// 200,000 rows). Coefficients are then exact to about 1e-7.
+const GRADIENT_TOLERANCE_ROW: f64 = 1e-8;
+/// Tolerance a row of the second attempt, should the first end in a line search that finds no lower
+/// point.
+const GRADIENT_TOLERANCE_ROW_LOOSE: f64 = 1e-6;
+/// Largest absolute gradient a row that counts as converged.
 const GRADIENT_ROW_MAX: f64 = 1e-6;
 /// Steps of the optimiser; a standardised problem takes some tens.
 const STEPS_MAX: u64 = 1_000;
@@ -45,10 +49,7 @@ impl Default for LogisticSpec {
 /// A fitted logistic regression: `logit P(true) = intercept + sum(weight * (x - mean) / scale)`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logistic {
-    intercept: f64,
-    weights: Vec<f64>,
-    means: Vec<f64>,
-    scales: Vec<f64>,
+    linear: Linear,
 }
 
 impl Logistic {
@@ -73,43 +74,32 @@ impl Logistic {
         } else {
             solve(spec, &scaled, y)?
         };
-        let mut weights = vec![0.0; x.len()];
-        for (&column, &weight) in scaler.active.iter().zip(&active_weights) {
-            weights[column] = weight;
-        }
-        Ok(Self { intercept, weights, means: scaler.means, scales: scaler.scales })
+        Ok(Self { linear: Linear::new(intercept, &active_weights, scaler) })
     }
 
     /// Number of columns it was fitted on.
     #[must_use]
     pub fn n_features(&self) -> usize {
-        self.weights.len()
+        self.linear.weights.len()
     }
 
     /// Logit at the mean of every column.
     #[must_use]
     pub const fn intercept(&self) -> f64 {
-        self.intercept
+        self.linear.intercept
     }
 
     /// Change of the logit for one standard deviation of a column.
     #[must_use]
     pub fn weights(&self) -> &[f64] {
-        &self.weights
+        &self.linear.weights
     }
 
     /// Logit of P(true); NaN if the row has a NaN or another number of values than
     /// [`Logistic::n_features`].
     #[must_use]
     pub fn logit(&self, row: &[f64]) -> f64 {
-        if row.len() != self.weights.len() {
-            return f64::NAN;
-        }
-        let mut sum = self.intercept;
-        for (idx, &number) in row.iter().enumerate() {
-            sum += self.term(idx, number);
-        }
-        sum
+        self.linear.sum(row)
     }
 
     /// P(true) in [0, 1]; NaN as for [`Logistic::logit`].
@@ -125,76 +115,21 @@ impl Logistic {
     /// Never for a column below [`Logistic::n_features`].
     #[must_use]
     pub fn term(&self, column: usize, number: f64) -> f64 {
-        self.weights[column] * ((number - self.means[column]) / self.scales[column])
+        self.linear.term(column, number)
     }
 
     /// The form it is stored in.
     #[must_use]
-    pub fn to_v1(&self) -> LogisticV1 {
-        LogisticV1 {
-            intercept: self.intercept,
-            weights: self.weights.clone(),
-            means: self.means.clone(),
-            scales: self.scales.clone(),
-        }
+    pub fn to_v1(&self) -> LinearV1 {
+        self.linear.to_v1()
     }
 }
 
-/// [`Logistic`] as stored. Any JSON writer that keeps the bits of `f64` keeps every score.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogisticV1 {
-    /// Logit at the means.
-    pub intercept: f64,
-    /// Weights on standardised columns.
-    pub weights: Vec<f64>,
-    /// Means of the columns.
-    pub means: Vec<f64>,
-    /// Standard deviations, 1 for constant columns.
-    pub scales: Vec<f64>,
-}
+impl TryFrom<LinearV1> for Logistic {
+    type Error = LinearV1Error;
 
-/// Why a stored logistic regression cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum LogisticV1Error {
-    /// Lists of different lengths.
-    #[error("weights, means and scales must be equally long, found {weights}, {means}, {scales}")]
-    Length {
-        /// Number of weights.
-        weights: usize,
-        /// Number of means.
-        means: usize,
-        /// Number of scales.
-        scales: usize,
-    },
-    /// A number that is not finite, or a scale that is not positive.
-    #[error("column {column}: weight and mean must be finite and the scale positive")]
-    Number {
-        /// Position of the column; the number of columns for the intercept.
-        column: usize,
-    },
-}
-
-impl TryFrom<LogisticV1> for Logistic {
-    type Error = LogisticV1Error;
-
-    fn try_from(stored: LogisticV1) -> Result<Self, Self::Error> {
-        let LogisticV1 { intercept, weights, means, scales } = stored;
-        if weights.len() != means.len() || weights.len() != scales.len() {
-            let (weights, means, scales) = (weights.len(), means.len(), scales.len());
-            return Err(LogisticV1Error::Length { weights, means, scales });
-        }
-        for column in 0..weights.len() {
-            let scale_ok = scales[column].is_finite() && scales[column] > 0.0;
-            if !(weights[column].is_finite() && means[column].is_finite() && scale_ok) {
-                return Err(LogisticV1Error::Number { column });
-            }
-        }
-        if !intercept.is_finite() {
-            return Err(LogisticV1Error::Number { column: weights.len() });
-        }
-        Ok(Self { intercept, weights, means, scales })
+    fn try_from(stored: LinearV1) -> Result<Self, Self::Error> {
+        Ok(Self { linear: Linear::try_from(stored)? })
     }
 }
 
@@ -221,12 +156,8 @@ fn solve(
 ) -> Result<(f64, Vec<f64>), FitError> {
     let n = y.len() as f64;
     let mut failure = None;
-    // A line search may find no lower point once rounding hides the descent; then a tolerance that
-    // grows with the number of rows still gives the optimum as far as it can be told.
-    for tolerance in [GRADIENT_TOLERANCE, 1e-9 * n, 1e-7 * n] {
-        if tolerance < GRADIENT_TOLERANCE {
-            continue;
-        }
+    let tight = GRADIENT_TOLERANCE.max(GRADIENT_TOLERANCE_ROW * n);
+    for tolerance in [tight, GRADIENT_TOLERANCE.max(GRADIENT_TOLERANCE_ROW_LOOSE * n)] {
         match solve_once(spec, scaled, y, tolerance) {
             Ok((intercept, weights)) => {
                 let gradient = gradient_max(spec, scaled, y, (intercept, &weights)) / n;

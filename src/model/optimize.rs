@@ -77,6 +77,10 @@ pub(crate) struct Optimum<const N: usize> {
 const EVALUATIONS_MAX: u32 = 300;
 /// A full Newton step below this (in log parameters) is convergence: the next one is its square.
 const STEP_NEGLIGIBLE: f64 = 1e-9;
+/// A full Newton step below this that gains nothing is convergence to the digits there are.
+const STEP_LAST: f64 = 3e-5;
+/// Newton steps below this are judged by the gradient too.
+const NEAR_TOP: f64 = 1e-2;
 /// Log parameters beyond this are a ridge, not an optimum: exp(35) is 1e15.
 const BOUND: f64 = 35.0;
 const RADIUS_START: f64 = 1.0;
@@ -110,9 +114,11 @@ pub(crate) fn maximize<const N: usize>(
         best.n_evaluations += 1;
         let gain = derivs.value - best.derivs.value;
         let in_noise = step.gain <= NOISE_SHARE * (1.0 + best.derivs.value.abs());
-        let is_better = derivs.is_finite()
-            && (gain > 1e-4 * step.gain
-                || (in_noise && derivs.gradient_max() <= best.derivs.gradient_max()));
+        // Close to the top a falling gradient is proof enough: values may have no digits left.
+        let contracts = step.is_newton
+            && (in_noise || step.length < NEAR_TOP)
+            && derivs.gradient_max() <= 0.5 * best.derivs.gradient_max();
+        let is_better = derivs.is_finite() && (gain > 1e-4 * step.gain || contracts);
         if is_better {
             best.point = point;
             best.derivs = derivs;
@@ -124,13 +130,12 @@ pub(crate) fn maximize<const N: usize>(
             best.stop = Stop::Converged;
             return best;
         }
-        if !is_better && in_noise && step.is_newton {
+        if !is_better && step.is_newton && (in_noise || step.length < STEP_LAST) {
             // No further digit can be gained: the step is as small as rounding allows.
-            best.stop =
-                if step.length < STEP_NEGLIGIBLE.sqrt() { Stop::Converged } else { Stop::Stalled };
+            best.stop = if step.length < STEP_LAST { Stop::Converged } else { Stop::Stalled };
             return best;
         }
-        if !is_better || gain < 0.25 * step.gain {
+        if !is_better || (gain < 0.25 * step.gain && !contracts) {
             radius = 0.3 * f64::min(radius, step.length);
         }
     }

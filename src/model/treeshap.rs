@@ -10,7 +10,7 @@
 
 use thiserror::Error;
 
-use super::forest::Forest;
+use super::forest::{DEPTH_MAX, Forest};
 
 /// Mark of the first path element, which belongs to no feature.
 const NO_FEATURE: usize = usize::MAX;
@@ -39,14 +39,29 @@ pub enum ShapError {
     },
 }
 
+/// Reciprocals of the sizes of feature sets: divisions would be most of the work. A path has at
+/// most one step a split, and one before the first.
+const INVERSES: [f64; DEPTH_MAX + 3] = inverses();
+
+#[allow(clippy::cast_precision_loss, reason = "path lengths are below a thousand")]
+const fn inverses() -> [f64; DEPTH_MAX + 3] {
+    let mut list = [0.0; DEPTH_MAX + 3];
+    let mut n = 1;
+    while n < list.len() {
+        list[n] = 1.0 / n as f64;
+        n += 1;
+    }
+    list
+}
+
 /// A feature on the path to a leaf.
 #[derive(Debug, Clone, Copy)]
 struct Step {
     feature: usize,
     /// Share of the training weight that follows the path when the feature is left out.
     zero: f64,
-    /// 1 if the row itself follows the path here, else 0.
-    one: f64,
+    /// Whether the row itself follows the path here.
+    followed: bool,
     /// Summed weight of the feature subsets of each size.
     weight: f64,
 }
@@ -56,6 +71,8 @@ struct Step {
 pub struct TreeShap<'a> {
     forest: &'a Forest,
     expected_margin: f64,
+    /// Of each split: share of the training weight below it that went left.
+    left_shares: Vec<f64>,
 }
 
 impl<'a> TreeShap<'a> {
@@ -65,15 +82,20 @@ impl<'a> TreeShap<'a> {
     /// [`ShapError::Cover`] when its file stored no covers.
     pub fn try_new(forest: &'a Forest) -> Result<Self, ShapError> {
         let covers = forest.covers();
+        let mut left_shares = Vec::with_capacity(forest.nodes().len());
         for (position, node) in forest.nodes().iter().enumerate() {
-            if !node.is_leaf() {
-                let (left, right) = node.children();
-                if f64::from(covers[left]) + f64::from(covers[right]) <= 0.0 {
-                    return Err(ShapError::Cover { node: position });
-                }
+            if node.is_leaf() {
+                left_shares.push(1.0);
+                continue;
             }
+            let (left, right) = node.children();
+            let (left, right) = (f64::from(covers[left]), f64::from(covers[right]));
+            if left + right <= 0.0 {
+                return Err(ShapError::Cover { node: position });
+            }
+            left_shares.push(left / (left + right));
         }
-        let mut explainer = Self { forest, expected_margin: forest.base_margin() };
+        let mut explainer = Self { forest, expected_margin: forest.base_margin(), left_shares };
         for &root in forest.roots() {
             explainer.expected_margin += explainer.expected(root as usize);
         }
@@ -100,24 +122,13 @@ impl<'a> TreeShap<'a> {
             }
         }
         out.fill(0.0);
+        let first = Step { feature: NO_FEATURE, zero: 1.0, followed: true, weight: 0.0 };
         let mut walk = Walk { shap: self, row, out, steps: Vec::new() };
         for &root in self.forest.roots() {
             walk.steps.clear();
-            walk.visit(
-                root as usize,
-                0,
-                Step { feature: NO_FEATURE, zero: 1.0, one: 1.0, weight: 0.0 },
-            );
+            walk.visit(root as usize, 0, first);
         }
         Ok(())
-    }
-
-    /// Share of the training weight below a split that went left.
-    fn left_share(&self, position: usize) -> f64 {
-        let (left, right) = self.forest.nodes()[position].children();
-        let covers = self.forest.covers();
-        let (left, right) = (f64::from(covers[left]), f64::from(covers[right]));
-        left / (left + right)
     }
 
     /// Mean leaf value below a node. The depth of a forest is limited, so is the recursion.
@@ -127,7 +138,7 @@ impl<'a> TreeShap<'a> {
             return node.value();
         }
         let (left, right) = node.children();
-        let share = self.left_share(position);
+        let share = self.left_shares[position];
         share * self.expected(left) + (1.0 - share) * self.expected(right)
     }
 }
@@ -151,25 +162,20 @@ impl Walk<'_> {
         }
         let feature = node.feature();
         // A feature that is on the path already is taken out first: it counts once.
-        let (mut zero, mut one) = (1.0, 1.0);
+        let (mut zero, mut followed) = (1.0, true);
         if let Some(at) = self.steps[start..].iter().position(|s| s.feature == feature) {
             let step = self.steps[start + at];
-            (zero, one) = (step.zero, step.one);
-            unwind(&mut self.steps, start, start + at);
+            (zero, followed) = (step.zero, step.followed);
+            unwind(&mut self.steps, start, at);
         }
         let (left, right) = node.children();
         let goes_left = node.goes_left(self.row[feature]);
-        let share = self.shap.left_share(position);
-        for (child, share, followed) in [(left, share, goes_left), (right, 1.0 - share, !goes_left)]
-        {
-            let step = Step {
-                feature,
-                zero: zero * share,
-                one: if followed { one } else { 0.0 },
-                weight: 0.0,
-            };
+        let share = self.shap.left_shares[position];
+        for (child, share, here) in [(left, share, goes_left), (right, 1.0 - share, !goes_left)] {
+            let step =
+                Step { feature, zero: zero * share, followed: followed && here, weight: 0.0 };
             // A side that neither the row nor any training weight takes contributes nothing.
-            if step.zero > 0.0 || step.one > 0.0 {
+            if step.zero > 0.0 || step.followed {
                 let child_start = self.steps.len();
                 self.steps.extend_from_within(start..);
                 self.visit(child, child_start, step);
@@ -180,9 +186,14 @@ impl Walk<'_> {
 
     fn add_leaf(&mut self, start: usize, value: f64) {
         let path = &self.steps[start..];
-        for at in 1..path.len() {
-            let weight = unwound_sum(path, at);
-            self.out[path[at].feature] += weight * (path[at].one - path[at].zero) * value;
+        // Where the row leaves the path, the share `zero` cancels: one sum serves all such steps.
+        let mut left_sum = None;
+        for step in &path[1..] {
+            self.out[step.feature] += if step.followed {
+                followed_sum(path, step.zero) * (1.0 - step.zero) * value
+            } else {
+                -*left_sum.get_or_insert_with(|| unfollowed_sum(path)) * value
+            };
         }
     }
 }
@@ -192,56 +203,61 @@ fn extend(steps: &mut Vec<Step>, start: usize, step: Step) {
     let depth = steps.len() - start;
     steps.push(Step { weight: if depth == 0 { 1.0 } else { 0.0 }, ..step });
     let path = &mut steps[start..];
-    let size = (depth + 1) as f64;
+    let inverse = INVERSES[depth + 1];
     for i in (0..depth).rev() {
-        path[i + 1].weight += step.one * path[i].weight * (i + 1) as f64 / size;
-        path[i].weight = step.zero * path[i].weight * (depth - i) as f64 / size;
+        if step.followed {
+            path[i + 1].weight += path[i].weight * (i + 1) as f64 * inverse;
+        }
+        path[i].weight *= step.zero * (depth - i) as f64 * inverse;
     }
 }
 
-/// Takes a step out of the path that starts at `start`: the inverse of [`extend`].
+/// Takes the step at `at` out of the path that starts at `start`: the inverse of [`extend`].
 #[allow(clippy::cast_precision_loss, reason = "path lengths are below a thousand")]
 fn unwind(steps: &mut Vec<Step>, start: usize, at: usize) {
     let path = &mut steps[start..];
-    let at = at - start;
     let depth = path.len() - 1;
-    let (zero, one) = (path[at].zero, path[at].one);
+    let Step { zero, followed, .. } = path[at];
     let size = path.len() as f64;
+    let inverse = INVERSES[path.len()];
     let mut next = path[depth].weight;
     for i in (0..depth).rev() {
-        if one > 0.0 {
+        if followed {
             let kept = path[i].weight;
-            path[i].weight = next * size / ((i + 1) as f64 * one);
-            next = kept - path[i].weight * zero * (depth - i) as f64 / size;
+            path[i].weight = next * size * INVERSES[i + 1];
+            next = kept - path[i].weight * zero * (depth - i) as f64 * inverse;
         } else {
-            path[i].weight = path[i].weight * size / (zero * (depth - i) as f64);
+            // A step that is not followed has training weight, else it was not visited.
+            path[i].weight *= size * INVERSES[depth - i] / zero;
         }
     }
     for i in at..depth {
-        let Step { feature, zero, one, .. } = path[i + 1];
-        path[i] = Step { feature, zero, one, weight: path[i].weight };
+        path[i] = Step { weight: path[i].weight, ..path[i + 1] };
     }
     steps.pop();
 }
 
-/// Sum of the weights that would be left without a step.
+/// Sum of the weights that would be left without a followed step of share `zero`.
 #[allow(clippy::cast_precision_loss, reason = "path lengths are below a thousand")]
-fn unwound_sum(path: &[Step], at: usize) -> f64 {
+fn followed_sum(path: &[Step], zero: f64) -> f64 {
     let depth = path.len() - 1;
-    let (zero, one) = (path[at].zero, path[at].one);
     let size = path.len() as f64;
-    let mut next = path[depth].weight;
-    let mut total = 0.0;
+    let scale = zero * INVERSES[path.len()];
+    let (mut next, mut total) = (path[depth].weight, 0.0);
     for i in (0..depth).rev() {
-        if one > 0.0 {
-            let weight = next * size / ((i + 1) as f64 * one);
-            total += weight;
-            next = path[i].weight - weight * zero * (depth - i) as f64 / size;
-        } else {
-            total += path[i].weight * size / (zero * (depth - i) as f64);
-        }
+        let weight = next * size * INVERSES[i + 1];
+        total += weight;
+        next = path[i].weight - weight * scale * (depth - i) as f64;
     }
     total
+}
+
+/// The same without a step that is not followed, times its share.
+#[allow(clippy::cast_precision_loss, reason = "path lengths are below a thousand")]
+fn unfollowed_sum(path: &[Step]) -> f64 {
+    let depth = path.len() - 1;
+    let sum: f64 = (0..depth).map(|i| path[i].weight * INVERSES[depth - i]).sum();
+    sum * path.len() as f64
 }
 
 #[cfg(test)]

@@ -1,1 +1,223 @@
-//! Room `scoring`.
+//! THE scorer: a bundle and a policy, a history and an instant -> score and decision.
+//!
+//! In: a loaded bundle. Out: for each customer a score and what to do, the same bits whoever
+//! asks: library, server or batch (invariant G-1). Everything an answer needs is worked out once,
+//! when the engine is made; answering reads it without a lock.
+//! It deliberately knows no store, no file format and no clock.
+
+mod error;
+mod facts;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::ScoringError;
+pub use facts::rfm_values;
+
+use crate::bundle::{Bundle, ExampleV1};
+use crate::decision::{Context, Decision, Facts, Policy, RfmCuts, Salts, TierCuts, decide};
+use crate::domain::{AsOf, Currency, CustomerId, Day, Timestamp, Zone};
+use crate::history::History;
+use crate::model::Score;
+
+use facts::FactSources;
+
+/// A bundle and a policy, ready to answer. Immutable; swapped as a whole.
+#[derive(Debug)]
+pub struct Engine {
+    bundle: Bundle,
+    policy: Policy,
+    salts: Salts,
+    tier_cuts: Option<TierCuts>,
+    rfm_cuts: RfmCuts,
+    zone: Zone,
+    currency: Currency,
+}
+
+/// What is said of one customer as of one instant.
+#[derive(Debug, Clone)]
+pub struct Answer<'e> {
+    /// Who.
+    pub customer: CustomerId,
+    /// The instant it speaks of.
+    pub as_of: AsOf,
+    /// The newest event that was seen; none for a customer of whom only facts are known.
+    pub facts_as_of: Option<Timestamp>,
+    /// What the policy looked at.
+    pub facts: Facts,
+    /// What the models say.
+    pub score: Score,
+    /// What to do.
+    pub decision: Decision<'e>,
+}
+
+impl Engine {
+    /// Makes an engine of a bundle. `policy` replaces the bundle's own; `salt` is the
+    /// installation's, from which each experiment derives its own.
+    ///
+    /// # Errors
+    /// [`ScoringError`] when policy, salts or cut points do not fit together.
+    pub fn try_new(
+        bundle: Bundle,
+        policy: Option<Policy>,
+        salt: Option<&str>,
+    ) -> Result<Self, ScoringError> {
+        let policy = match policy {
+            Some(policy) => policy,
+            None => Policy::parse(&bundle.policy)?,
+        };
+        let salts = Salts::try_new(&policy, salt)?;
+        let tier_cuts = if bundle.cuts.churn_quantiles.is_empty() {
+            None
+        } else {
+            Some(policy.tier_cuts(&bundle.cuts.churn_quantiles)?)
+        };
+        let cuts = &bundle.cuts;
+        let rfm_cuts = RfmCuts {
+            days_since_order: cuts.days_since_order.clone(),
+            orders: cuts.orders.clone(),
+            avg_order_value: cuts.avg_order_value.clone(),
+            spend_728d: cuts.spend_728d.clone(),
+        };
+        let zone = Zone::try_new(&bundle.manifest.timezone)?;
+        let currency = Currency::try_new(&bundle.manifest.currency)?;
+        Ok(Self { bundle, policy, salts, tier_cuts, rfm_cuts, zone, currency })
+    }
+
+    /// The bundle.
+    #[must_use]
+    pub const fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The time zone that days belong to.
+    #[must_use]
+    pub const fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// The currency of all amounts.
+    #[must_use]
+    pub const fn currency(&self) -> Currency {
+        self.currency
+    }
+
+    /// The absolute cut points of the tiers.
+    #[must_use]
+    pub const fn tier_cuts(&self) -> Option<TierCuts> {
+        self.tier_cuts
+    }
+
+    /// What is said of a customer, with the rules tried if `trace` is set.
+    ///
+    /// # Errors
+    /// [`ScoringError::AsOfTooEarly`] when the history holds an event at or after the instant.
+    pub fn answer(
+        &self,
+        customer: &CustomerId,
+        history: &History,
+        as_of: AsOf,
+        trace: bool,
+    ) -> Result<Answer<'_>, ScoringError> {
+        let mut row = Vec::with_capacity(self.bundle.predictor.schema().features().len());
+        let score = self.score(history, as_of, &mut row)?;
+        let sources = FactSources {
+            policy: &self.policy,
+            cuts: &self.rfm_cuts,
+            base: &self.bundle.predictor.fitted().base,
+        };
+        let facts = sources.facts(history, as_of);
+        let context = Context {
+            customer_id: customer.as_str(),
+            facts: &facts,
+            tier_cuts: self.tier_cuts,
+            salts: &self.salts,
+            trace,
+        };
+        let decision = decide(&self.policy, &score, &context);
+        let customer = customer.clone();
+        Ok(Answer { customer, as_of, facts_as_of: history.newest(), facts, score, decision })
+    }
+
+    /// What the models say of a customer; `row` is scratch space.
+    ///
+    /// # Errors
+    /// [`ScoringError::AsOfTooEarly`] when the history holds an event at or after the instant.
+    pub fn score(
+        &self,
+        history: &History,
+        as_of: AsOf,
+        row: &mut Vec<f64>,
+    ) -> Result<Score, ScoringError> {
+        score(&self.bundle, history, as_of, row)
+    }
+}
+
+fn score(
+    bundle: &Bundle,
+    history: &History,
+    as_of: AsOf,
+    row: &mut Vec<f64>,
+) -> Result<Score, ScoringError> {
+    if let Some(newest) = history.newest()
+        && newest >= as_of.instant()
+    {
+        return Err(ScoringError::AsOfTooEarly { as_of: as_of.instant(), newest });
+    }
+    let predictor = &bundle.predictor;
+    predictor.row(history, as_of, row);
+    Ok(predictor.score(row, history.totals().net_spend().units()))
+}
+
+/// Scores the bundle's examples and holds every number against what the bundle says, bit by bit.
+///
+/// # Errors
+/// [`ScoringError::SelfTest`] names the first number that differs.
+pub fn self_test(bundle: &Bundle) -> Result<(), ScoringError> {
+    let zone = Zone::try_new(&bundle.manifest.timezone)?;
+    let mut row = Vec::new();
+    for (idx, example) in bundle.examples.iter().enumerate() {
+        let bad = |what| ScoringError::BadExample { row: idx, what };
+        let bytes = example.history_bytes().ok_or_else(|| bad("the history is not hex"))?;
+        let history = History::from_bytes(&bytes)
+            .map_err(|source| ScoringError::Example { row: idx, source })?;
+        let day = Day::parse(&example.as_of).map_err(|_| bad("as_of is not a day"))?;
+        let found = score(bundle, &history, AsOf::end_of(day, &zone), &mut row)?;
+        let found = ExampleV1::new(&bytes, example.as_of.clone(), &found);
+        compare(bundle, idx, example, &found)?;
+    }
+    Ok(())
+}
+
+fn compare(
+    bundle: &Bundle,
+    row: usize,
+    expected: &ExampleV1,
+    found: &ExampleV1,
+) -> Result<(), ScoringError> {
+    let numbers = |example: &ExampleV1| -> [Option<f64>; 6] {
+        let clv = |at: usize| example.clv.map(|clv| clv[at]);
+        [example.churn_prob, clv(0), clv(1), clv(2), clv(3), example.expected_purchases]
+    };
+    let fields = ["churn_prob", "clv_mean", "clv_p10", "clv_p50", "clv_p90", "expected_purchases"];
+    for ((field, expected), found) in fields.into_iter().zip(numbers(expected)).zip(numbers(found))
+    {
+        let same = expected.map(f64::to_bits) == found.map(f64::to_bits);
+        if !same {
+            return Err(ScoringError::SelfTest {
+                version: bundle.version.clone(),
+                row,
+                field,
+                expected: expected.unwrap_or(f64::NAN),
+                found: found.unwrap_or(f64::NAN),
+            });
+        }
+    }
+    Ok(())
+}

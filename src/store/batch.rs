@@ -81,12 +81,6 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Whether committing it would change nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.puts.is_empty() && self.dedupe.is_empty() && self.watermarks.is_empty()
-    }
-
     /// Checks the limits that need no look at the store.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let n_ops = self.puts.len() + self.dedupe.len() + self.watermarks.len();

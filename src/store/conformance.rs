@@ -28,7 +28,7 @@ macro_rules! conformance_suite {
             versions_rise_by_one
             a_conflict_changes_nothing
             what_breaks_a_limit_changes_nothing
-            an_empty_batch_is_no_commit
+            a_batch_without_news_is_no_commit
             an_event_id_keeps_its_first_commit
             a_watermark_never_falls
             scans_go_in_key_order
@@ -217,11 +217,21 @@ pub(super) fn what_breaks_a_limit_changes_nothing<R: Rig>() {
     assert_eq!(exported(store), before);
 }
 
-pub(super) fn an_empty_batch_is_no_commit<R: Rig>() {
+pub(super) fn a_batch_without_news_is_no_commit<R: Rig>() {
     let rig = R::fresh();
     assert_eq!(rig.store().commit(Batch::default()).unwrap().seq(), 0);
     let first = rig.store().commit(puts(vec![put("a", None, b"1")])).unwrap();
     assert_eq!(rig.store().commit(Batch::default()).unwrap(), first);
+    let batch = || Batch {
+        dedupe: vec![(customer("a"), event(1))],
+        watermarks: vec![mark("log", 7)],
+        ..Batch::default()
+    };
+    let second = rig.store().commit(batch()).unwrap();
+    assert!(second > first);
+    assert_eq!(rig.store().commit(batch()).unwrap(), second);
+    let lower = Batch { watermarks: vec![mark("log", 3)], ..Batch::default() };
+    assert_eq!(rig.store().commit(lower).unwrap(), second);
 }
 
 pub(super) fn an_event_id_keeps_its_first_commit<R: Rig>() {

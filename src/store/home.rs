@@ -19,6 +19,8 @@ use std::io;
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use super::error::{CorruptPart, StoreError};
 
@@ -29,6 +31,12 @@ const MARKER: &str = "STORE";
 const MARKER_NEW: &str = "STORE.new";
 const LOCK: &str = "LOCK";
 const MAGIC: &str = "tenure-store";
+
+/// The lock of a store that was just closed may live half a second longer: a process that its
+/// opener was starting at that moment holds a copy until it runs its own program.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 const CREATING: &str = "creating";
 const READY: &str = "ready";
 
@@ -229,11 +237,14 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .write(true)
         .open(&path)
         .map_err(|source| io_error("open", &path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::AlreadyOpen { dir: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(io_error("lock", &path, source)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(source)) => return Err(io_error("lock", &path, source)),
+        }
     }
+    Err(StoreError::AlreadyOpen { dir: dir.to_owned() })
 }
 
 /// Names in the directory, sorted.

@@ -67,11 +67,17 @@ fn in_range(range: ScanRange, place: &Place) -> bool {
 }
 
 impl Content {
-    fn raise(&mut self, marks: Vec<Watermark>) {
+    /// Raises watermarks, and answers whether any rose.
+    fn raise(&mut self, marks: Vec<Watermark>) -> bool {
+        let mut is_change = false;
         for mark in marks {
-            let position = self.watermarks.entry(mark.source).or_insert(mark.position);
-            *position = mark.position.max(*position);
+            let position = self.watermarks.get(&mark.source);
+            if position.is_none_or(|position| *position < mark.position) {
+                self.watermarks.insert(mark.source, mark.position);
+                is_change = true;
+            }
         }
+        is_change
     }
 }
 
@@ -87,9 +93,6 @@ impl StateStore for MemoryStore {
     fn commit(&self, batch: Batch) -> Result<Commit, StoreError> {
         batch.check()?;
         let mut content = self.write()?;
-        if batch.is_empty() {
-            return Ok(content.last);
-        }
         let mut states = Vec::with_capacity(batch.puts.len());
         for put in batch.puts {
             let place = place(&put.customer);
@@ -98,13 +101,18 @@ impl StateStore for MemoryStore {
             states.push((place, StoredState { version, bytes: put.bytes }));
         }
         let commit = Commit(content.last.0 + 1);
+        let mut is_change = !states.is_empty();
         content.states.extend(states);
+        let n_before = content.dedupe.len();
         for (customer, event) in batch.dedupe {
             content.dedupe.entry((place(&customer), event)).or_insert(commit);
         }
-        content.raise(batch.watermarks);
-        content.last = commit;
-        Ok(commit)
+        is_change |= content.dedupe.len() > n_before;
+        is_change |= content.raise(batch.watermarks);
+        if is_change {
+            content.last = commit;
+        }
+        Ok(content.last)
     }
 
     fn delete(&self, customer: &CustomerId) -> Result<Erased, StoreError> {

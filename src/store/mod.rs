@@ -130,7 +130,8 @@ pub type DedupeVisitor<'a> = dyn FnMut(&CustomerId, EventId, Commit) -> ControlF
 ///
 /// Every implementation passes the same conformance suite. All calls block.
 pub trait StateStore: fmt::Debug + Send + Sync {
-    /// The state of one customer, `None` if there is none.
+    /// The state of one customer, `None` if there is none. It may show a commit that is on its
+    /// way to the disk and not acknowledged yet.
     ///
     /// # Errors
     /// [`StoreError`] when the entry or the engine cannot be read.
@@ -151,7 +152,8 @@ pub trait StateStore: fmt::Debug + Send + Sync {
     fn contains(&self, customer: &CustomerId, event: EventId) -> Result<bool, StoreError>;
 
     /// Writes a batch: all of it or nothing. When it returns `Ok`, the batch has reached the
-    /// durability of the store. An empty batch changes nothing and answers the last commit.
+    /// durability of the store. A batch that changes nothing (no state, only known event ids and
+    /// old watermarks) is no commit and answers the last one.
     ///
     /// Event ids already remembered stay as they are; a watermark below the stored one leaves
     /// the stored one (replaying a source from its start undoes nothing).

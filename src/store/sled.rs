@@ -242,17 +242,18 @@ impl SledStore {
         engine::error(self.home.dir(), operation, source)
     }
 
-    /// Adds the watermarks that rise.
+    /// Adds the watermarks that rise, and answers whether any does.
     fn put_watermarks(
         &self,
         batch: &mut ::sled::Batch,
         marks: Vec<Watermark>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut highest: BTreeMap<String, u64> = BTreeMap::new();
         for mark in marks {
             let position = highest.entry(mark.source).or_insert(mark.position);
             *position = mark.position.max(*position);
         }
+        let mut is_change = false;
         for (source, position) in highest {
             let key = key::tagged(key::TAG_WATERMARK, source.as_bytes());
             let raised = match self.read(&key)? {
@@ -261,9 +262,10 @@ impl SledStore {
             };
             if raised {
                 batch.insert(key, &position.to_le_bytes());
+                is_change = true;
             }
         }
-        Ok(())
+        Ok(is_change)
     }
 
     /// Every entry whose key begins with the prefix, in key order.
@@ -308,11 +310,9 @@ impl StateStore for SledStore {
     fn commit(&self, batch: Batch) -> Result<Commit, StoreError> {
         batch.check()?;
         let mut turn = self.turn()?;
-        if batch.is_empty() {
-            return Ok(Commit(turn.commit));
-        }
         let mut next = Counters { commit: turn.commit + 1, ..*turn };
         let mut changes = ::sled::Batch::default();
+        let mut is_change = !batch.puts.is_empty();
         for put in &batch.puts {
             let found = self.stored_version(&put.customer)?;
             let version = batch::next_version(put, found)?;
@@ -325,9 +325,13 @@ impl StateStore for SledStore {
             let key = key::dedupe_key(customer, *event);
             if self.read(&key)?.is_none() {
                 changes.insert(key, &next.commit.to_le_bytes());
+                is_change = true;
             }
         }
-        self.put_watermarks(&mut changes, batch.watermarks)?;
+        is_change |= self.put_watermarks(&mut changes, batch.watermarks)?;
+        if !is_change {
+            return Ok(Commit(turn.commit));
+        }
         self.write(&mut turn, changes, next)
     }
 

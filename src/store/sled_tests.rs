@@ -97,7 +97,7 @@ fn a_half_snapshot_breaks_the_engine_and_is_cured() {
             Err(error) => panic!("{error}"),
         }
         let (store, report) = open(dir.path()).unwrap();
-        assert_eq!(report.removed, [half.clone()]);
+        assert_eq!(report.removed, std::slice::from_ref(&half));
         assert!(!half.try_exists().unwrap() && !report.created);
         assert_eq!(exported(&store), content);
     }
@@ -295,7 +295,7 @@ fn the_largest_states_need_no_side_files() {
         for start in (0..2_000).step_by(200) {
             let puts = (start..start + 200).map(|idx| {
                 let bytes =
-                    (0..STATE_BYTES_MAX).map(|at| ((at * (idx + 7 * round + 1)) >> 3) as u8);
+                    (0..STATE_BYTES_MAX).map(|at| (at * (idx + 7 * round + 1)).to_le_bytes()[0]);
                 Put { customer: customer(&id(idx)), expected_version: None, bytes: bytes.collect() }
             });
             store.commit(Batch { puts: puts.collect(), ..Batch::default() }).unwrap();
@@ -346,4 +346,39 @@ fn damage_is_an_error_or_changes_nothing() {
     }
     println!("{n_errors} errors, {n_harmless} harmless");
     assert!(n_errors > 0, "the damage never met anything that is read");
+}
+
+/// A directory of format 1, as the first release wrote it and closed it; the log compressed.
+fn golden_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/store/dir_v1")
+}
+
+/// What was written into it.
+fn golden_content(store: &dyn StateStore) {
+    store.pin(&[("fold", "1"), ("timezone", "UTC")]).unwrap();
+    for number in 0..24_u64 {
+        let mut batch = one(&format!("golden-{}", number % 12), &number.to_le_bytes());
+        batch.dedupe.push((customer("golden-1"), EventId::from_bits(u128::from(number))));
+        batch.watermarks.push(Watermark { source: "log".to_owned(), position: number });
+        store.commit(batch).unwrap();
+    }
+    store.delete(&customer("golden-0")).unwrap();
+}
+
+#[test]
+fn the_golden_directory_opens_as_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["STORE", "conf"] {
+        fs::copy(golden_dir().join(name), dir.path().join(name)).unwrap();
+    }
+    let log = fs::File::open(golden_dir().join("db.gz")).unwrap();
+    let mut log = flate2::read::GzDecoder::new(log);
+    io::copy(&mut log, &mut File::create(dir.path().join("db")).unwrap()).unwrap();
+    let (store, report) = open(dir.path()).unwrap();
+    assert_eq!(report, OpenReport::default());
+    let expected = crate::store::MemoryStore::new();
+    golden_content(&expected);
+    assert_eq!(exported(&store), exported(&expected));
+    assert_eq!(store.last_commit(), expected.last_commit());
+    store.commit(one("golden-0", b"anew")).unwrap();
 }

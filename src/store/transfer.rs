@@ -211,14 +211,16 @@ pub fn import(store: &dyn StateStore, dir: &Path) -> Result<ExportManifestV1, Tr
     }
     let manifest = read_manifest(dir)?;
     let path = dir.join(RECORDS);
-    check_records(&path, &manifest)?;
+    let pins = check_records(&path, &manifest)?;
+    let pins: Vec<(&str, &str)> = pins.iter().map(|(name, fact)| (&**name, &**fact)).collect();
+    store.pin(&pins)?;
     // Mark the import as unfinished before the first record is in.
     store.restore(Restore::default())?;
     let mut part = Restore::default();
     let mut n_part = 0;
     each_record(&path, |record| {
         match record {
-            Record::Pin(name, fact) => store.pin(&[(name.as_str(), fact.as_str())])?,
+            Record::Pin(..) => return Ok(()),
             Record::Watermark(mark) => part.watermarks.push(mark),
             Record::State(customer, state) => part.states.push((customer, state)),
             Record::Dedupe(customer, event, commit) => part.dedupe.push((customer, event, commit)),
@@ -340,8 +342,11 @@ fn read_manifest(dir: &Path) -> Result<ExportManifestV1, TransferError> {
     serde_json::from_slice(&bytes).map_err(bad)
 }
 
-/// Checks length, hash, every record and the counts.
-fn check_records(path: &Path, manifest: &ExportManifestV1) -> Result<(), TransferError> {
+/// Checks length, hash, every record and the counts, and answers the pinned facts.
+fn check_records(
+    path: &Path,
+    manifest: &ExportManifestV1,
+) -> Result<Vec<(String, String)>, TransferError> {
     let mut file = File::open(path).map_err(io_at("open", path))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
@@ -357,9 +362,13 @@ fn check_records(path: &Path, manifest: &ExportManifestV1) -> Result<(), Transfe
     compare(path, "the length", manifest.bytes, n_bytes)?;
     compare(path, "the sha256", &manifest.sha256, &hex(&hasher.finalize()))?;
     let mut counts = ExportCounts::default();
+    let mut pins = Vec::new();
     each_record(path, |record| {
         match record {
-            Record::Pin(..) => counts.pins += 1,
+            Record::Pin(name, fact) => {
+                counts.pins += 1;
+                pins.push((name, fact));
+            }
             Record::Watermark(_) => counts.watermarks += 1,
             Record::State(..) => counts.states += 1,
             Record::Dedupe(..) => counts.dedupe += 1,
@@ -369,7 +378,8 @@ fn check_records(path: &Path, manifest: &ExportManifestV1) -> Result<(), Transfe
     compare(path, "the number of pins", manifest.counts.pins, counts.pins)?;
     compare(path, "the number of watermarks", manifest.counts.watermarks, counts.watermarks)?;
     compare(path, "the number of states", manifest.counts.states, counts.states)?;
-    compare(path, "the number of event ids", manifest.counts.dedupe, counts.dedupe)
+    compare(path, "the number of event ids", manifest.counts.dedupe, counts.dedupe)?;
+    Ok(pins)
 }
 
 fn compare<T: PartialEq + ToString>(

@@ -1,1 +1,21 @@
-//! Room `train`.
+//! Training: a log in, a bundle out.
+//!
+//! In: a checked specification and a log. Out: fitted models judged on a later window, and a
+//! bundle on disk. It joins every room below; the science lives in them.
+
+mod backtest;
+mod base;
+mod error;
+mod fit;
+mod metrics;
+mod plan;
+mod replay;
+mod run;
+mod slice;
+
+pub use backtest::{ChurnMetrics, ChurnVerdict, Rows, ValueMetrics, ValueVerdict};
+pub use error::TrainError;
+pub use fit::{FitResult, fit};
+pub use metrics::{Grade, metrics};
+pub use plan::{DataVerdict, TrainSpec, Usability};
+pub use run::{TrainOutcome, run};

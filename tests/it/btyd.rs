@@ -4,6 +4,14 @@
 //! maximum likelihood; CDNOW is aggregated here: purchases a customer and day, weeks = days / 7,
 //! calibration to 1997-09-30 inclusive with T counted to that day.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a test fails by panicking and shows its numbers"
+)]
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -11,6 +19,7 @@ use std::path::Path;
 
 use flate2::read::GzDecoder;
 use jiff::civil::Date;
+use proptest::prelude::*;
 use serde_json::Value;
 use tenure::model::btyd::BgNbd;
 use tenure::model::btyd::BgNbdParams;
@@ -106,14 +115,18 @@ fn whole(number: f64) -> u32 {
 
 /// Calibration rows of the CDNOW sample in the order of customer ids, with mean repeat spend.
 fn cdnow() -> Vec<(BtydRow, f64)> {
+    cdnow_until(Date::constant(1997, 9, 30))
+}
+
+/// The same for another last day of calibration; who first buys later is left out.
+fn cdnow_until(end: Date) -> Vec<(BtydRow, f64)> {
     let text = read("data/cdnow_sample.csv.gz");
-    let end = Date::constant(1997, 9, 30);
     let mut customers: BTreeMap<u32, BTreeMap<Date, f64>> = BTreeMap::new();
     for record in csv::Reader::from_reader(text.as_bytes()).records() {
         let record = record.unwrap();
         let day: Date = record[1].parse().unwrap();
-        let days = customers.entry(record[0].parse().unwrap()).or_default();
         if day <= end {
+            let days = customers.entry(record[0].parse().unwrap()).or_default();
             *days.entry(day).or_default() += record[3].parse::<f64>().unwrap();
         }
     }
@@ -437,4 +450,151 @@ fn tracking_matches_the_reference() {
         worst.see("cum_exp_pnbd", found, golden[3], at);
     }
     worst.assert_below(|_| 1e-6);
+}
+
+/// From three days of data to eighteen months, the weak prior gives a fit, and says so where
+/// the history is too short to know how dropout differs among customers.
+#[test]
+fn every_cutoff_of_cdnow_can_be_fitted() {
+    let start = Date::constant(1997, 1, 3);
+    let step_days = if cfg!(debug_assertions) { 120 } else { 15 };
+    for day in (0..540).step_by(step_days) {
+        let end = start.checked_add(jiff::Span::new().days(day)).unwrap();
+        let customers: Vec<BtydRow> = cdnow_until(end).iter().map(|c| c.0).collect();
+        let rows = PooledRows::try_from_rows(&customers).unwrap();
+        let bg = BgNbd::fit(&BgNbdSpec::default(), &rows).unwrap();
+        let mbg = MbgNbd::fit(&MbgNbdSpec::default(), &rows).unwrap();
+        let pareto = ParetoNbd::fit(&ParetoNbdSpec::default(), &rows).unwrap();
+        for info in [bg.info(), mbg.info(), pareto.info()] {
+            let info = info.unwrap();
+            println!("{end} {:?} {:.3} {:?}", info.names, info.log_likelihood, info.warnings);
+            assert!(info.gradient_max < 1e-6, "{end}: {info:?}");
+            assert!(day > 60 || !info.warnings.is_empty(), "{end}: {info:?}");
+            assert!(day < 400 || info.warnings.is_empty(), "{end}: {info:?}");
+        }
+        println!("{:?} {:?} {:?}", bg.params(), mbg.params(), pareto.params());
+    }
+}
+
+/// A fit gives the same bits on any number of threads.
+#[test]
+fn fits_do_not_depend_on_the_number_of_threads() {
+    let (rows, spend) = (cdnow_rows(), cdnow_spend());
+    let fit = |n_threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        pool.install(|| {
+            let bg = BgNbd::fit(&BgNbdSpec::default(), &rows).unwrap();
+            let pareto = ParetoNbd::fit(&ParetoNbdSpec::default(), &rows).unwrap();
+            let gg = GammaGamma::fit(&GammaGammaSpec::default(), &spend).unwrap();
+            let (p, s) = (*bg.params(), *pareto.params());
+            let bits = [p.r, p.alpha, p.a, p.b, s.r, s.alpha, s.s, s.beta, gg.params().p]
+                .map(f64::to_bits);
+            (bits, bg.info().cloned(), pareto.info().cloned(), gg.info().cloned())
+        })
+    };
+    let one = fit(1);
+    assert_eq!(one, fit(2));
+    assert_eq!(one, fit(5));
+}
+
+/// Predictions of one row at a horizon, by a model of wild parameters.
+fn any_predictions(kind: u8, params: [f64; 4], row: &BtydRow, h: f64) -> [f64; 3] {
+    let p = match kind {
+        0 => bg_params(params).predict(row, h),
+        1 => mbg_params(params).predict(row, h),
+        _ => pareto_params(params).predict(row, h),
+    };
+    [p.p_alive, p.p_no_purchase, p.expected_purchases]
+}
+
+fn wild() -> impl Strategy<Value = f64> {
+    (-14.0..14.0_f64).prop_map(f64::exp)
+}
+
+fn wild_row() -> impl Strategy<Value = BtydRow> {
+    let x = prop_oneof![4 => 0_u32..6, 2 => 0_u32..400, 1 => 0_u32..3_000_000];
+    (x, 0.0..=1.0_f64, (-7.0..9.0_f64).prop_map(f64::exp)).prop_map(|(x, share, t)| {
+        let t_x = if x == 0 { 0.0 } else { t * share };
+        BtydRow { x, t_x, t }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(debug_assertions) { 400 } else { 4_000 }, ..ProptestConfig::default() })]
+
+    #[test]
+    fn predictions_keep_their_ranges_and_rise_with_the_horizon(
+        kind in 0_u8..3,
+        params in [wild(), wild(), wild(), wild()],
+        row in wild_row(),
+        h in (-9.0..9.0_f64).prop_map(f64::exp),
+        longer in 1.0..20.0_f64,
+    ) {
+        let [alive, none, purchases] = any_predictions(kind, params, &row, h);
+        prop_assert!((0.0..=1.0).contains(&alive), "alive {alive}");
+        prop_assert!((0.0..=1.0).contains(&none), "none {none}");
+        prop_assert!(purchases.is_finite() && purchases >= 0.0, "purchases {purchases}");
+        // Markov: P(X >= 1) <= E[X].
+        prop_assert!(1.0 - none <= purchases * (1.0 + 1e-9) + 1e-12, "{none} {purchases}");
+        let [same, later_none, later] = any_predictions(kind, params, &row, h * longer);
+        prop_assert!((same - alive).abs() < 1e-15);
+        prop_assert!(later_none <= none + 1e-12, "{none} then {later_none}");
+        prop_assert!(later >= purchases * (1.0 - 1e-10), "{purchases} then {later}");
+    }
+
+    #[test]
+    fn whatever_is_asked_the_answer_is_finite(
+        kind in 0_u8..3,
+        params in [wild(), wild(), wild(), wild()],
+        x in any::<u32>(),
+        t_x in any::<f64>(),
+        t in any::<f64>(),
+        h in any::<f64>(),
+    ) {
+        let [alive, none, purchases] = any_predictions(kind, params, &BtydRow { x, t_x, t }, h);
+        prop_assert!((0.0..=1.0).contains(&alive) && (0.0..=1.0).contains(&none));
+        prop_assert!(purchases.is_finite() && purchases >= 0.0, "purchases {purchases}");
+    }
+
+    #[test]
+    fn log_likelihood_is_finite_and_each_row_can_happen(
+        params in [wild(), wild(), wild(), wild()],
+        row in wild_row(),
+    ) {
+        let BtydRow { x, t_x, t } = row;
+        let bg = bg_params(params).log_likelihood(x, t_x, t);
+        let mbg = mbg_params(params).log_likelihood(x, t_x, t);
+        let pareto = pareto_params(params).log_likelihood(x, t_x, t);
+        prop_assert!(bg.is_finite() && mbg.is_finite() && pareto.is_finite());
+        // Without repeat purchases the likelihood is a probability.
+        if x == 0 {
+            prop_assert!(bg <= 1e-9 && mbg <= 1e-9 && pareto <= 1e-9);
+        }
+    }
+
+    #[test]
+    fn distribution_falls_and_quantiles_rise(
+        kind in 0_u8..3,
+        params in [wild(), wild(), wild(), wild()],
+        row in wild_row(),
+        h in (-3.0..6.0_f64).prop_map(f64::exp),
+        n in 0_u32..2_000,
+    ) {
+        let bg = bg_params(params);
+        let mbg = mbg_params(params);
+        let pareto = pareto_params(params);
+        let at_least = |n| match kind {
+            0 => bg.p_at_least(&row, h, n),
+            1 => mbg.p_at_least(&row, h, n),
+            _ => pareto.p_at_least(&row, h, n),
+        };
+        let quantile = |level| match kind {
+            0 => bg.purchase_quantile(&row, h, level),
+            1 => mbg.purchase_quantile(&row, h, level),
+            _ => pareto.purchase_quantile(&row, h, level),
+        };
+        let (p, next) = (at_least(n), at_least(n + 1));
+        prop_assert!((0.0..=1.0 + 1e-12).contains(&p) && next <= p + 1e-9, "{p} then {next}");
+        prop_assert!(quantile(0.1) <= quantile(0.5) && quantile(0.5) <= quantile(0.9));
+    }
 }

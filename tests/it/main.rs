@@ -6,3 +6,4 @@ mod learn;
 mod serve_faults;
 mod serve_fixture;
 mod server_kill;
+mod store_kill;

@@ -34,6 +34,22 @@ fn rows(n: usize, seed: u64) -> Rows {
     Rows { x, outcome, spend }
 }
 
+/// The sum in `f32`, as XGBoost and hessboost do it.
+#[allow(clippy::cast_possible_truncation, reason = "narrow on purpose")]
+fn margin_f32(forest: &Forest, row: &[f64]) -> f32 {
+    let mut sum = forest.base_margin() as f32;
+    for &root in forest.roots() {
+        let mut node = &forest.nodes()[root as usize];
+        while !node.is_leaf() {
+            let (left, right) = node.children();
+            let next = if node.goes_left(row[node.feature()]) { left } else { right };
+            node = &forest.nodes()[next];
+        }
+        sum += node.value() as f32;
+    }
+    sum
+}
+
 fn spec(objective: Objective) -> BoostedSpec {
     BoostedSpec { objective, n_rounds_max: 80, learning_rate: 0.1, seed: 11, ..Default::default() }
 }
@@ -48,24 +64,28 @@ fn our_evaluator_predicts_what_the_library_predicts() {
     for objective in objectives() {
         let target = if objective == Objective::Logistic { &rows.outcome } else { &rows.spend };
         let spec = spec(objective);
-        let model = train(&spec, &rows.x, target, None, None).unwrap();
+        let model = train(&spec, (&rows.x, target, None, None), None).unwrap();
         let data = matrix(&rows.x, target, None).unwrap();
         let margins = model.predict_margin(&data, ..).unwrap();
         let predictions = model.predict(&data, ..).unwrap();
         let forest = Boosted::fit(&spec, &rows.x, target, None, None).unwrap();
         assert_eq!(forest.n_trees(), 80);
         let mut row = [0.0; 5];
-        let (mut worst, mut spread) = (0.0_f64, 0.0_f64);
+        let (mut worst, mut worst_narrow, mut spread) = (0.0_f64, 0.0_f64, 0.0_f64);
         for i in 0..rows.x.n_rows() {
             rows.x.copy_row(i, &mut row);
             let margin = forest.margin(&row);
             worst = worst.max((margin - f64::from(margins.as_slice()[i])).abs());
+            let narrow = margin_f32(&forest, &row);
+            worst_narrow = worst_narrow.max((f64::from(narrow - margins.as_slice()[i])).abs());
             let theirs = f64::from(predictions.as_slice()[i]);
             let ours = forest.predict(&row);
             assert!((ours - theirs).abs() <= 2e-6 * theirs.max(0.5), "{ours} {theirs}");
             spread = spread.max((margin - forest.base_margin()).abs());
         }
         assert!(worst < 2e-6, "largest difference of margins {worst}");
+        // Summed as narrowly as the library sums, only the base score's own rounding is left.
+        assert!(worst_narrow < 5e-7, "largest difference of f32 margins {worst_narrow}");
         assert!(spread > 1.0, "the trees must say something, largest move {spread}");
     }
 }

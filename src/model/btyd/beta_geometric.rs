@@ -5,8 +5,6 @@
 //! after the first one) a coin p ~ Beta(a, b) decides on leaving for good. It deliberately knows
 //! no fitting procedure and no discounting.
 
-use statrs::function::beta::checked_beta_reg;
-
 use super::error::BtydError;
 use super::estimate::BaseRates;
 use super::estimate::Belief;
@@ -24,6 +22,8 @@ use super::min_count::Dropout;
 use super::predict::Prediction;
 use super::predict::check_params;
 use super::predict::smallest_count;
+use super::predict::tail_prob;
+use super::reach::reach_prob;
 use super::rows::BtydRow;
 use super::rows::PooledRow;
 use super::rows::PooledRows;
@@ -159,17 +159,18 @@ impl BetaGeometric {
     }
 
     fn p_both_reach(&self, ahead: &Ahead, n: u32) -> f64 {
-        let z = ahead.odds / (1.0 + ahead.odds);
-        let in_time = checked_beta_reg(f64::from(n), ahead.shape, z).unwrap_or(0.0);
         let b = self.b + f64::from(ahead.n_throws);
-        in_time.clamp(0.0, 1.0) * ln_survival(self.a, b, n - 1).exp()
+        reach_prob(n, ahead.shape, ahead.odds) * ln_survival(self.a, b, n - 1).exp()
     }
 
     pub(super) fn purchase_quantile(&self, row: &BtydRow, h: f64, level: f64) -> u32 {
         let row = row.nearest();
         let ahead = self.ahead(&row, sane_weeks(h));
         let p_alive = self.p_alive(&row);
-        smallest_count(level, |n| p_alive * self.p_both_reach(&ahead, n))
+        let tail = tail_prob(level);
+        self.dropout
+            .first_below(&ahead, tail / p_alive)
+            .unwrap_or_else(|| smallest_count(tail, |n| p_alive * self.p_both_reach(&ahead, n)))
     }
 }
 
@@ -298,6 +299,7 @@ pub(super) fn fit(
         starts: &starts,
         prior,
         beliefs: &beliefs,
+        ceilings: &[],
         full: &|at| likelihood(first, rows, at),
         thinned: thinned.as_ref().map(|f| f as LogLikelihood<4>),
         n: rows.n_customers(),

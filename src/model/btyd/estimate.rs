@@ -45,7 +45,8 @@ pub enum FitWarning {
     PriorDecides {
         /// Which, such as `log(a + b)`.
         quantity: &'static str,
-        /// Variance after the data over variance before them, in (0.25, 1].
+        /// Variance after the data over variance before them, above 0.25; about 1 where the data
+        /// say nothing.
         prior_share: f64,
     },
     /// Without a prior: the likelihood is nearly flat in a quantity.
@@ -64,6 +65,14 @@ pub enum FitWarning {
     NoRepeatPurchase {
         /// Customers seen.
         n_customers: u64,
+    },
+    /// Customers or purchases are too much alike to tell by how much: a ceiling holds the
+    /// parameter.
+    NoSpread {
+        /// The parameter, a shape that grows as spread vanishes.
+        name: &'static str,
+        /// Its estimate.
+        found: f64,
     },
     /// Gamma-Gamma's q is at most 1: its population mean is infinite, and a floor stands in.
     InfiniteMeanSpend {
@@ -89,6 +98,9 @@ impl std::fmt::Display for FitWarning {
             }
             Self::NoRepeatPurchase { n_customers } => {
                 write!(f, "none of {n_customers} customers bought twice: repeat rates are a guess")
+            }
+            Self::NoSpread { name, found } => {
+                write!(f, "there is no spread to estimate: a ceiling holds {name} at {found:.0}")
             }
             Self::InfiniteMeanSpend { q } => {
                 write!(f, "q = {q:.3} is at most 1: mean spend is infinite, a floor stands in")
@@ -149,6 +161,11 @@ pub(super) struct Belief {
 pub(super) const GUARD_SD: f64 = 4.0;
 /// Standard deviation of the belief on the known flat direction: a factor of 20 either way.
 pub(super) const RIDGE_SD: f64 = 1.5;
+/// Least relative variance of spend a customer is taken to have: amounts are rounded. A shape
+/// costs this much log-likelihood a customer and unit, which stops it near a million.
+const SPREAD_MIN: f64 = 1e-6;
+/// A shape above this is held by the ceiling, not by the data.
+const SHAPE_HELD: f64 = 0.05 / SPREAD_MIN;
 /// Share of prior variance left by the data above which the prior is said to decide.
 const PRIOR_SHARE_MAX: f64 = 0.25;
 /// Standard error of a logarithm above which a likelihood is said to be flat.
@@ -215,6 +232,8 @@ pub(super) struct Problem<'a, const N: usize> {
     pub(super) starts: &'a [[f64; N]],
     pub(super) prior: Prior,
     pub(super) beliefs: &'a [Belief],
+    /// Shape parameters that grow without end where spread vanishes.
+    pub(super) ceilings: &'a [usize],
     /// Log-likelihood on all rows.
     pub(super) full: LogLikelihood<'a, N>,
     /// Log-likelihood on a part of the rows, to choose among the starts cheaply.
@@ -230,6 +249,12 @@ impl<const N: usize> Problem<'_, N> {
         if self.prior == Prior::Weak {
             for belief in self.beliefs {
                 sum.add(&belief.log_density(point));
+            }
+            for &i in self.ceilings {
+                let pull = SPREAD_MIN * count(self.n) * point[i].exp();
+                sum.value -= pull;
+                sum.gradient[i] -= pull;
+                sum.hessian[i][i] -= pull;
             }
         }
         sum
@@ -300,7 +325,7 @@ impl<const N: usize> Problem<'_, N> {
         Ok((params, info))
     }
 
-    /// Warns of every quantity that the data leave open.
+    /// Warns of everything that the data leave open.
     fn undecided(&self, point: &[f64; N], covariance: &[[f64; N]; N]) -> Vec<FitWarning> {
         let mut warnings = Vec::new();
         for belief in self.beliefs {
@@ -320,6 +345,12 @@ impl<const N: usize> Problem<'_, N> {
                     warnings.push(FitWarning::FlatRidge { quantity, standard_error });
                 }
                 _ => {}
+            }
+        }
+        for &i in self.ceilings {
+            let found = point[i].exp();
+            if found > SHAPE_HELD {
+                warnings.push(FitWarning::NoSpread { name: self.names[i], found });
             }
         }
         warnings

@@ -90,6 +90,7 @@ impl GammaGamma {
             starts: &starts,
             prior: spec.prior,
             beliefs: &beliefs,
+            ceilings: &[0, 1],
             full: &|at| likelihood(rows, at),
             thinned: None,
             n: rows.n_customers(),
@@ -162,7 +163,7 @@ impl GammaGamma {
 }
 
 /// Log-likelihood of all rows with derivatives in the log parameters (p, q, gamma).
-fn likelihood(rows: &PooledSpend, log_params: &[f64; 3]) -> Derivs<3> {
+pub(super) fn likelihood(rows: &PooledSpend, log_params: &[f64; 3]) -> Derivs<3> {
     let point = log_params.map(f64::exp);
     let own_q = [ln_gamma(point[1]), digamma(point[1]), trigamma(point[1])];
     sum_rows(rows.rows(), |(row, n): &(SpendRow, u64)| (count(*n), row_part(&point, &own_q, row)))

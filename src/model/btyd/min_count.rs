@@ -47,6 +47,16 @@ pub(super) struct Ahead {
     pub(super) n_throws: u32,
 }
 
+impl Ahead {
+    /// Whether a walk over N = 0, 1, ... is short and does not start at an underflow: mean, spread
+    /// and tail length of N bound the number of terms.
+    fn is_short(&self) -> bool {
+        let mean = self.shape * self.odds;
+        let terms = mean + 9.0 * (mean * (1.0 + self.odds)).sqrt() + 38.0 * (1.0 + self.odds);
+        self.none_prob >= FIRST_TERM_MIN && terms <= TERMS_MAX
+    }
+}
+
 /// Series longer than this cost more than the quadrature.
 const TERMS_MAX: f64 = 2_000.0;
 /// Below this the first term is too near to underflow to start a recurrence from.
@@ -65,13 +75,30 @@ impl Dropout {
         if ahead.odds <= 0.0 {
             return 0.0;
         }
-        // Mean, spread and tail length of N bound the number of terms.
-        let mean = ahead.shape * ahead.odds;
-        let terms = mean + 9.0 * (mean * (1.0 + ahead.odds)).sqrt() + 38.0 * (1.0 + ahead.odds);
-        if ahead.none_prob < FIRST_TERM_MIN || terms > TERMS_MAX {
-            self.by_quadrature(ahead)
-        } else {
-            self.by_series(ahead)
+        if ahead.is_short() { self.by_series(ahead) } else { self.by_quadrature(ahead) }
+    }
+
+    /// The smallest n with P(min(N, G) > n) <= `tail`; none where the walk would be long.
+    pub(super) fn first_below(&self, ahead: &Ahead, tail: f64) -> Option<u32> {
+        if !ahead.is_short() {
+            return None;
+        }
+        let z = ahead.odds / (1.0 + ahead.odds);
+        let (mut pmf, mut more_prob, mut survival) = (ahead.none_prob, 1.0, 1.0);
+        let mut n = 0;
+        loop {
+            more_prob -= pmf;
+            if more_prob * survival <= tail {
+                return Some(n);
+            }
+            let real_n = f64::from(n);
+            pmf *= z * (ahead.shape + real_n) / (real_n + 1.0);
+            let c = self.b + f64::from(ahead.n_throws) + real_n;
+            survival *= c / (self.a + c);
+            n += 1;
+            if f64::from(n) > 2.0 * TERMS_MAX {
+                return None;
+            }
         }
     }
 
@@ -80,18 +107,18 @@ impl Dropout {
         let z = ahead.odds / (1.0 + ahead.odds);
         let offset = usize::try_from(ahead.n_throws).unwrap_or(usize::MAX);
         let ratios = self.ratios.get(offset..).unwrap_or(&[]);
-        // `step` runs over k z, (k + 1) z, ...: z (k + n).
-        let (mut pmf, mut step) = (ahead.none_prob, z * ahead.shape);
+        // k + n; adding 1 keeps its fraction, so it does not drift.
+        let (mut pmf, mut k) = (ahead.none_prob, ahead.shape);
         let (mut survival, mut capped, mut sum) = (1.0, 0.0, 0.0);
         for (ratio, inverse) in ratios.iter().zip(&INVERSES[1..]) {
-            pmf *= step * inverse;
+            pmf *= z * k * inverse;
             capped += survival;
             survival *= ratio;
             let term = pmf * capped;
             sum += term;
-            step += z;
+            k += 1.0;
             // Terms from here on shrink at least by `fall` each.
-            let fall = step * inverse;
+            let fall = z * k * inverse;
             if term * fall <= TAIL * (1.0 - fall) * sum {
                 return sum;
             }
@@ -101,14 +128,14 @@ impl Dropout {
         while n < n_cap {
             let real_n = f64::from(u32::try_from(n).unwrap_or(u32::MAX));
             let inverse = 1.0 / (real_n + 1.0);
-            pmf *= step * inverse;
+            pmf *= z * k * inverse;
             capped += survival;
             let c = self.b + f64::from(ahead.n_throws) + real_n;
             survival *= c / (self.a + c);
             let term = pmf * capped;
             sum += term;
-            step += z;
-            let fall = step * inverse;
+            k += 1.0;
+            let fall = z * k * inverse;
             if term * fall <= TAIL * (1.0 - fall) * sum {
                 return sum;
             }
@@ -132,6 +159,8 @@ impl Dropout {
         let step = f64::min(0.2, 0.4 * ((a + b) / (a * b)).sqrt());
         // Below this log odds the integrand is exp(a u) to the last digit.
         let flat = -40.0 - f64::max(a + b, 1.0).max(ahead.shape * ahead.odds).max(ahead.odds).ln();
+        // Above this one it is exp(-b u).
+        let full = 40.0 + f64::max(a + b, 1.0).max(ahead.shape).ln();
 
         let weight = (log_weight(top) - log_top).exp();
         let (mut sum, mut norm) = (weight * gain(p_top), weight);
@@ -161,7 +190,7 @@ impl Dropout {
             let value = gain(logistic(u));
             sum += weight * value;
             norm += weight;
-            if u > 40.0 {
+            if u > full {
                 let rest = geometric_rest(b * step);
                 sum += weight * value * rest;
                 norm += weight * rest;
@@ -186,21 +215,34 @@ mod tests {
 
     #[test]
     fn series_and_quadrature_agree() {
-        for a in [0.05, 0.8, 1.0, 3.0, 40.0] {
-            for b in [0.05, 2.4, 60.0, 900.0] {
-                for (shape, odds, n_throws) in
-                    [(0.24, 0.5, 0), (3.0, 1.0, 4), (0.05, 9.0, 1), (60.0, 0.3, 40), (2.0, 1e-9, 1)]
-                {
-                    let none_prob = (-shape * f64::ln_1p(odds)).exp();
-                    let ahead = Ahead { shape, odds, none_prob, n_throws };
-                    let dropout = Dropout::new(a, b);
-                    let (series, nodes) =
-                        (dropout.by_series(&ahead), dropout.by_quadrature(&ahead));
-                    let off = (series / nodes - 1.0).abs();
-                    assert!(off < 2e-13, "a {a} b {b} {ahead:?}: {series} {nodes} {off:e}");
+        let mut n_compared = 0;
+        for a in [1e-9, 1e-3, 0.05, 0.8, 1.0, 3.0, 40.0, 1e5, 1e12] {
+            for b in [1e-6, 0.05, 2.4, 60.0, 900.0, 1e5, 1e12] {
+                for shape in [1e-6, 0.05, 0.24, 3.0, 60.0, 900.0, 1e5] {
+                    for odds in [1e-9, 1e-3, 0.3, 1.0, 9.0] {
+                        for n_throws in [0, 1, 40] {
+                            let none_prob = (-shape * f64::ln_1p(odds)).exp();
+                            let ahead = Ahead { shape, odds, none_prob, n_throws };
+                            if !ahead.is_short() {
+                                continue;
+                            }
+                            n_compared += 1;
+                            let dropout = Dropout::new(a, b);
+                            let series = dropout.by_series(&ahead);
+                            let nodes = dropout.by_quadrature(&ahead);
+                            // A million in a or b costs the log weights some digits.
+                            let tolerance = 3e-13 + 1e-16 * a.min(b).max(shape);
+                            let off = (series / nodes - 1.0).abs();
+                            assert!(
+                                off < tolerance,
+                                "a {a} b {b} {ahead:?}: {series} {nodes} {off:e}"
+                            );
+                        }
+                    }
                 }
             }
         }
+        assert!(n_compared > 3_000);
     }
 
     #[test]

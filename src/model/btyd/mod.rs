@@ -20,6 +20,7 @@ mod pareto_core;
 mod pareto_integral;
 mod pareto_nbd;
 mod predict;
+mod reach;
 mod rows;
 mod special;
 
@@ -31,3 +32,6 @@ pub use mbg_nbd::{MbgNbd, MbgNbdParams, MbgNbdSpec};
 pub use pareto_nbd::{ParetoNbd, ParetoNbdParams, ParetoNbdSpec};
 pub use predict::{Discount, Prediction};
 pub use rows::{BtydRow, PooledRow, PooledRows, PooledSpend, SpendRow};
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,12 @@ use super::pareto_integral::Stretch;
 use super::predict::Prediction;
 use super::predict::check_params;
 use super::predict::smallest_count;
+use super::predict::tail_prob;
+use super::reach::reach_alive_prob;
 use super::rows::BtydRow;
 use super::rows::sane_weeks;
 use super::special::decay_mean;
 use super::special::gauss_legendre;
-use super::special::ln_gamma;
 use super::special::ln_pochhammer;
 use super::special::logistic;
 use super::special::softplus;
@@ -152,38 +153,20 @@ impl ParetoCore {
     pub(super) fn purchase_quantile(&self, row: &BtydRow, h: f64, level: f64) -> u32 {
         let (row, h) = (row.nearest(), sane_weeks(h));
         let p_alive = self.p_alive(&row);
-        smallest_count(level, |n| p_alive * self.reach_prob(&row, h, n))
+        let one_prob = 1.0 - self.none_prob(&row, h);
+        smallest_count(tail_prob(level), |n| {
+            // Most customers need no more than this, and it is cheap.
+            p_alive * if n == 1 { one_prob } else { self.reach_prob(&row, h, n) }
+        })
     }
 
     /// P(the n-th purchase ahead comes within h, before leaving | alive).
-    ///
-    /// The time y to it has y / (A + y) ~ Beta(n, k), and the customer must live that long: a sum
-    /// over v = ln(y / A), on which the density is one smooth hill with exponential flanks.
     fn reach_prob(&self, row: &BtydRow, h: f64, n: u32) -> f64 {
-        if n == 0 || h <= 0.0 {
-            return if n == 0 { 1.0 } else { 0.0 };
-        }
         let (age, beta_age) = (self.alpha + row.t, self.beta + row.t);
-        let (n, k) = (f64::from(n), self.r + f64::from(row.x));
-        let log_norm = ln_gamma(n + k) - ln_gamma(n) - ln_gamma(k);
-        let (top, sd) = ((n / k).ln(), (1.0 / n + 1.0 / k).sqrt());
-        let end = f64::min((h / age).ln(), top + 8.0 * sd + 32.0 / k);
-        let start = f64::min(top - 8.0 * sd, end) - 32.0 / n;
-        let width = f64::min(2.0, 2.5 * sd);
-        let n_panels = ((end - start) / width).ceil().max(1.0);
-        let width = (end - start) / n_panels;
-        let mut sum = 0.0;
-        let mut i = 0.0;
-        while i < n_panels {
-            let from = start + i * width;
-            gauss_legendre(from, from + width, |v, weight| {
-                let log_density = log_norm - n * softplus(-v) - k * softplus(v);
-                let lives = -self.s * (age * v.exp() / beta_age).ln_1p();
-                sum += weight * (log_density + lives).exp();
-            });
-            i += 1.0;
-        }
-        sum.clamp(0.0, 1.0)
+        let ratio = age / beta_age;
+        reach_alive_prob(n, self.r + f64::from(row.x), h / age, |y| {
+            (-self.s * (ratio * y).ln_1p()).exp()
+        })
     }
 }
 

@@ -83,6 +83,7 @@ impl ParetoNbd {
             starts: &starts,
             prior: spec.prior,
             beliefs: &beliefs,
+            ceilings: &[],
             full: &|at| likelihood(rows, at),
             thinned: thinned.as_ref().map(|f| f as LogLikelihood<4>),
             n: rows.n_customers(),

@@ -113,11 +113,13 @@ impl Discount {
     }
 }
 
-/// The smallest n with P(count <= n) >= level, where `at_least(n)` = P(count >= n) for n >= 1.
-/// The level is clamped to [0, 1 - 1e-9]; NaN counts as 1/2.
-pub(super) fn smallest_count(level: f64, at_least: impl Fn(u32) -> f64) -> u32 {
-    let level = if level.is_nan() { 0.5 } else { level.clamp(0.0, 1.0 - 1e-9) };
-    let tail = 1.0 - level;
+/// 1 - level, with the level clamped to [0, 1 - 1e-9] and NaN taken as 1/2.
+pub(super) fn tail_prob(level: f64) -> f64 {
+    if level.is_nan() { 0.5 } else { 1.0 - level.clamp(0.0, 1.0 - 1e-9) }
+}
+
+/// The smallest n with P(count >= n + 1) <= tail, where `at_least(n)` = P(count >= n), n >= 1.
+pub(super) fn smallest_count(tail: f64, at_least: impl Fn(u32) -> f64) -> u32 {
     let is_enough = |n: u32| at_least(n + 1) <= tail;
     if is_enough(0) {
         return 0;

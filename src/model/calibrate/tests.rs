@@ -76,6 +76,16 @@ fn pooling_gives_the_means_of_the_violating_blocks() {
     let knots: Vec<(f64, f64)> = map.knots().collect();
     assert_eq!(knots, [(0.1, 0.0), (0.2, 0.5), (0.3, 0.5), (0.4, 1.0), (0.6, 1.0)]);
     assert!((map.apply(0.15) - 0.25).abs() < 1e-12 && (map.apply(0.35) - 0.75).abs() < 1e-12);
+    assert_eq!(Isotonic::try_from_knots(&knots).unwrap(), map);
+    for bad in [
+        vec![],
+        vec![(0.2, 0.1), (0.2, 0.3)],
+        vec![(0.2, 0.3), (0.4, 0.1)],
+        vec![(f64::NAN, 0.1)],
+        vec![(0.1, 1.5)],
+    ] {
+        assert!(Isotonic::try_from_knots(&bad).is_err(), "{bad:?}");
+    }
     // Ends are flat and clamped.
     assert!(map.apply(0.0) > 0.0 && map.apply(1.0) < 1.0 && map.apply(f64::NAN).is_nan());
 }

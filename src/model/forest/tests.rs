@@ -97,7 +97,10 @@ fn written_models_are_read_back_to_the_same_bytes() {
     assert_eq!(back.to_json().unwrap(), text);
     let tweedie = changed(
         "/learner/objective",
-        json!({"name": "reg:tweedie", "tweedie_regression_param": {"tweedie_variance_power": "1.3"}}),
+        json!({
+            "name": "reg:tweedie",
+            "tweedie_regression_param": {"tweedie_variance_power": "1.3"}
+        }),
     )
     .unwrap();
     assert_eq!(tweedie.link(), ForestLink::Tweedie { power: 1.3 });

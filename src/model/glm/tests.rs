@@ -18,6 +18,9 @@ fn an_exact_line_is_found_and_constant_columns_ignored() {
         assert!((found / wanted - 1.0).abs() < 1e-9, "{found} {wanted}");
     }
     assert!(model.weights()[2].abs() < f64::EPSILON);
+    let text = serde_json::to_string(&model.to_v1()).unwrap();
+    let back = TweedieGlm::try_from(serde_json::from_str::<LinearV1>(&text).unwrap()).unwrap();
+    assert_eq!(back, model);
 }
 
 #[test]

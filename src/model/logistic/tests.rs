@@ -123,15 +123,15 @@ fn stored_form_keeps_every_bit_and_is_checked() {
     let (x, y) = rows(0.0);
     let model = Logistic::fit(&LogisticSpec::default(), &x, &y).unwrap();
     let text = serde_json::to_string(&model.to_v1()).unwrap();
-    let stored: LogisticV1 = serde_json::from_str(&text).unwrap();
+    let stored: LinearV1 = serde_json::from_str(&text).unwrap();
     let back = Logistic::try_from(stored.clone()).unwrap();
     assert_eq!(back, model);
     assert_eq!(serde_json::to_string(&back.to_v1()).unwrap(), text);
     for broken in [
-        LogisticV1 { scales: vec![1.0], ..stored.clone() },
-        LogisticV1 { scales: vec![1.0, 0.0, 1.0], ..stored.clone() },
-        LogisticV1 { weights: vec![1.0, f64::NAN, 1.0], ..stored.clone() },
-        LogisticV1 { intercept: f64::INFINITY, ..stored },
+        LinearV1 { scales: vec![1.0], ..stored.clone() },
+        LinearV1 { scales: vec![1.0, 0.0, 1.0], ..stored.clone() },
+        LinearV1 { weights: vec![1.0, f64::NAN, 1.0], ..stored.clone() },
+        LinearV1 { intercept: f64::INFINITY, ..stored },
     ] {
         assert!(Logistic::try_from(broken).is_err());
     }

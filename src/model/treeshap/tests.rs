@@ -15,7 +15,7 @@ fn conditional(shap: &TreeShap<'_>, position: usize, row: &[f64], known: usize) 
         let next = if node.goes_left(row[node.feature()]) { left } else { right };
         return conditional(shap, next, row, known);
     }
-    let share = shap.left_share(position);
+    let share = shap.left_shares[position];
     share * conditional(shap, left, row, known)
         + (1.0 - share) * conditional(shap, right, row, known)
 }

@@ -1,0 +1,322 @@
+//! Version 1 of a bundle's files, and the way between them and the models.
+//!
+//! Every field is named on both sides, so that a new one does not compile until it is handled.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::features::{BaseStats, GammaPrior, RhythmBase};
+use crate::model::btyd::{GammaGamma, GammaGammaParams};
+use crate::model::{
+    BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, Forest, IntervalBin,
+    IntervalTable, LinearV1, Logistic, LogitLine, Score, TweedieGlm, ValueKind, ValueModel,
+    ValueParts,
+};
+
+/// This format's number.
+pub(super) const FORMAT: u32 = 1;
+
+/// The manifest: what the bundle is, and the digest of every file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestV1 {
+    /// Bundle format.
+    pub format: u32,
+    /// Name of the model.
+    pub name: String,
+    /// Digest of the feature schema.
+    pub feature_schema: String,
+    /// Time zone that days belong to.
+    pub timezone: String,
+    /// Currency of all amounts, `XXX` where the log says none.
+    pub currency: String,
+    /// Days of the churn horizon.
+    pub churn_horizon_days: u16,
+    /// Days of the value horizon.
+    pub clv_horizon_days: u16,
+    /// Unit of time of the buy-till-you-die models.
+    pub btyd_time_unit: String,
+    /// What counts as one purchase of those models.
+    pub btyd_occasion: String,
+    /// Prior of those models.
+    pub prior: String,
+    /// Seed of the training.
+    pub seed: u64,
+    /// First day of the log.
+    pub data_first: String,
+    /// Last day that training looked at.
+    pub data_until: String,
+    /// Customers in the log.
+    pub customers: u64,
+    /// Events in the log.
+    pub events: u64,
+    /// What the data allow to trust, A to D.
+    pub grade: String,
+    /// Digest of every other file.
+    pub files: BTreeMap<String, String>,
+}
+
+/// `models.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelsV1 {
+    rhythm: RhythmV1,
+    counts: CountsV1,
+    /// p, q, gamma.
+    spend: Option<[f64; 3]>,
+    churn: ChurnV1,
+    value: Option<ValueV1>,
+    /// Largest mean, then the ratios at 10 %, 50 % and 90 %.
+    intervals: Vec<[f64; 4]>,
+    value_quantiles: Vec<f64>,
+    ranges: Vec<[f64; 2]>,
+    extrapolated: bool,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RhythmV1 {
+    /// Shape and rate (days) of the Gamma prior.
+    prior: [f64; 2],
+    gap_days_p50: f64,
+    gap_days_p90: f64,
+    history_short: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CountsV1 {
+    model: String,
+    /// r, alpha, a, b; for Pareto/NBD r, alpha, s, beta.
+    params: [f64; 4],
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChurnV1 {
+    kind: String,
+    base_logit: f64,
+    logistic: Option<LinearV1>,
+    /// Whether `forest_churn.json` belongs to it.
+    forest: bool,
+    /// Intercept and slope.
+    calibration: [f64; 2],
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ValueV1 {
+    kind: String,
+    /// Whether `forest_value.json` belongs to it.
+    forest: bool,
+    glm: Option<LinearV1>,
+    factor: f64,
+}
+
+/// `cuts.json`: frozen cut points, as plain numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CutsV1 {
+    /// Ascending cuts of the days since the last order.
+    pub days_since_order: Vec<f64>,
+    /// Ascending cuts of the number of orders among repeat buyers.
+    pub orders: Vec<f64>,
+    /// Ascending cuts of the average order value.
+    pub avg_order_value: Vec<f64>,
+    /// Ascending cuts of the spend in 728 days.
+    pub spend_728d: Vec<f64>,
+    /// Ascending quantiles of the churn probability over the judged window.
+    pub churn_quantiles: Vec<f64>,
+}
+
+/// One line of `examples.json`: a history, an instant, and the score that must come out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExampleV1 {
+    /// The history's bytes, hex.
+    pub history: String,
+    /// The last day seen; the instant is its end.
+    pub as_of: String,
+    /// Expected probability of churn.
+    pub churn_prob: Option<f64>,
+    /// Expected value: mean, 10 %, 50 %, 90 %.
+    pub clv: Option<[f64; 4]>,
+    /// Expected number of purchases.
+    pub expected_purchases: Option<f64>,
+}
+
+impl ExampleV1 {
+    /// The example's expectation from a score.
+    #[must_use]
+    pub fn new(history: &[u8], as_of: String, score: &Score) -> Self {
+        let clv = score.clv.as_ref().map(|clv| [clv.mean, clv.p10, clv.p50, clv.p90]);
+        Self {
+            history: history.iter().map(|byte| format!("{byte:02x}")).collect(),
+            as_of,
+            churn_prob: score.churn_prob,
+            clv,
+            expected_purchases: score.expected_purchases,
+        }
+    }
+
+    /// The history's bytes; none where the text is not hex.
+    #[must_use]
+    pub fn history_bytes(&self) -> Option<Vec<u8>> {
+        let digits = self.history.as_bytes();
+        if !digits.len().is_multiple_of(2) {
+            return None;
+        }
+        digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect()
+    }
+}
+
+/// The models as a file and the forests beside it.
+pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
+    let Fitted {
+        base,
+        stage,
+        churn,
+        value,
+        intervals,
+        value_quantiles,
+        ranges,
+        churn_days: _,
+        value_days: _,
+        extrapolated,
+    } = fitted;
+    let BtydStage { counts, spend, churn_weeks: _, value_weeks: _ } = stage;
+    let BaseStats { rhythm } = base;
+    let RhythmBase { prior, gap_days_p50, gap_days_p90, history_short } = rhythm;
+    ModelsV1 {
+        rhythm: RhythmV1 {
+            prior: [prior.a, prior.b],
+            gap_days_p50: *gap_days_p50,
+            gap_days_p90: *gap_days_p90,
+            history_short: *history_short,
+        },
+        counts: CountsV1 { model: counts.name().to_owned(), params: counts.params() },
+        spend: spend.as_ref().map(|model| {
+            let GammaGammaParams { p, q, gamma } = *model.params();
+            [p, q, gamma]
+        }),
+        churn: ChurnV1 {
+            kind: churn.kind.as_str().to_owned(),
+            base_logit: churn.parts.base_logit,
+            logistic: churn.parts.logistic.as_ref().map(Logistic::to_v1),
+            forest: churn.parts.forest.is_some(),
+            calibration: [churn.calibration.intercept(), churn.calibration.slope()],
+        },
+        value: value.as_ref().map(|value| ValueV1 {
+            kind: value.kind.as_str().to_owned(),
+            forest: value.parts.forest.is_some(),
+            glm: value.parts.glm.as_ref().map(TweedieGlm::to_v1),
+            factor: value.factor,
+        }),
+        intervals: intervals
+            .bins
+            .iter()
+            .map(|bin| [bin.mean_max, bin.ratios[0], bin.ratios[1], bin.ratios[2]])
+            .collect(),
+        value_quantiles: value_quantiles.clone(),
+        ranges: ranges.clone(),
+        extrapolated: *extrapolated,
+    }
+}
+
+impl ModelsV1 {
+    /// Whether the churn and the value model have a forest.
+    pub(super) fn forests(&self) -> [bool; 2] {
+        [self.churn.forest, self.value.as_ref().is_some_and(|value| value.forest)]
+    }
+
+    /// The models, with the forests read from their own files.
+    ///
+    /// # Errors
+    /// What is out of range or unknown.
+    pub(super) fn into_fitted(
+        self,
+        forests: [Option<Forest>; 2],
+        horizons: [u16; 2],
+    ) -> Result<Fitted, String> {
+        let [churn_forest, value_forest] = forests;
+        let [churn_days, value_days] = horizons;
+        let weeks = |days: u16| f64::from(days) / 7.0;
+        let spend = match self.spend {
+            Some([p, q, gamma]) => {
+                let params = GammaGammaParams { p, q, gamma };
+                Some(GammaGamma::try_from_params(params).map_err(|error| error.to_string())?)
+            }
+            None => None,
+        };
+        let stage = BtydStage {
+            counts: self.counts.into_model()?,
+            spend,
+            churn_weeks: weeks(churn_days),
+            value_weeks: weeks(value_days),
+        };
+        let value = match self.value {
+            Some(value) => Some(value.into_model(value_forest)?),
+            None => None,
+        };
+        let RhythmV1 { prior: [a, b], gap_days_p50, gap_days_p90, history_short } = self.rhythm;
+        let prior = GammaPrior { a, b };
+        let rhythm = RhythmBase { prior, gap_days_p50, gap_days_p90, history_short };
+        let bins = self
+            .intervals
+            .into_iter()
+            .map(|[mean_max, low, mid, high]| IntervalBin { mean_max, ratios: [low, mid, high] });
+        Ok(Fitted {
+            base: BaseStats { rhythm },
+            stage,
+            churn: self.churn.into_model(churn_forest)?,
+            value,
+            intervals: IntervalTable { bins: bins.collect() },
+            value_quantiles: self.value_quantiles,
+            ranges: self.ranges,
+            churn_days,
+            value_days,
+            extrapolated: self.extrapolated,
+        })
+    }
+}
+
+impl CountsV1 {
+    fn into_model(self) -> Result<CountModel, String> {
+        CountModel::try_from_params(&self.model, self.params).map_err(|error| error.to_string())
+    }
+}
+
+impl ChurnV1 {
+    fn into_model(self, forest: Option<Forest>) -> Result<ChurnModel, String> {
+        let kind = ChurnKind::parse(&self.kind)
+            .ok_or_else(|| format!("unknown churn model {:?}", self.kind))?;
+        let logistic = match self.logistic {
+            Some(v1) => Some(Logistic::try_from(v1).map_err(|error| error.to_string())?),
+            None => None,
+        };
+        let [intercept, slope] = self.calibration;
+        let calibration =
+            LogitLine::try_new(intercept, slope).map_err(|error| error.to_string())?;
+        let parts = ChurnParts { base_logit: self.base_logit, logistic, forest };
+        Ok(ChurnModel { kind, parts, calibration })
+    }
+}
+
+impl ValueV1 {
+    fn into_model(self, forest: Option<Forest>) -> Result<ValueModel, String> {
+        let kind = ValueKind::parse(&self.kind)
+            .ok_or_else(|| format!("unknown value model {:?}", self.kind))?;
+        let glm = match self.glm {
+            Some(v1) => Some(TweedieGlm::try_from(v1).map_err(|error| error.to_string())?),
+            None => None,
+        };
+        if !(self.factor.is_finite() && self.factor > 0.0) {
+            return Err(format!("the value factor is {}, it must be above 0", self.factor));
+        }
+        Ok(ValueModel { kind, parts: ValueParts { glm, forest }, factor: self.factor })
+    }
+}

@@ -1,0 +1,1 @@
+//! Bundles that are damaged, incomplete or not there.

@@ -1,0 +1,134 @@
+//! The fitted whole: from a history to a score.
+
+use crate::domain::AsOf;
+use crate::features::{
+    BaseStats, FeatureDef, FeatureSchema, definitions, extract, purchase_summary,
+};
+use crate::history::History;
+
+use super::churn::ChurnModel;
+use super::columns::{Columns, MissingColumn};
+use super::score::{Clv, Score};
+use super::stage::{BTYD_COLUMNS, BtydStage};
+use super::value::{IntervalTable, ValueHorizon, ValueModel};
+
+/// A value this many training ranges outside of the training range has no precedent.
+const RANGES_OUTSIDE: f64 = 10.0;
+
+/// All features of a row, in order: those of the history, then the buy-till-you-die columns.
+#[must_use]
+pub fn row_definitions() -> Vec<FeatureDef> {
+    let mut all = definitions();
+    all.extend_from_slice(BTYD_COLUMNS);
+    all
+}
+
+/// Everything fitted that a score needs.
+#[derive(Debug, Clone)]
+pub struct Fitted {
+    /// What the base contributes to features.
+    pub base: BaseStats,
+    /// The buy-till-you-die stage.
+    pub stage: BtydStage,
+    /// The churn model.
+    pub churn: ChurnModel,
+    /// The value model; none where amounts are missing.
+    pub value: Option<ValueModel>,
+    /// Its interval.
+    pub intervals: IntervalTable,
+    /// Ascending quantiles of the predicted value over the reference base.
+    pub value_quantiles: Vec<f64>,
+    /// Smallest and largest training value of each column.
+    pub ranges: Vec<[f64; 2]>,
+    /// Days of the churn horizon.
+    pub churn_days: u16,
+    /// Days of the value horizon.
+    pub value_days: u16,
+    /// Whether the value horizon is longer than any complete window that judged it.
+    pub extrapolated: bool,
+}
+
+/// A fitted whole tied to its schema, ready to score.
+#[derive(Debug, Clone)]
+pub struct Predictor {
+    fitted: Fitted,
+    schema: FeatureSchema,
+    columns: Columns,
+}
+
+impl Predictor {
+    /// Ties the models to the schema of this version.
+    ///
+    /// # Errors
+    /// [`MissingColumn`] when the schema lacks a column that a model names.
+    pub fn try_new(fitted: Fitted) -> Result<Self, MissingColumn> {
+        let schema = FeatureSchema::new(&row_definitions());
+        let columns = Columns::try_new(&schema)?;
+        Ok(Self { fitted, schema, columns })
+    }
+
+    /// The models.
+    #[must_use]
+    pub const fn fitted(&self) -> &Fitted {
+        &self.fitted
+    }
+
+    /// The schema of its rows.
+    #[must_use]
+    pub const fn schema(&self) -> &FeatureSchema {
+        &self.schema
+    }
+
+    /// Positions of the columns that the models name.
+    #[must_use]
+    pub const fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// A customer's row as of an instant, written over `row`.
+    pub fn row(&self, history: &History, as_of: AsOf, row: &mut Vec<f64>) {
+        row.clear();
+        extract(&self.fitted.base, history, as_of, row);
+        self.fitted.stage.append(purchase_summary(history, as_of).as_ref(), row);
+    }
+
+    /// What the models say of one row; `historic` is the value realised so far. A customer who
+    /// has not bought has no churn probability and no predicted value.
+    #[must_use]
+    pub fn score(&self, row: &[f64], historic: f64) -> Score {
+        let Fitted { churn, value, churn_days, value_days, .. } = &self.fitted;
+        let bought = !row[self.columns.btyd_churn].is_nan();
+        let clv = value.as_ref().filter(|_| bought).map(|value| {
+            let mean = value.mean(&self.columns, row, ValueHorizon::Full);
+            let observed = value.mean(&self.columns, row, ValueHorizon::Observed);
+            let [p10, p50, p90] = self.fitted.intervals.quantiles(observed, mean);
+            let quantiles = &self.fitted.value_quantiles;
+            let below = quantiles.partition_point(|&quantile| quantile < mean);
+            Clv {
+                mean,
+                p10,
+                p50,
+                p90,
+                historic,
+                percentile: below as f64 / quantiles.len().max(1) as f64,
+                horizon_days: *value_days,
+                extrapolated: self.fitted.extrapolated,
+            }
+        });
+        Score {
+            churn_prob: bought.then(|| churn.prob(&self.columns, row)),
+            churn_horizon_days: *churn_days,
+            clv,
+            expected_purchases: bought.then(|| row[self.columns.btyd_purchases_value]),
+            p_alive: bought.then(|| row[self.columns.btyd_alive]),
+            out_of_distribution: bought && self.is_outside(row),
+        }
+    }
+
+    fn is_outside(&self, row: &[f64]) -> bool {
+        row.iter().zip(&self.fitted.ranges).any(|(&number, &[low, high])| {
+            let slack = RANGES_OUTSIDE * (high - low).max(1.0);
+            number > high + slack || number < low - slack
+        })
+    }
+}

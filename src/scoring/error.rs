@@ -1,0 +1,72 @@
+//! Why a customer cannot be scored, or a bundle cannot be used for it.
+
+use thiserror::Error;
+
+use crate::decision::{PolicyErrors, SaltError, TierError};
+use crate::domain::{TimeError, Timestamp};
+use crate::history::CodecError;
+
+/// Why a customer cannot be scored, or a bundle cannot be used for it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ScoringError {
+    /// The history has been folded past the instant asked for.
+    #[error(
+        "as_of {as_of} is not after the customer's newest event ({newest}): its history has been \
+         folded past that instant, ask for a later one"
+    )]
+    AsOfTooEarly {
+        /// The instant asked for.
+        as_of: Timestamp,
+        /// The newest event.
+        newest: Timestamp,
+    },
+    /// The policy has errors.
+    #[error("the policy cannot be used: {0}")]
+    Policy(#[from] PolicyErrors),
+    /// The policy's tiers do not fit the bundle.
+    #[error("the policy's risk tiers cannot be cut: {0}")]
+    Tier(#[from] TierError),
+    /// The salts of the experiments do not fit.
+    #[error(transparent)]
+    Salt(#[from] SaltError),
+    /// The bundle names a time zone that is not known here.
+    #[error("the bundle's time zone: {0}")]
+    Zone(#[from] TimeError),
+    /// The bundle names no currency.
+    #[error("the bundle's currency: {0}")]
+    Currency(#[from] crate::domain::MoneyError),
+    /// An example of the bundle is no history.
+    #[error("example {row} of the bundle: {source}")]
+    Example {
+        /// Its position.
+        row: usize,
+        /// Why.
+        source: CodecError,
+    },
+    /// An example of the bundle is malformed.
+    #[error("example {row} of the bundle: {what}")]
+    BadExample {
+        /// Its position.
+        row: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// An example gives another score than the bundle says.
+    #[error(
+        "self-test: example {row} of bundle {version} gives {field} {found}, it must be {expected}: \
+         the bundle was made by another version or on another kind of machine; train it again"
+    )]
+    SelfTest {
+        /// The bundle.
+        version: String,
+        /// Position of the example.
+        row: usize,
+        /// The number that differs.
+        field: &'static str,
+        /// As the bundle says.
+        expected: f64,
+        /// As found.
+        found: f64,
+    },
+}

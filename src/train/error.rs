@@ -1,0 +1,72 @@
+//! Why a training run did not give a bundle.
+
+use thiserror::Error;
+
+use crate::bundle::BundleError;
+use crate::dataset::{CutoffError, MatrixError};
+use crate::events::{IntakeError, ThresholdError};
+use crate::model::btyd::BtydError;
+use crate::model::{FitError, MissingColumn};
+use crate::scoring::ScoringError;
+
+/// Why a training run did not give a bundle. Nothing was written when one is returned.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A file could not be taken in.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
+    /// Too much of the log was dropped.
+    #[error(transparent)]
+    Threshold(#[from] ThresholdError),
+    /// The log is too short for the horizon.
+    #[error(transparent)]
+    Cutoff(#[from] CutoffError),
+    /// Nobody bought anything.
+    #[error(
+        "the log holds no purchase up to {until}: {n_events} events of {n_customers} customers were read; \
+         check the type and amount columns"
+    )]
+    NoPurchase {
+        /// The last day looked at.
+        until: crate::domain::Day,
+        /// Events read.
+        n_events: u64,
+        /// Customers read.
+        n_customers: usize,
+    },
+    /// A buy-till-you-die model could not be fitted.
+    #[error(transparent)]
+    Btyd(#[from] BtydError),
+    /// A learned model could not be fitted.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// Rows and schema disagree.
+    #[error(transparent)]
+    Matrix(#[from] MatrixError),
+    /// A column is missing in the schema.
+    #[error(transparent)]
+    Column(#[from] MissingColumn),
+    /// The bundle could not be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The finished bundle does not score.
+    #[error(transparent)]
+    Scoring(#[from] ScoringError),
+}
+
+impl TrainError {
+    /// Whether the data, not the program or its settings, are the cause.
+    #[must_use]
+    pub const fn is_data(&self) -> bool {
+        match self {
+            Self::Intake(_)
+            | Self::Threshold(_)
+            | Self::Cutoff(_)
+            | Self::NoPurchase { .. }
+            | Self::Btyd(_)
+            | Self::Fit(_) => true,
+            Self::Matrix(_) | Self::Column(_) | Self::Bundle(_) | Self::Scoring(_) => false,
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The recipe: from a log to everything that a bundle holds.
+//!
+//! Replay the log at past cutoffs; judge candidates on the newest complete window; refit the
+//! champion on all complete windows; freeze cut points. No clock, no file.
+
+use crate::dataset::CutoffPlan;
+use crate::domain::{AsOf, Day};
+use crate::events::Log;
+use crate::features::FeatureSchema;
+use crate::labels::StayRule;
+use crate::model::btyd::{BtydError, ParetoNbd, ParetoNbdSpec};
+use crate::model::{
+    BoostedSpec, ChurnKind, ChurnModel, ChurnParts, ChurnSpec, Columns, CountModel, Fitted,
+    IntervalTable, LogisticSpec, LogitLine, Objective, TreeShape, ValueKind, ValueModel,
+    ValueParts, row_definitions,
+};
+
+use super::backtest::{
+    ChurnVerdict, Origin, Rows, ValueVerdict, closed_form_loss, fit_parts, judge_churn,
+    judge_value, total_factor,
+};
+use super::error::TrainError;
+use super::plan::{DataVerdict, TrainSpec};
+use super::replay::Replay;
+use super::slice::{Slice, SliceSpec, pool};
+
+/// Quantiles kept of a distribution of scores: 0, 0.001, ..., 1.
+const QUANTILES: usize = 1000;
+
+/// What fitting gave.
+#[derive(Debug)]
+pub struct FitResult {
+    /// The models.
+    pub fitted: Fitted,
+    /// The cutoffs, where the log has a complete window.
+    pub plan: Option<CutoffPlan>,
+    /// What the data allow.
+    pub data: DataVerdict,
+    /// How the churn candidates did; none without a window to judge on.
+    pub churn: Option<ChurnVerdict>,
+    /// How the value candidates did.
+    pub value: Option<ValueVerdict>,
+    /// The rows of every cutoff, oldest first; the last one is judged.
+    pub rows: Vec<(Day, Rows)>,
+    /// All purchase-count models on all data, for the record; the first is BG/NBD.
+    pub counts: Vec<CountModel>,
+    /// Ascending quantiles of the churn probability.
+    pub churn_quantiles: Vec<f64>,
+    /// Predicted value of today's base in all; 0 without a value model.
+    pub total_predicted: f64,
+    /// The slice of the last day: today's base.
+    pub today: Slice,
+}
+
+/// Settings of the learned churn models.
+fn churn_spec(spec: &TrainSpec) -> ChurnSpec {
+    ChurnSpec { logistic: LogisticSpec::default(), boosted: boosted(spec, Objective::Logistic) }
+}
+
+/// Small steps, shallow trees, many rows a leaf: purchase logs are noisy and few features matter.
+fn boosted(spec: &TrainSpec, objective: Objective) -> BoostedSpec {
+    BoostedSpec {
+        objective,
+        n_rounds_max: 200,
+        early_stopping_rounds: None,
+        learning_rate: 0.04,
+        shape: TreeShape::Depth(3),
+        min_child_weight: 20.0,
+        lambda: 5.0,
+        subsample: 0.7,
+        colsample: 0.5,
+        monotone: Vec::new(),
+        seed: spec.seed,
+        n_threads: spec.threads,
+    }
+}
+
+/// Slices at all cutoffs and at the last day, and the positions of the purchase-count model.
+struct Slices {
+    spec: SliceSpec,
+    past: Vec<Slice>,
+    today: Slice,
+}
+
+/// Fits everything on a log.
+///
+/// # Errors
+/// [`TrainError`]; a log too short for one complete window is no error here: then nothing is
+/// learned or judged.
+pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
+    let (first, _) = log.days.ok_or_else(|| no_purchase(spec, log))?;
+    let plan = CutoffPlan::new(first, spec.until, spec.churn).ok();
+    let schema = FeatureSchema::new(&row_definitions());
+    let columns = Columns::try_new(&schema)?;
+    let slices = build_slices(spec, log, plan.as_ref(), schema.id())?;
+    let Slices { spec: slice_spec, past, today } = slices;
+    let judged_slice = past.last();
+    let count_idx = judged_slice.map_or(0, |slice| best_count_model(slice, spec.churn.weeks()));
+    let rows_of = |slice: &Slice| -> Result<Rows, TrainError> {
+        Ok(Rows {
+            matrix: slice.rows(&slice_spec, count_idx)?,
+            churned: slice.churned(),
+            spend: slice.spend_after(),
+        })
+    };
+    let rows: Vec<(Day, Rows)> = past
+        .iter()
+        .map(|slice| Ok((slice.cutoff, rows_of(slice)?)))
+        .collect::<Result<_, TrainError>>()?;
+    let data = data_verdict(spec, log, plan.as_ref(), rows.last().map(|(_, rows)| rows), &today);
+    let work = Work { spec, columns: &columns, rows: &rows, learn: data.learn };
+    let churn = work.judge_churn()?;
+    let churn_model = work.final_churn(churn.as_ref())?;
+    let value = work.judge_value()?;
+    let value_model = work.final_value(value.as_ref())?;
+    let intervals = match (&value, rows.last()) {
+        (Some(verdict), Some((_, judged))) => IntervalTable::fit(&verdict.predicted, &judged.spend),
+        _ => IntervalTable::default(),
+    };
+    let today_rows = today.rows(&slice_spec, count_idx)?;
+    let has_amounts = today.spend.is_some();
+    let mut fitted = Fitted {
+        base: today.base,
+        stage: today.stage(&slice_spec, count_idx),
+        churn: churn_model,
+        value: has_amounts.then_some(value_model),
+        intervals,
+        value_quantiles: Vec::new(),
+        ranges: ranges(rows.iter().map(|(_, rows)| &rows.matrix).chain([&today_rows])),
+        churn_days: spec.churn.get(),
+        value_days: spec.value.get(),
+        extrapolated: spec.value > spec.churn || value.is_none(),
+    };
+    let means = value_means(&fitted, &columns, &today_rows);
+    fitted.value_quantiles = quantiles(&means);
+    let total_predicted = means.iter().sum();
+    let churn_quantiles = match &churn {
+        Some(verdict) => quantiles(&verdict.probs),
+        None => {
+            let probs = |idx: usize| {
+                let mut row = vec![0.0; today_rows.n_columns()];
+                today_rows.copy_row(idx, &mut row);
+                fitted.churn.prob(&columns, &row)
+            };
+            quantiles(&(0..today_rows.n_rows()).map(probs).collect::<Vec<f64>>())
+        }
+    };
+    let counts = all_count_models(spec, &today)?;
+    Ok(FitResult {
+        fitted,
+        plan,
+        data,
+        churn,
+        value,
+        rows,
+        counts,
+        churn_quantiles,
+        total_predicted,
+        today,
+    })
+}
+
+fn no_purchase(spec: &TrainSpec, log: &Log) -> TrainError {
+    TrainError::NoPurchase {
+        until: spec.until,
+        n_events: log.n_events,
+        n_customers: log.customers.len(),
+    }
+}
+
+fn build_slices(
+    spec: &TrainSpec,
+    log: &Log,
+    plan: Option<&CutoffPlan>,
+    schema_id: &str,
+) -> Result<Slices, TrainError> {
+    let slice_spec = SliceSpec {
+        zone: spec.zone.clone(),
+        churn: spec.churn,
+        value: spec.value,
+        last_observed: spec.until,
+        prior: spec.prior,
+        stay: StayRule::Purchase,
+        schema_id: schema_id.to_owned(),
+    };
+    let mut replay = Replay::new(log);
+    let mut past = Vec::new();
+    for cutoff in plan.map(CutoffPlan::all).unwrap_or_default() {
+        replay.advance(AsOf::end_of(cutoff, &spec.zone));
+        match Slice::build(&slice_spec, log, &replay, cutoff) {
+            Ok(slice) => past.push(slice),
+            // Nobody had bought by then: an early cutoff of a log that begins with visits.
+            Err(BtydError::NoRows { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    replay.advance(AsOf::end_of(spec.until, &spec.zone));
+    let today =
+        Slice::build(&slice_spec, log, &replay, spec.until).map_err(|error| match error {
+            BtydError::NoRows { .. } => no_purchase(spec, log),
+            error => error.into(),
+        })?;
+    Ok(Slices { spec: slice_spec, past, today })
+}
+
+/// The purchase-count model whose closed form has the lower log loss on a window.
+fn best_count_model(judged: &Slice, weeks: f64) -> usize {
+    let churned = judged.churned();
+    let loss = |model: &CountModel| {
+        let probs: Vec<f64> =
+            judged.summaries.iter().map(|s| model.predict(s, [weeks, weeks])[1]).collect();
+        closed_form_loss(&probs, &churned)
+    };
+    let losses: Vec<f64> = judged.counts.iter().map(loss).collect();
+    (0..losses.len()).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).unwrap_or(0)
+}
+
+fn data_verdict(
+    spec: &TrainSpec,
+    log: &Log,
+    plan: Option<&CutoffPlan>,
+    judged: Option<&Rows>,
+    today: &Slice,
+) -> DataVerdict {
+    let outcomes = judged.map_or([0, 0], |rows| {
+        let churned = rows.churned.iter().filter(|&&yes| yes).count();
+        [churned, rows.churned.len() - churned]
+    });
+    let history_days = log.days.map_or(0, |(first, _)| spec.until.days_since(first) + 1);
+    let n_training = plan.map_or(0, |plan| plan.training.len());
+    DataVerdict::new(spec, today.customers.len(), outcomes, history_days, n_training)
+}
+
+/// The rows of all cutoffs (oldest first, the judged one last) and what may be done with them.
+struct Work<'w> {
+    spec: &'w TrainSpec,
+    columns: &'w Columns,
+    rows: &'w [(Day, Rows)],
+    learn: bool,
+}
+
+impl Work<'_> {
+    fn kinds(&self) -> &'static [ChurnKind] {
+        if self.learn { &ChurnKind::ALL } else { &[ChurnKind::BaseRate, ChurnKind::Btyd] }
+    }
+
+    /// Rows of all cutoffs whose windows end at or before a cutoff.
+    fn training_before(&self, judged: Day) -> Option<Rows> {
+        let horizon = self.spec.churn.as_i32();
+        let parts: Vec<&Rows> = self
+            .rows
+            .iter()
+            .filter(|(cutoff, _)| judged.days_since(*cutoff) >= horizon)
+            .map(|(_, rows)| rows)
+            .collect();
+        Rows::stack(&parts)
+    }
+
+    /// The newest cutoff whose own window ends at or before the judged one begins.
+    fn earlier_origin(&self, judged: Day) -> Option<(Rows, &Rows)> {
+        let horizon = self.spec.churn.as_i32();
+        let (cutoff, rows) =
+            self.rows.iter().rev().find(|(cutoff, _)| judged.days_since(*cutoff) >= horizon)?;
+        Some((self.training_before(*cutoff)?, rows))
+    }
+
+    fn judge_churn(&self) -> Result<Option<ChurnVerdict>, TrainError> {
+        let Some((cutoff, judged)) = self.rows.last() else { return Ok(None) };
+        let Some(training) = self.training_before(*cutoff) else { return Ok(None) };
+        let earlier = self.earlier_origin(*cutoff);
+        let before = earlier.as_ref().map(|(training, judged)| Origin { training, judged });
+        let newest = Origin { training: &training, judged };
+        let spec = churn_spec(self.spec);
+        Ok(Some(judge_churn(&spec, self.columns, newest, before, self.kinds())?))
+    }
+
+    /// The champion, fitted again on all complete windows.
+    fn final_churn(&self, verdict: Option<&ChurnVerdict>) -> Result<ChurnModel, TrainError> {
+        let all: Vec<&Rows> = self.rows.iter().map(|(_, rows)| rows).collect();
+        let (Some(verdict), Some(all)) = (verdict, Rows::stack(&all)) else {
+            // No window to judge on: the closed form needs none.
+            let parts = ChurnParts::unlearned(0.5);
+            return Ok(ChurnModel {
+                kind: ChurnKind::Btyd,
+                parts,
+                calibration: LogitLine::IDENTITY,
+            });
+        };
+        let kind = verdict.champion;
+        let parts = fit_parts(&churn_spec(self.spec), self.columns, &all, &[kind])?.only(kind);
+        Ok(ChurnModel { kind, parts, calibration: verdict.calibration })
+    }
+
+    fn value_parts(&self, rows: &Rows) -> Result<ValueParts, TrainError> {
+        // Refunds may exceed purchases; the Tweedie mean is not negative.
+        let target: Vec<f64> = rows.spend.iter().map(|spend| spend.max(0.0)).collect();
+        if !self.learn || !target.iter().any(|&spend| spend > 0.0) {
+            return Ok(ValueParts::default());
+        }
+        let spec = boosted(self.spec, Objective::Tweedie { power: 1.5 });
+        Ok(ValueParts::fit(&spec, self.columns, &rows.matrix, &target)?)
+    }
+
+    fn value_kinds(&self) -> &'static [ValueKind] {
+        if self.learn { &ValueKind::ALL } else { &[ValueKind::Btyd] }
+    }
+
+    fn judge_value(&self) -> Result<Option<ValueVerdict>, TrainError> {
+        let Some((cutoff, judged)) = self.rows.last() else { return Ok(None) };
+        let Some(training) = self.training_before(*cutoff) else { return Ok(None) };
+        let model = plain_value(self.value_parts(&training)?);
+        Ok(judge_value(self.columns, judged, model, self.value_kinds()))
+    }
+
+    /// The chosen value candidate with its factor, fitted again on all complete windows.
+    fn final_value(&self, verdict: Option<&ValueVerdict>) -> Result<ValueModel, TrainError> {
+        let all: Vec<&Rows> = self.rows.iter().map(|(_, rows)| rows).collect();
+        let (Some(verdict), Some(all)) = (verdict, Rows::stack(&all)) else {
+            return Ok(plain_value(ValueParts::default()));
+        };
+        let kind = verdict.model.kind;
+        let parts = match kind {
+            ValueKind::Btyd => ValueParts::default(),
+            _ => self.value_parts(&all)?.only(kind),
+        };
+        // The correction belongs to the model that will be used: it is measured where this one
+        // meets the newest complete window.
+        let mut model = ValueModel { kind, parts, factor: 1.0 };
+        if let Some((_, judged)) = self.rows.last() {
+            model.factor = total_factor(self.columns, judged, &model);
+        }
+        Ok(model)
+    }
+}
+
+const fn plain_value(parts: ValueParts) -> ValueModel {
+    ValueModel { kind: ValueKind::Btyd, parts, factor: 1.0 }
+}
+
+/// All purchase-count models on all data up to the last day, for the record.
+fn all_count_models(spec: &TrainSpec, today: &Slice) -> Result<Vec<CountModel>, TrainError> {
+    let mut counts = today.counts.clone();
+    let prior = spec.prior;
+    counts.push(CountModel::ParetoNbd(ParetoNbd::fit(
+        &ParetoNbdSpec { prior },
+        &pool(&today.summaries)?,
+    )?));
+    Ok(counts)
+}
+
+/// Smallest and largest number of each column; 0 where a column is all missing.
+fn ranges<'m>(
+    matrices: impl Iterator<Item = &'m crate::dataset::FeatureMatrix> + Clone,
+) -> Vec<[f64; 2]> {
+    let n_columns = matrices.clone().map(|m| m.n_columns()).max().unwrap_or(0);
+    (0..n_columns)
+        .map(|column| {
+            let numbers = matrices
+                .clone()
+                .flat_map(|m| m.column(column).iter().copied())
+                .filter(|number| number.is_finite());
+            let (low, high) = numbers.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| {
+                (low.min(x), high.max(x))
+            });
+            if low <= high { [low, high] } else { [0.0, 0.0] }
+        })
+        .collect()
+}
+
+/// Quantiles 0, 0.001, ..., 1 of numbers, ascending.
+fn quantiles(numbers: &[f64]) -> Vec<f64> {
+    let mut sorted: Vec<f64> = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    if sorted.is_empty() {
+        return Vec::new();
+    }
+    (0..=QUANTILES).map(|q| sorted[q * (sorted.len() - 1) / QUANTILES]).collect()
+}
+
+/// Predicted value of each row within the value horizon; none without a value model.
+fn value_means(
+    fitted: &Fitted,
+    columns: &Columns,
+    rows: &crate::dataset::FeatureMatrix,
+) -> Vec<f64> {
+    let Some(value) = &fitted.value else { return Vec::new() };
+    let mut row = vec![0.0; rows.n_columns()];
+    (0..rows.n_rows())
+        .map(|idx| {
+            rows.copy_row(idx, &mut row);
+            value.mean(columns, &row, crate::model::ValueHorizon::Full)
+        })
+        .collect()
+}

@@ -1,0 +1,287 @@
+//! `metrics.json`: how the models did, under names that stay.
+//!
+//! Nothing in it depends on the clock, the host or the number of threads.
+
+use serde_json::{Map, Value, json};
+
+use crate::decision::{Policy, Tier, TierCuts};
+use crate::evaluate::{deciles, reliability, top_share_of_rarer};
+use crate::events::{IntakeReport, Log};
+use crate::model::CountModel;
+use crate::model::btyd::{FitInfo, GammaGamma};
+
+use super::fit::FitResult;
+use super::plan::TrainSpec;
+
+/// Bins of the reliability table.
+const RELIABILITY_BINS: usize = 10;
+/// Shares at which lift and capture are shown.
+const CAPTURE_SHARES: [f64; 3] = [0.05, 0.1, 0.2];
+
+/// How far the result can be trusted, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grade {
+    /// A to D.
+    pub letter: &'static str,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
+impl Grade {
+    /// Grades a fit: D where nothing could be learned, C without signal or calibration, B with
+    /// one judged window, A where the calibration was judged on a second one as well.
+    #[must_use]
+    pub fn of(fit: &FitResult) -> Self {
+        let Some(churn) = fit.churn.as_ref().filter(|_| fit.data.learn) else {
+            let reason =
+                format!("too little data to learn from: {}", fit.data.shortfalls().join("; "));
+            return Self { letter: "D", reason };
+        };
+        let champion = churn.metrics.iter().find(|m| m.name == churn.champion.as_str());
+        let Some(champion) = champion.filter(|_| churn.signal) else {
+            let reason = "no usable signal: no candidate beats the base rate".to_owned();
+            return Self { letter: "C", reason };
+        };
+        let numbers = format!("AUC {:.3}, ECE {:.3}", champion.auc, champion.ece);
+        if champion.auc < 0.65 || champion.ece > 0.05 {
+            return Self { letter: "C", reason: format!("weak or badly calibrated: {numbers}") };
+        }
+        if churn.calibration_note.starts_with("skipped") {
+            let reason = format!("{numbers} on one judged window; no second one to confirm it");
+            return Self { letter: "B", reason };
+        }
+        Self { letter: "A", reason: format!("{numbers} on a later window, calibration confirmed") }
+    }
+}
+
+/// Builds the metrics of a run.
+#[must_use]
+pub fn metrics(spec: &TrainSpec, log: &Log, fit: &FitResult, policy: Option<&Policy>) -> Value {
+    let grade = Grade::of(fit);
+    let mut btyd: Vec<Value> = fit.counts.iter().map(count_model).collect();
+    btyd.extend(fit.today.spend.as_ref().map(spend_model));
+    json!({
+        "btyd": btyd,
+        "churn": churn(spec, fit, policy),
+        "clv": clv(spec, fit),
+        "data": data(spec, log, fit),
+        "grade": grade.letter,
+        "grade_reason": grade.reason,
+    })
+}
+
+fn count_model(model: &CountModel) -> Value {
+    let names = match model {
+        CountModel::BgNbd(_) | CountModel::MbgNbd(_) => ["r", "alpha", "a", "b"],
+        CountModel::ParetoNbd(_) => ["r", "alpha", "s", "beta"],
+    };
+    fitted_model(model.name(), &names, &model.params(), model.info())
+}
+
+fn spend_model(model: &GammaGamma) -> Value {
+    let params = model.params();
+    fitted_model(
+        "gamma_gamma",
+        &["p", "q", "gamma"],
+        &[params.p, params.q, params.gamma],
+        model.info(),
+    )
+}
+
+fn fitted_model(name: &str, names: &[&str], params: &[f64], info: Option<&FitInfo>) -> Value {
+    let named = |numbers: &[f64]| -> Map<String, Value> {
+        names
+            .iter()
+            .zip(numbers)
+            .map(|(name, number)| ((*name).to_owned(), json!(number)))
+            .collect()
+    };
+    json!({
+        "model": name,
+        "time_unit": "weeks",
+        "params": named(params),
+        "log_likelihood": info.map(|info| info.log_likelihood),
+        "n": info.map(|info| info.n),
+        "standard_errors": info.map(|info| named(&info.standard_errors)),
+        "warnings": info
+            .map(|info| info.warnings.iter().map(ToString::to_string).collect::<Vec<_>>())
+            .unwrap_or_default(),
+    })
+}
+
+fn churn(spec: &TrainSpec, fit: &FitResult, policy: Option<&Policy>) -> Value {
+    let windows: Vec<Value> = fit
+        .rows
+        .iter()
+        .map(|(cutoff, rows)| {
+            let churned = rows.churned.iter().filter(|&&yes| yes).count();
+            json!({
+                "cutoff": cutoff.to_string(),
+                "window_end": cutoff.plus(spec.churn.as_i32()).to_string(),
+                "role": role(fit, *cutoff),
+                "customers": rows.churned.len(),
+                "churn_share": churned as f64 / rows.churned.len().max(1) as f64,
+            })
+        })
+        .collect();
+    let (Some(verdict), Some((_, judged))) = (&fit.churn, fit.rows.last()) else {
+        return json!({
+            "champion": fit.fitted.churn.kind.as_str(),
+            "signal": false,
+            "horizon_days": spec.churn.get(),
+            "candidates": [],
+            "windows": windows,
+            "note": "no complete window to judge candidates on",
+        });
+    };
+    let bins: Vec<Value> = reliability(&verdict.probs, &judged.churned, RELIABILITY_BINS)
+        .unwrap_or_default()
+        .iter()
+        .map(|bin| {
+            json!({
+                "customers": bin.n_rows,
+                "prob_mean": bin.prob_mean,
+                "churn_share": bin.positive_share,
+            })
+        })
+        .collect();
+    let capture: Vec<Value> = CAPTURE_SHARES
+        .iter()
+        .filter_map(|&share| {
+            let top = top_share_of_rarer(&verdict.probs, &judged.churned, share).ok()?;
+            Some(json!({ "share": share, "capture": top.capture_share, "lift": top.lift_ratio }))
+        })
+        .collect();
+    let cuts = policy.and_then(|policy| policy.tier_cuts(&fit.churn_quantiles).ok());
+    json!({
+        "champion": verdict.champion.as_str(),
+        "signal": verdict.signal,
+        "horizon_days": spec.churn.get(),
+        "calibration": {
+            "intercept": verdict.calibration.intercept(),
+            "slope": verdict.calibration.slope(),
+            "note": verdict.calibration_note,
+        },
+        "candidates": verdict.metrics,
+        "windows": windows,
+        "reliability": bins,
+        "capture_of_rarer": capture,
+        "tiers": cuts.map(|cuts| tiers(cuts, &verdict.probs, &judged.churned)),
+    })
+}
+
+fn role(fit: &FitResult, cutoff: crate::domain::Day) -> &'static str {
+    match &fit.plan {
+        Some(plan) if plan.judged == cutoff => "judged",
+        Some(plan) if plan.training.contains(&cutoff) => "training",
+        _ => "final fit only",
+    }
+}
+
+/// Size and observed churn of each tier on the judged window.
+fn tiers(cuts: TierCuts, probs: &[f64], churned: &[bool]) -> Vec<Value> {
+    Tier::ALL
+        .iter()
+        .rev()
+        .map(|&tier| {
+            let members = probs.iter().zip(churned).filter(|(prob, _)| cuts.tier(**prob) == tier);
+            let (n, left) = members
+                .fold((0_usize, 0_usize), |(n, left), (_, &yes)| (n + 1, left + usize::from(yes)));
+            json!({
+                "tier": tier.as_str(),
+                "customers": n,
+                "share": n as f64 / probs.len().max(1) as f64,
+                "observed_churn": if n > 0 { Some(left as f64 / n as f64) } else { None },
+                "prob_from": match tier {
+                    Tier::Red => cuts.red_prob,
+                    Tier::Amber => cuts.amber_prob,
+                    Tier::Green => 0.0,
+                },
+            })
+        })
+        .collect()
+}
+
+fn clv(spec: &TrainSpec, fit: &FitResult) -> Value {
+    let common = json!({
+        "champion": fit.fitted.value.as_ref().map(|value| value.kind.as_str()),
+        "horizon_days": spec.value.get(),
+        "judged_horizon_days": spec.churn.get(),
+        "extrapolated": fit.fitted.extrapolated,
+        "basis": "revenue less refunds, undiscounted",
+        // One judged window gives one residual of the total: no interval can be had from it.
+        "total_interval": { "p05": null, "p95": null },
+        "total_predicted": total_predicted(fit),
+    });
+    let (Some(verdict), Some((_, judged))) = (&fit.value, fit.rows.last()) else {
+        return merged(common, json!({ "candidates": [], "deciles": [] }));
+    };
+    let covered = covered_share(fit, judged);
+    let table: Vec<Value> = deciles(&verdict.predicted, &judged.spend)
+        .unwrap_or_default()
+        .iter()
+        .map(|decile| {
+            json!({
+                "customers": decile.n_rows,
+                "predicted_mean": decile.predicted_mean,
+                "actual_mean": decile.actual_mean,
+            })
+        })
+        .collect();
+    let own = json!({
+        "candidates": verdict.metrics,
+        "deciles": table,
+        "factor": fit.fitted.value.as_ref().map(|value| value.factor),
+        "interval_coverage": { "nominal": 0.8, "on_calibration_window": covered },
+    });
+    merged(common, own)
+}
+
+/// Share of the judged window's customers whose spend lies in their own interval. The interval was
+/// set on this window: this is a check of the arithmetic, not of the future.
+fn covered_share(fit: &FitResult, judged: &super::backtest::Rows) -> Option<f64> {
+    let verdict = fit.value.as_ref()?;
+    let pairs = verdict.predicted.iter().zip(&judged.spend).filter(|(mean, _)| **mean > 0.0);
+    let (n, inside) = pairs.fold((0_usize, 0_usize), |(n, inside), (&mean, actual)| {
+        let [low, _, high] = fit.fitted.intervals.quantiles(mean, mean);
+        (n + 1, inside + usize::from((low..=high).contains(actual)))
+    });
+    (n > 0).then(|| inside as f64 / n as f64)
+}
+
+fn total_predicted(fit: &FitResult) -> Option<f64> {
+    fit.fitted.value.as_ref().map(|_| fit.total_predicted)
+}
+
+fn merged(mut base: Value, more: Value) -> Value {
+    if let (Value::Object(base), Value::Object(more)) = (&mut base, more) {
+        base.extend(more);
+    }
+    base
+}
+
+fn data(spec: &TrainSpec, log: &Log, fit: &FitResult) -> Value {
+    let IntakeReport { rows, kept, dropped, duplicates, identical_rows, .. } = &log.report;
+    let day = |at: Option<crate::domain::Day>| at.map(|day| day.to_string());
+    json!({
+        "rows": rows,
+        "kept": kept,
+        "dropped": dropped,
+        "duplicates": duplicates,
+        "identical_rows": identical_rows,
+        "events_used": log.n_events,
+        "events_after_until": log.n_after,
+        "customers": log.customers.len(),
+        "buyers": fit.today.customers.len(),
+        "first": day(log.days.map(|(first, _)| first)),
+        "last": day(log.days.map(|(_, last)| last)),
+        "until": spec.until.to_string(),
+        "usability": fit.data.findings,
+        "learned": fit.data.learn,
+        "base_rhythm": {
+            "gap_days_p50": fit.fitted.base.rhythm.gap_days_p50,
+            "gap_days_p90": fit.fitted.base.rhythm.gap_days_p90,
+            "history_short": fit.fitted.base.rhythm.history_short,
+        },
+    })
+}

@@ -1,0 +1,225 @@
+//! A whole training run: read, fit, freeze, write, promote.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::bundle::{
+    Bundle, BundleError, BundleSelector, CHALLENGER, CHAMPION, CutsV1, Draft, ExampleV1,
+    ManifestV1, aliases, set_alias,
+};
+use crate::decision::{Policy, RfmCuts};
+use crate::domain::AsOf;
+use crate::evaluate::log_loss;
+use crate::events::{Log, LogSpec, Threshold};
+use crate::model::Predictor;
+use crate::model::btyd::Prior;
+use crate::scoring::{ScoringError, rfm_values, self_test};
+
+use super::error::TrainError;
+use super::fit::{FitResult, fit};
+use super::metrics::{Grade, metrics};
+use super::plan::TrainSpec;
+use super::replay::Replay;
+
+/// Histories kept in a bundle with the scores that must come out.
+const EXAMPLES: usize = 16;
+/// A new bundle may be this much worse in log loss and still be promoted: noise of one window.
+const LOSS_TOLERANCE: f64 = 0.001;
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct TrainOutcome {
+    /// Version of the bundle.
+    pub version: String,
+    /// Where it lies.
+    pub folder: PathBuf,
+    /// Whether it is champion now.
+    pub promoted: bool,
+    /// Why, or why not.
+    pub promotion_reason: String,
+    /// How far it can be trusted.
+    pub grade: Grade,
+    /// `metrics.json`.
+    pub metrics: Value,
+    /// The intake's account of the log.
+    pub intake: String,
+}
+
+/// Reads a log, trains, writes the bundle and sets its alias.
+///
+/// # Errors
+/// [`TrainError`]; no bundle and no alias is written when one is returned.
+pub fn run(
+    spec: &TrainSpec,
+    log_spec: &LogSpec,
+    threshold: &Threshold,
+    models: &Path,
+    progress: &mut dyn FnMut(&str),
+) -> Result<TrainOutcome, TrainError> {
+    progress("reading the log");
+    let log = Log::read(log_spec, &mut |rows| progress(&format!("{rows} rows read")))?;
+    threshold.check(&log.report)?;
+    if let Some(report) = &log.profiles_report {
+        threshold.check(report)?;
+    }
+    let policy = Policy::parse(&spec.policy).map_err(ScoringError::from)?;
+    progress("fitting and judging");
+    let result = fit(spec, &log)?;
+    progress("writing the bundle");
+    let metrics = metrics(spec, &log, &result, Some(&policy));
+    let grade = Grade::of(&result);
+    let draft = draft(spec, &log, &result, (&metrics, &grade))?;
+    let (version, folder) = draft.write(models)?;
+    let bundle = Bundle::load(&folder)?;
+    self_test(&bundle)?;
+    progress("comparing with the champion");
+    let (promoted, promotion_reason) = promote(spec, &log, &result, models, &version)?;
+    let mut intake = log.report.to_text();
+    if let Some(report) = &log.profiles_report {
+        intake.push_str(&report.to_text());
+    }
+    Ok(TrainOutcome { version, folder, promoted, promotion_reason, grade, metrics, intake })
+}
+
+fn draft(
+    spec: &TrainSpec,
+    log: &Log,
+    result: &FitResult,
+    (metrics, grade): (&Value, &Grade),
+) -> Result<Draft, TrainError> {
+    let as_of = AsOf::end_of(spec.until, &spec.zone);
+    let mut replay = Replay::new(log);
+    replay.advance(as_of);
+    let manifest = manifest(spec, log, grade);
+    Ok(Draft {
+        fitted: result.fitted.clone(),
+        cuts: cuts(result, &replay, as_of),
+        policy: spec.policy.clone(),
+        metrics: metrics.clone(),
+        examples: examples(result, &replay, spec, as_of)?,
+        report: crate::evaluate::report::render(
+            &serde_json::to_value(&manifest).unwrap_or_default(),
+            metrics,
+        ),
+        manifest,
+    })
+}
+
+fn manifest(spec: &TrainSpec, log: &Log, grade: &Grade) -> ManifestV1 {
+    let first = log.days.map_or(spec.until, |(first, _)| first);
+    ManifestV1 {
+        format: 0,
+        name: spec.name.clone(),
+        feature_schema: String::new(),
+        timezone: spec.zone.name().to_owned(),
+        currency: spec.currency.as_str().to_owned(),
+        churn_horizon_days: spec.churn.get(),
+        clv_horizon_days: spec.value.get(),
+        btyd_time_unit: "weeks".to_owned(),
+        btyd_occasion: "one a customer and day".to_owned(),
+        prior: match spec.prior {
+            Prior::None => "none".to_owned(),
+            Prior::Weak => "default".to_owned(),
+        },
+        seed: spec.seed,
+        data_first: first.to_string(),
+        data_until: spec.until.to_string(),
+        customers: log.customers.len() as u64,
+        events: log.n_events,
+        grade: grade.letter.to_owned(),
+        files: std::collections::BTreeMap::new(),
+    }
+}
+
+fn cuts(result: &FitResult, replay: &Replay<'_>, as_of: AsOf) -> CutsV1 {
+    let base: Vec<_> =
+        result.today.customers.iter().map(|&idx| rfm_values(replay.history(idx), as_of)).collect();
+    // The base has buyers, or there would be no fit.
+    let rfm = RfmCuts::fit(&base).unwrap_or_default();
+    CutsV1 {
+        days_since_order: rfm.days_since_order,
+        orders: rfm.orders,
+        avg_order_value: rfm.avg_order_value,
+        spend_728d: rfm.spend_728d,
+        churn_quantiles: result.churn_quantiles.clone(),
+    }
+}
+
+/// Histories spread over the base, with the scores that must come out of them.
+fn examples(
+    result: &FitResult,
+    replay: &Replay<'_>,
+    spec: &TrainSpec,
+    as_of: AsOf,
+) -> Result<Vec<ExampleV1>, TrainError> {
+    let predictor = Predictor::try_new(result.fitted.clone())?;
+    let mut row = Vec::new();
+    let n = replay.len();
+    let examples = (0..EXAMPLES.min(n)).map(|at| {
+        let history = replay.history(at * n / EXAMPLES.min(n));
+        predictor.row(history, as_of, &mut row);
+        let score = predictor.score(&row, history.totals().net_spend().units());
+        ExampleV1::new(&history.to_bytes(), spec.until.to_string(), &score)
+    });
+    Ok(examples.collect())
+}
+
+/// Makes the version champion unless the present champion does better on the newest window.
+fn promote(
+    spec: &TrainSpec,
+    log: &Log,
+    result: &FitResult,
+    models: &Path,
+    version: &str,
+) -> Result<(bool, String), TrainError> {
+    let incumbent = aliases(models, &spec.name)?.get(CHAMPION).cloned();
+    let (promoted, reason) = match incumbent {
+        None => (true, "first bundle of its name".to_owned()),
+        Some(held) if held == version => (true, "it is the champion already".to_owned()),
+        Some(held) => {
+            let selector = BundleSelector { name: spec.name.clone(), version: held };
+            match Bundle::find(models, &selector) {
+                Ok(bundle) => compare(spec, log, result, &bundle),
+                Err(error @ BundleError::Io { .. }) => return Err(error.into()),
+                Err(error) => (true, format!("the champion cannot be read ({error})")),
+            }
+        }
+    };
+    let alias = if promoted { CHAMPION } else { CHALLENGER };
+    set_alias(models, &spec.name, alias, version)?;
+    Ok((promoted, reason))
+}
+
+/// The incumbent against the new champion on the newest complete window of this log.
+fn compare(spec: &TrainSpec, log: &Log, result: &FitResult, incumbent: &Bundle) -> (bool, String) {
+    let version = &incumbent.version;
+    if incumbent.manifest.churn_horizon_days != spec.churn.get() {
+        let held = incumbent.manifest.churn_horizon_days;
+        let why =
+            format!("champion {version} has another churn horizon ({held} days): not comparable");
+        return (false, why);
+    }
+    let (Some(churn), Some((cutoff, judged))) = (&result.churn, result.rows.last()) else {
+        return (false, "no complete window to compare on".to_owned());
+    };
+    let seen = crate::domain::Day::parse(&incumbent.manifest.data_until).is_ok_and(|d| d > *cutoff);
+    let as_of = AsOf::end_of(*cutoff, &spec.zone);
+    let mut replay = Replay::new(log);
+    replay.advance(as_of);
+    let mut row = Vec::new();
+    let mut probs = Vec::new();
+    for idx in 0..replay.len() {
+        incumbent.predictor.row(replay.history(idx), as_of, &mut row);
+        probs.extend(incumbent.predictor.score(&row, 0.0).churn_prob);
+    }
+    let (Ok(theirs), Ok(ours)) =
+        (log_loss(&probs, &judged.churned), log_loss(&churn.probs, &judged.churned))
+    else {
+        return (false, "the newest window has one outcome only: not comparable".to_owned());
+    };
+    let note = if seen { " (the champion was fitted on that window)" } else { "" };
+    let numbers =
+        format!("log loss on the newest window {ours:.4}, champion {version} {theirs:.4}{note}");
+    (seen || ours <= theirs + LOSS_TOLERANCE, numbers)
+}

@@ -1,0 +1,219 @@
+//! One past instant of a log: rows, outcomes, and what was fitted on the data before it.
+
+use rayon::prelude::*;
+
+use crate::dataset::{FeatureMatrix, MatrixError};
+use crate::domain::{AsOf, Day, Days, Zone};
+use crate::events::Log;
+use crate::features::{BaseStats, PurchaseSummary, extract, purchase_summary};
+use crate::history::History;
+use crate::labels::{Label, Outcome, StayRule, label};
+use crate::model::btyd::{
+    BgNbd, BgNbdSpec, BtydError, BtydRow, GammaGamma, GammaGammaSpec, MbgNbd, MbgNbdSpec,
+    PooledRows, PooledSpend, Prior, SpendRow,
+};
+use crate::model::{BTYD_COLUMNS, BtydStage, CountModel};
+
+use super::replay::Replay;
+
+/// What all slices of a run share.
+#[derive(Debug, Clone)]
+pub struct SliceSpec {
+    /// Time zone of the business.
+    pub zone: Zone,
+    /// Churn horizon: also the horizon of the outcomes.
+    pub churn: Days,
+    /// Value horizon.
+    pub value: Days,
+    /// Last day the log is complete to.
+    pub last_observed: Day,
+    /// Prior of the buy-till-you-die models.
+    pub prior: Prior,
+    /// What counts as staying.
+    pub stay: StayRule,
+    /// Digest of the whole row's schema.
+    pub schema_id: String,
+}
+
+/// A past instant: the customers who had bought before it, as rows, with what they did after it.
+#[derive(Debug)]
+pub struct Slice {
+    /// The last day seen.
+    pub cutoff: Day,
+    /// Base statistics of the data before.
+    pub base: BaseStats,
+    /// Purchase-count models of the data before: BG/NBD, then MBG/NBD.
+    pub counts: Vec<CountModel>,
+    /// Spend model of the data before.
+    pub spend: Option<GammaGamma>,
+    /// Positions of the customers in the log.
+    pub customers: Vec<usize>,
+    /// Their purchases so far.
+    pub summaries: Vec<PurchaseSummary>,
+    /// Features without the buy-till-you-die columns.
+    features: FeatureMatrix,
+    /// What they did in the horizon after; empty where it is not complete.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What a customer contributes to the base's statistics.
+#[derive(Debug, Clone)]
+struct Rhythm {
+    idx: usize,
+    summary: PurchaseSummary,
+    gaps: Vec<f64>,
+}
+
+impl Slice {
+    /// Builds the slice of the replay's present instant.
+    ///
+    /// # Errors
+    /// [`BtydError`] where not even the priors give a fit.
+    pub fn build(
+        spec: &SliceSpec,
+        log: &Log,
+        replay: &Replay<'_>,
+        cutoff: Day,
+    ) -> Result<Self, BtydError> {
+        let as_of = AsOf::end_of(cutoff, &spec.zone);
+        let rhythms: Vec<Rhythm> = (0..replay.len())
+            .into_par_iter()
+            .filter_map(|idx| rhythm(idx, replay.history(idx), as_of))
+            .collect();
+        let base = super::base::fit(&rhythms_of(&rhythms), cutoff, log.days);
+        let summaries: Vec<PurchaseSummary> = rhythms.iter().map(|r| r.summary).collect();
+        let pooled = pool(&summaries)?;
+        let prior = spec.prior;
+        let counts = vec![
+            CountModel::BgNbd(BgNbd::fit(&BgNbdSpec { prior }, &pooled)?),
+            CountModel::MbgNbd(MbgNbd::fit(&MbgNbdSpec { prior }, &pooled)?),
+        ];
+        let spend = fit_spend(&summaries, prior)?;
+        let customers: Vec<usize> = rhythms.iter().map(|r| r.idx).collect();
+        let features = feature_rows(spec, &base, replay, &customers, as_of);
+        let outcomes: Vec<Outcome> = customers
+            .par_iter()
+            .filter_map(|&idx| {
+                let events = &log.customers[idx].events;
+                match label(events, as_of, spec.churn, spec.last_observed, spec.stay) {
+                    Label::Complete(outcome) => Some(outcome),
+                    Label::Censored => None,
+                }
+            })
+            .collect();
+        Ok(Self { cutoff, base, counts, spend, customers, summaries, features, outcomes })
+    }
+
+    /// Whether each customer left.
+    #[must_use]
+    pub fn churned(&self) -> Vec<bool> {
+        self.outcomes.iter().map(|outcome| outcome.churned).collect()
+    }
+
+    /// What each customer spent, less refunds, in units.
+    #[must_use]
+    pub fn spend_after(&self) -> Vec<f64> {
+        self.outcomes.iter().map(|outcome| outcome.spend.units()).collect()
+    }
+
+    /// The first model stage with one of the purchase-count models.
+    #[must_use]
+    pub fn stage(&self, spec: &SliceSpec, count_idx: usize) -> BtydStage {
+        BtydStage {
+            counts: self.counts[count_idx].clone(),
+            spend: self.spend.clone(),
+            churn_weeks: spec.churn.weeks(),
+            value_weeks: spec.value.weeks(),
+        }
+    }
+
+    /// The rows with the buy-till-you-die columns of one of the purchase-count models.
+    ///
+    /// # Errors
+    /// [`MatrixError`] should the columns differ in length, which they do not.
+    pub fn rows(&self, spec: &SliceSpec, count_idx: usize) -> Result<FeatureMatrix, MatrixError> {
+        let stage = self.stage(spec, count_idx);
+        let added: Vec<Vec<f64>> = self
+            .summaries
+            .par_iter()
+            .map(|summary| {
+                let mut row = Vec::with_capacity(BTYD_COLUMNS.len());
+                stage.append(Some(summary), &mut row);
+                row
+            })
+            .collect();
+        let mut columns: Vec<Vec<f64>> =
+            (0..self.features.n_columns()).map(|c| self.features.column(c).to_vec()).collect();
+        for column in 0..BTYD_COLUMNS.len() {
+            columns.push(added.iter().map(|row| row[column]).collect());
+        }
+        FeatureMatrix::from_columns(&spec.schema_id, columns)
+    }
+}
+
+fn rhythm(idx: usize, history: &History, as_of: AsOf) -> Option<Rhythm> {
+    let summary = purchase_summary(history, as_of)?;
+    let days: Vec<Day> = history.tiles().purchase_days().collect();
+    let gaps = days.windows(2).map(|pair| f64::from(pair[1].days_since(pair[0]))).collect();
+    Some(Rhythm { idx, summary, gaps })
+}
+
+fn rhythms_of(rhythms: &[Rhythm]) -> Vec<super::base::CustomerRhythm<'_>> {
+    rhythms
+        .iter()
+        .map(|r| super::base::CustomerRhythm {
+            repeats: r.summary.x,
+            active_days: r.summary.t_x * 7.0,
+            gaps_days: &r.gaps,
+        })
+        .collect()
+}
+
+/// Pools the (x, t_x, T) rows of customers.
+///
+/// # Errors
+/// [`BtydError`] for no rows.
+pub(super) fn pool(summaries: &[PurchaseSummary]) -> Result<PooledRows, BtydError> {
+    let rows: Vec<BtydRow> =
+        summaries.iter().map(|s| BtydRow { x: s.x, t_x: s.t_x, t: s.t }).collect();
+    PooledRows::try_from_rows(&rows)
+}
+
+/// Fits the spend model on customers with a paid repeat purchase; none where there are too few.
+fn fit_spend(summaries: &[PurchaseSummary], prior: Prior) -> Result<Option<GammaGamma>, BtydError> {
+    let rows: Vec<SpendRow> = summaries
+        .iter()
+        .filter(|s| s.x > 0 && s.spend_repeat_mean > 0.0)
+        .map(|s| SpendRow { x: s.x, mean_spend: s.spend_repeat_mean })
+        .collect();
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    GammaGamma::fit(&GammaGammaSpec { prior }, &PooledSpend::try_from_rows(&rows)?).map(Some)
+}
+
+/// The feature rows of customers, by column.
+fn feature_rows(
+    spec: &SliceSpec,
+    base: &BaseStats,
+    replay: &Replay<'_>,
+    customers: &[usize],
+    as_of: AsOf,
+) -> FeatureMatrix {
+    let n_columns = crate::features::definitions().len();
+    let rows: Vec<Vec<f64>> = customers
+        .par_iter()
+        .map(|&idx| {
+            let mut row = Vec::with_capacity(n_columns);
+            extract(base, replay.history(idx), as_of, &mut row);
+            row
+        })
+        .collect();
+    let mut matrix = FeatureMatrix::new(&spec.schema_id, n_columns);
+    for row in &rows {
+        // Every row has one value a definition: extract checks it.
+        let pushed = matrix.push_row(row);
+        debug_assert!(pushed.is_ok(), "one value a definition");
+    }
+    matrix
+}
