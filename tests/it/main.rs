@@ -1,6 +1,11 @@
 //! The one integration-test binary: a module per boundary.
 
 mod btyd;
+mod grpc;
 mod learn;
+mod path;
+mod serve_faults;
+mod serve_fixture;
+mod server_kill;
 mod store_kill;
 mod tidy;
