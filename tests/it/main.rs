@@ -4,6 +4,7 @@ mod btyd;
 mod grpc;
 mod learn;
 mod path;
+mod quality;
 mod serve_faults;
 mod serve_fixture;
 mod server_kill;
