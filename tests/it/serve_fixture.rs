@@ -14,7 +14,7 @@ use tenure::features::{BaseStats, RhythmBase};
 use tenure::model::btyd::{BgNbd, BgNbdParams, GammaGamma, GammaGammaParams};
 use tenure::model::{
     BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, IntervalBin, IntervalTable,
-    LogitLine, ValueKind, ValueModel, row_definitions,
+    LogitLine, ValueKind, ValueModel, ValueParts, row_definitions,
 };
 use tenure::serve::{Clock, Drained, Parts, serve};
 use tenure::store::StateStore;
@@ -45,10 +45,8 @@ fn fitted() -> Fitted {
         },
         value: Some(ValueModel {
             kind: ValueKind::Btyd,
-            forest: None,
-            boosted_weight: 0.0,
-            boosted_factor: 1.0,
-            btyd_factor: 1.0,
+            parts: ValueParts::default(),
+            factor: 1.0,
         }),
         intervals: IntervalTable {
             bins: vec![IntervalBin { mean_max: 1e9, ratios: [0.1, 0.8, 2.5] }],
@@ -120,7 +118,10 @@ impl Running {
     }
 
     /// Starts one whose parts are changed first.
-    pub(crate) async fn start_on(settings: &[(&str, &str)], change: impl FnOnce(Parts) -> Parts) -> Self {
+    pub(crate) async fn start_on(
+        settings: &[(&str, &str)],
+        change: impl FnOnce(Parts) -> Parts,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let version = write_bundle(&dir.path().join("models"));
         let config = config(dir.path(), settings);
