@@ -6,8 +6,12 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const PROTOS: &[&str] =
-    &["tenure/v1/scoring.proto", "tenure/v1/event.proto", "tenure/v1/model.proto"];
+const PROTOS: &[&str] = &[
+    "tenure/v1/scoring.proto",
+    "tenure/v1/event.proto",
+    "tenure/v1/customer.proto",
+    "tenure/v1/model.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -1,2 +1,61 @@
-//! Placeholder while the rooms are laid out.
-fn main() {}
+//! `tenure-serve`: churn, value and decisions over gRPC.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tenure::config::{ServeArgs, ServeConfig};
+use tenure::serve;
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+/// An exit code and its reason.
+type Failure = (u8, anyhow::Error);
+
+fn main() -> ExitCode {
+    let args = ServeArgs::try_parse().unwrap_or_else(|told| {
+        let _ = told.print();
+        std::process::exit(if told.use_stderr() { 64 } else { 0 })
+    });
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, error)) => {
+            eprintln!("tenure-serve: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let config = args.to_config().map_err(|error| (64, error.into()))?;
+    if args.print_config {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
+    let filter = EnvFilter::try_new(&config.log).context("log").map_err(|error| (64, error))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if config.json { logs.json().init() } else { logs.init() }
+    let parts = serve::open(&config)
+        .map_err(|error| (if error.is_temporary() { 75 } else { 65 }, error.into()))?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| (1, error.into()))?;
+    runtime.block_on(listen(&config, parts))
+}
+
+async fn listen(config: &ServeConfig, parts: serve::Parts) -> Result<(), Failure> {
+    let listener = TcpListener::bind(config.listen).await;
+    let listener = listener.with_context(|| format!("listen on {}", config.listen));
+    let listener = listener.map_err(|error| (75, error))?;
+    let address = listener.local_addr().map_err(|error| (1, error.into()))?;
+    let version = &parts.engine.bundle().version;
+    match config.json {
+        true => println!(r#"{{"listening":"{address}","model_version":"{version}"}}"#),
+        false => println!("listening on {address}"),
+    }
+    let shutdown = async {
+        let signal = serve::signals().await;
+        tracing::info!(?signal, "shutting down");
+    };
+    serve::serve(config, parts, listener, shutdown).await.map_err(|error| (1, error.into()))?;
+    Ok(())
+}

@@ -1,1 +1,20 @@
-//! Room `config`.
+//! Settings of the programs: read from several places, checked once, then only passed on.
+//!
+//! In: flags, environment variables and a TOML file, each as a table of texts and numbers. Out: a
+//! checked configuration in which every limit is set, and where each value came from. A flag wins
+//! over the environment, that over the file, that over the default. All problems are reported at
+//! once.
+//! Checking does no I/O and binds nothing; nothing is kept in a global.
+
+mod args;
+mod checked;
+mod env;
+mod raw;
+
+#[cfg(test)]
+mod tests;
+
+pub use args::ServeArgs;
+pub use checked::{ServeConfig, ServeLimits, StoreDurability};
+pub use env::process_environment;
+pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file};

@@ -1,0 +1,112 @@
+//! The command line of `tenure-serve`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use super::checked::ServeConfig;
+use super::env::process_environment;
+use super::raw::{ConfigError, ConfigIssue, Layers, read_file};
+
+/// Begins the name of every variable that this program reads.
+const PREFIX: &str = "TENURE_SERVE_";
+
+/// Serves churn, value and campaign decisions over gRPC.
+#[derive(Debug, Clone, Default, Parser)]
+#[command(
+    name = "tenure-serve",
+    version,
+    after_help = "\
+Every setting can also come from the environment (TENURE_SERVE_LISTEN=...) or from the file
+(listen = \"...\"); a flag wins over the environment, that over the file. --print-config lists all.
+
+Examples:
+  tenure-serve --models models --name demo --store ./state
+  tenure-serve --models models --name demo@champion --store ./state --listen 127.0.0.1:0 --json
+  tenure-serve --config serve.toml --set batch_rows_max=5000 --print-config
+
+Exit codes: 0 ended in order, 1 failed, 64 configuration, 65 model or store unusable,
+75 try again later (the store or the address is in use)."
+)]
+pub struct ServeArgs {
+    /// Directory of models
+    #[arg(long, value_name = "DIR")]
+    models: Option<String>,
+    /// Which model to serve
+    #[arg(long, value_name = "NAME[@ALIAS|@VERSION]")]
+    name: Option<String>,
+    /// Directory of the store; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    store: Option<String>,
+    /// Address and port; port 0 takes a free one [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// A policy in place of the model's own
+    #[arg(long, value_name = "FILE")]
+    policy: Option<String>,
+    /// What an acknowledged event has survived: disk, process or memory [default: disk]
+    #[arg(long, value_name = "LEVEL")]
+    durability: Option<String>,
+    /// What to log, such as info or tenure=debug [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// Any other setting
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Settings in a TOML file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listens where other machines reach it, without TLS and authentication
+    #[arg(long)]
+    insecure: bool,
+    /// Says on standard output in JSON where it listens, and logs in JSON
+    #[arg(long)]
+    json: bool,
+    /// Prints the settings with where each came from, and ends
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+impl ServeArgs {
+    /// The configuration that flags, the environment of the process and the file make together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with everything that is wrong.
+    pub fn to_config(&self) -> Result<ServeConfig, ConfigError> {
+        let mut environment = process_environment(PREFIX);
+        let file = environment.remove("config").map(PathBuf::from);
+        let file = match self.config.as_ref().or(file.as_ref()) {
+            Some(path) => read_file(path)?,
+            None => toml::Table::new(),
+        };
+        ServeConfig::check(Layers { flags: self.flags()?, environment, file })
+    }
+
+    /// The flags that were given, by key.
+    fn flags(&self) -> Result<BTreeMap<String, String>, ConfigError> {
+        let said = |given: bool| given.then(|| "true".to_owned());
+        let mut flags: BTreeMap<String, String> = [
+            ("models", self.models.clone()),
+            ("name", self.name.clone()),
+            ("store", self.store.clone()),
+            ("listen", self.listen.clone()),
+            ("policy", self.policy.clone()),
+            ("durability", self.durability.clone()),
+            ("log", self.log.clone()),
+            ("insecure", said(self.insecure)),
+            ("json", said(self.json)),
+        ]
+        .into_iter()
+        .filter_map(|(key, text)| Some((key.to_owned(), text?)))
+        .collect();
+        for pair in &self.set {
+            let Some((key, text)) = pair.split_once('=') else {
+                let text = format!("--set {pair:?} is not KEY=VALUE");
+                return Err(ConfigError::Issues(vec![ConfigIssue::Conflict { text }]));
+            };
+            flags.insert(key.trim().to_owned(), text.trim().to_owned());
+        }
+        Ok(flags)
+    }
+}

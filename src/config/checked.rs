@@ -1,0 +1,197 @@
+//! What `tenure-serve` runs with, every limit set.
+
+use std::fmt;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::bundle::BundleSelector;
+
+use super::raw::{ConfigError, Layers, Reader, Setting};
+
+// Defaults. Each says why it is this number.
+/// Only this machine, until TLS and authentication are set up.
+const LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50_051);
+/// gRPC's own default for a received message; a batch of 1,000 events is some 300 KiB.
+const MESSAGE_BYTES_MAX: u64 = 4 << 20;
+/// A thousand rows score in a few milliseconds and answer in under 1 MiB.
+const BATCH_ROWS_MAX: u64 = 1_000;
+/// As many as one commit of the store takes.
+const EVENTS_MAX: u64 = 1_000;
+/// Above it latency grows and throughput does not; a call holds at most one message.
+const CALLS_MAX: u64 = 512;
+/// Longest a call may take that names no deadline itself.
+const CALL_SECONDS: u64 = 30;
+/// Clocks of producers run ahead by seconds, not minutes.
+const CLOCK_SKEW_SECONDS: u64 = 300;
+/// Container platforms kill after 30 s by default; this leaves time to close the store.
+const DRAIN_SECONDS: u64 = 20;
+/// No wait between saying NOT_SERVING and closing; a load balancer may need some seconds.
+const NOTICE_SECONDS: u64 = 0;
+
+/// What a commit has survived when it is acknowledged; the same levels as the store's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StoreDurability {
+    /// Nothing.
+    Memory,
+    /// The end of the process.
+    Process,
+    /// The end of the machine.
+    #[default]
+    Disk,
+}
+
+impl StoreDurability {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "memory" => Ok(Self::Memory),
+            "process" => Ok(Self::Process),
+            "disk" => Ok(Self::Disk),
+            _ => Err("disk, process or memory".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for StoreDurability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Process => "process",
+            Self::Disk => "disk",
+        })
+    }
+}
+
+/// The limits of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServeLimits {
+    /// Largest message received, in bytes after decompression.
+    pub message_bytes_max: usize,
+    /// Most rows of one BatchScoreCustomers.
+    pub batch_rows_max: usize,
+    /// Most events of one IngestEvents, and of one score's inline events.
+    pub events_max: usize,
+    /// Most calls at work at once, over all connections.
+    pub calls_max: usize,
+    /// Longest a call may take that names no deadline, or a later one.
+    pub call_time_max: Duration,
+    /// How far ahead of the server's clock an event's time may lie.
+    pub clock_skew: Duration,
+    /// Wait between NOT_SERVING and closing the door.
+    pub notice: Duration,
+    /// Longest wait for calls at work when the server ends.
+    pub drain: Duration,
+    /// Threads of the pool that scores batches; 0 is one a core.
+    pub batch_threads: usize,
+}
+
+/// What `tenure-serve` runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// Directory of models.
+    pub models: PathBuf,
+    /// Which one to serve.
+    pub model: BundleSelector,
+    /// Directory of the store.
+    pub store: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// A policy in place of the bundle's.
+    pub policy: Option<PathBuf>,
+    /// What an acknowledged event has survived.
+    pub durability: StoreDurability,
+    /// Limits.
+    pub limits: ServeLimits,
+    /// What to log, as the logging library spells filters.
+    pub log: String,
+    /// Whether standard output and the log are JSON.
+    pub json: bool,
+    /// Every setting with where it came from.
+    pub settings: Vec<Setting>,
+}
+
+impl ServeConfig {
+    /// Checks settings.
+    ///
+    /// # Errors
+    /// [`ConfigError::Issues`] with everything that is wrong.
+    pub fn check(layers: Layers) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(layers);
+        let models = PathBuf::from(reader.required("models"));
+        let name = reader.required("name");
+        let model = BundleSelector::parse(&name).unwrap_or_else(|error| {
+            if !name.is_empty() {
+                reader.conflict(format!("name is {name:?}: {error}"));
+            }
+            BundleSelector { name: String::new(), version: String::new() }
+        });
+        let store = PathBuf::from(reader.required("store"));
+        let listen = read_listen(&mut reader);
+        let policy = reader.optional("policy").map(PathBuf::from);
+        let durability =
+            reader.parsed("durability", StoreDurability::default(), StoreDurability::parse);
+        let limits = read_limits(&mut reader);
+        let log = reader.parsed("log", "info".to_owned(), |text| Ok(text.to_owned()));
+        let json = reader.flag("json");
+        let settings = reader.finish()?;
+        Ok(Self { models, model, store, listen, policy, durability, limits, log, json, settings })
+    }
+
+    /// The settings as a TOML file, each with a comment on where it came from.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        self.settings.iter().fold(String::new(), |mut text, setting| {
+            let Setting { key, text: value, origin } = setting;
+            let is_bare = value == "true" || value == "false" || value.parse::<u64>().is_ok();
+            // Writing to a string cannot fail.
+            let _ = match (value.as_str(), is_bare) {
+                ("-", _) => writeln!(text, "# {key} is not set"),
+                (_, true) => writeln!(text, "{key} = {value}  # {origin}"),
+                (_, false) => {
+                    let quoted = toml::Value::String(value.clone());
+                    writeln!(text, "{key} = {quoted}  # {origin}")
+                }
+            };
+            text
+        })
+    }
+}
+
+fn read_listen(reader: &mut Reader) -> SocketAddr {
+    let listen = reader.parsed("listen", LISTEN, |text| {
+        let numeric = text.replacen("localhost:", "127.0.0.1:", 1);
+        numeric.parse().map_err(|_| "an address and port such as 127.0.0.1:50051".to_owned())
+    });
+    let insecure = reader.flag("insecure");
+    if !listen.ip().is_loopback() && !insecure {
+        reader.conflict(format!(
+            "listen is {listen}, which other machines can reach, and this version has neither TLS \
+             nor authentication: listen on 127.0.0.1 behind a proxy that has, or say --insecure"
+        ));
+    }
+    listen
+}
+
+fn read_limits(reader: &mut Reader) -> ServeLimits {
+    ServeLimits {
+        message_bytes_max: size(reader.number("message_bytes_max", MESSAGE_BYTES_MAX, 1_024..=64 << 20)),
+        batch_rows_max: size(reader.number("batch_rows_max", BATCH_ROWS_MAX, 1..=100_000)),
+        events_max: size(reader.number("events_max", EVENTS_MAX, 1..=10_000)),
+        calls_max: size(reader.number("calls_max", CALLS_MAX, 1..=100_000)),
+        call_time_max: seconds(reader.number("call_seconds_max", CALL_SECONDS, 1..=3_600)),
+        clock_skew: seconds(reader.number("clock_skew_seconds", CLOCK_SKEW_SECONDS, 0..=86_400)),
+        notice: seconds(reader.number("notice_seconds", NOTICE_SECONDS, 0..=600)),
+        drain: seconds(reader.number("drain_seconds", DRAIN_SECONDS, 0..=3_600)),
+        batch_threads: size(reader.number("batch_threads", 0, 0..=1_024)),
+    }
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+const fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}

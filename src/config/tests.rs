@@ -1,0 +1,75 @@
+use super::*;
+use std::collections::BTreeMap;
+
+fn layers(flags: &[(&str, &str)], environment: &[(&str, &str)], file: &str) -> Layers {
+    let texts = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
+    };
+    Layers {
+        flags: texts(flags),
+        environment: texts(environment),
+        file: file.parse().unwrap(),
+    }
+}
+
+const NEEDED: &[(&str, &str)] = &[("models", "m"), ("name", "shop"), ("store", "s")];
+
+fn issues(layers: Layers) -> Vec<String> {
+    match ServeConfig::check(layers) {
+        Err(ConfigError::Issues(issues)) => issues.iter().map(ToString::to_string).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+    let file = "calls_max = 3\nevents_max = 4\nbatch_rows_max = 5\nmodels = 'm'\nstore = 's'";
+    let flags = &[("calls_max", "1"), ("name", "shop@stable")];
+    let config =
+        ServeConfig::check(layers(flags, &[("calls_max", "2"), ("events_max", "2")], file)).unwrap();
+    let limits = config.limits;
+    assert_eq!((limits.calls_max, limits.events_max, limits.batch_rows_max), (1, 2, 5));
+    assert_eq!(limits.drain.as_secs(), 20);
+    assert_eq!((&*config.model.name, &*config.model.version), ("shop", "stable"));
+    let origin = |key: &str| config.settings.iter().find(|s| s.key == key).unwrap().origin;
+    assert_eq!(
+        ["calls_max", "events_max", "batch_rows_max", "drain_seconds"].map(origin),
+        [Origin::Flag, Origin::Environment, Origin::File, Origin::Default]
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let found = issues(layers(
+        &[("listen", "nowhere"), ("name", "../shop")],
+        &[("portt", "1"), ("calls_max", "0")],
+        "durability = 'paper'\ncolour = 'red'",
+    ));
+    for part in ["nowhere", "../shop", "portt", "calls_max", "paper", "colour", "models", "store"] {
+        assert!(found.iter().any(|text| text.contains(part)), "{part} in {found:?}");
+    }
+    assert_eq!(found.len(), 8, "{found:?}");
+}
+
+#[test]
+fn an_address_that_others_reach_needs_a_word() {
+    let open = [NEEDED, &[("listen", "0.0.0.0:1")]].concat();
+    let found = issues(layers(&open, &[], ""));
+    assert!(found[0].contains("neither TLS"), "{found:?}");
+    let said = [open.as_slice(), &[("insecure", "true")]].concat();
+    assert!(ServeConfig::check(layers(&said, &[], "")).is_ok());
+    for listen in ["localhost:0", "127.0.0.1:0", "[::1]:7"] {
+        let here = [NEEDED, &[("listen", listen)]].concat();
+        assert!(ServeConfig::check(layers(&here, &[], "")).is_ok(), "{listen}");
+    }
+}
+
+#[test]
+fn what_is_printed_reads_back_as_the_same_configuration() {
+    let flags = [NEEDED, &[("listen", "127.0.0.1:9"), ("events_max", "7")]].concat();
+    let config = ServeConfig::check(layers(&flags, &[], "")).unwrap();
+    let printed = config.to_toml();
+    assert!(printed.contains("events_max = 7  # flag"), "{printed}");
+    let again = ServeConfig::check(layers(&[], &[], &printed)).unwrap();
+    assert_eq!(ServeConfig { settings: config.settings.clone(), ..again }, config);
+}

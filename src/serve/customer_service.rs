@@ -1,0 +1,72 @@
+//! `CustomerService`: all that is known of one customer.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::convert;
+use super::live::Live;
+use super::pb;
+use super::pb::customer_service_server::CustomerService;
+use super::scoring_service::{as_of, asked_as_of, score_message};
+use super::status::{ServeError, Violation, scoring_error};
+use crate::history::{DAILY_DAYS, History};
+
+/// Days of the timeline where the request says nothing: about a month.
+const TIMELINE_DAYS: u32 = 30;
+/// Days that have a tile of their own.
+const TIMELINE_DAYS_MAX: u32 = DAILY_DAYS.unsigned_abs();
+
+/// The service.
+pub(super) struct Customers(pub(super) Arc<Live>);
+
+#[tonic::async_trait]
+impl CustomerService for Customers {
+    async fn get_customer(
+        &self,
+        request: Request<pb::GetCustomerRequest>,
+    ) -> Result<Response<pb::GetCustomerResponse>, Status> {
+        let customer = self.view(&request.into_inner()).map_err(|error| error.to_status())?;
+        Ok(Response::new(pb::GetCustomerResponse { customer: Some(customer) }))
+    }
+}
+
+impl Customers {
+    fn view(&self, request: &pb::GetCustomerRequest) -> Result<pb::Customer, ServeError> {
+        let pb::GetCustomerRequest { customer, as_of: asked, timeline_days_max } = request;
+        let moment = self.0.moment();
+        let days = match *timeline_days_max {
+            0 => Ok(TIMELINE_DAYS),
+            days if days <= TIMELINE_DAYS_MAX => Ok(days),
+            days => {
+                let found = format!("{days} days, at most {TIMELINE_DAYS_MAX} are kept");
+                Err(Violation::new("timeline_days_max", "DAY_COUNT", found))
+            }
+        };
+        let customer = convert::customer_id("customer", customer);
+        let (customer, asked, days) = match (customer, asked_as_of(asked.as_ref(), &moment), days) {
+            (Ok(customer), Ok(asked), Ok(days)) => (customer, asked, days),
+            (customer, asked, days) => {
+                let violations = [customer.err(), asked.err(), days.err()];
+                return Err(ServeError::Invalid(violations.into_iter().flatten().collect()));
+            }
+        };
+        let Some(state) = self.0.store.get(&customer)? else {
+            return Err(ServeError::UnknownCustomer(customer));
+        };
+        let history = History::from_bytes(&state.bytes)?;
+        let as_of = as_of(asked, &history, &moment);
+        let engine = &moment.served.engine;
+        let answer = engine
+            .answer(&customer, &history, as_of, false)
+            .map_err(|error| scoring_error(&customer, &error))?;
+        let days = usize::try_from(days).unwrap_or(usize::MAX);
+        let view = convert::customer(&customer, &history, engine.currency(), days);
+        Ok(pb::Customer {
+            facts: convert::facts(&answer.facts),
+            score: Some(score_message(&answer, &moment, xxh3_128(&state.bytes))),
+            ..view
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! What all services share: the engine that answers now, the store, its writer, the pool.
+//!
+//! In: what was opened at the start. Out: one consistent view a call: an engine and an instant.
+//! Reading one state takes some 20 us from the cache and one disk read otherwise, so single
+//! reads stay on the threads of the runtime; whatever takes longer goes to the pool.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, oneshot};
+
+use super::clock::Clock;
+use super::limits::panic_error;
+use super::status::ServeError;
+use crate::bundle;
+use crate::config::ServeLimits;
+use crate::domain::Timestamp;
+use crate::events::Rules;
+use crate::scoring::Engine;
+use crate::store::{StateStore, Writer};
+
+/// An engine under the names it is asked for by.
+#[derive(Debug)]
+pub(super) struct Served {
+    /// Churn, value and policy.
+    pub(super) engine: Arc<Engine>,
+    /// models/{model}/versions/{version}
+    pub(super) model_version: String,
+    /// models/{model}/aliases/{alias} that meant this version when it was loaded.
+    pub(super) aliases: Vec<String>,
+}
+
+impl Served {
+    /// An engine under its names. An alias file that cannot be read means no alias: the version
+    /// itself was loaded and checked.
+    pub(super) fn new(engine: Arc<Engine>, models: &Path) -> Self {
+        let bundle = engine.bundle();
+        let name = &bundle.manifest.name;
+        let aliases = bundle::aliases(models, name).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the aliases cannot be read");
+            BTreeMap::new()
+        });
+        let ours = aliases.into_iter().filter(|(_, version)| *version == bundle.version);
+        Self {
+            model_version: version_name(name, &bundle.version),
+            aliases: ours.map(|(alias, _)| format!("models/{name}/aliases/{alias}")).collect(),
+            engine,
+        }
+    }
+}
+
+/// A version's resource name.
+pub(super) fn version_name(model: &str, version: &str) -> String {
+    format!("models/{model}/versions/{version}")
+}
+
+/// What all services share.
+pub(super) struct Live {
+    pub(super) served: ArcSwap<Served>,
+    pub(super) store: Arc<dyn StateStore>,
+    pub(super) writer: Writer,
+    pub(super) clock: Clock,
+    pub(super) limits: ServeLimits,
+    pub(super) pool: rayon::ThreadPool,
+    /// Directory of models.
+    pub(super) models: PathBuf,
+    /// Rung when a write failed, so that health does not wait for its next look.
+    pub(super) write_failed: Notify,
+}
+
+/// What holds for one call from its first row to its last.
+pub(super) struct Moment {
+    /// Who answers.
+    pub(super) served: Arc<Served>,
+    /// The server's time when the call began.
+    pub(super) now: Timestamp,
+    /// The newest instant that anything may have.
+    pub(super) newest_allowed: Timestamp,
+    /// The snapshot that is read, or a newer one.
+    pub(super) snapshot: String,
+}
+
+impl Live {
+    /// Fixes engine, instant and snapshot for one call.
+    pub(super) fn moment(&self) -> Moment {
+        let now = self.clock.now();
+        let skew = i64::try_from(self.limits.clock_skew.as_micros()).unwrap_or(i64::MAX);
+        Moment {
+            served: self.served.load_full(),
+            now,
+            newest_allowed: Timestamp::from_micros(now.micros().saturating_add(skew)),
+            snapshot: snapshot(self.store.last_commit()),
+        }
+    }
+
+    /// Runs longer work on the pool. Work whose caller has left is not begun; `work` is handed
+    /// a flag that says whether the caller left meanwhile.
+    pub(super) async fn pooled<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&AtomicBool) -> Result<T, ServeError> + Send + 'static,
+    ) -> Result<T, ServeError> {
+        let left = Arc::new(AtomicBool::new(false));
+        let _guard = SetOnDrop(Arc::clone(&left));
+        let (done, answer) = oneshot::channel();
+        self.pool.spawn(move || {
+            if left.load(Ordering::Relaxed) {
+                return;
+            }
+            // A panic on the pool would end the process; what it left half-done is dropped here.
+            let result = catch_unwind(AssertUnwindSafe(|| work(&left)));
+            let _ = done.send(result.unwrap_or_else(|panicked| Err(panic_error(&*panicked))));
+        });
+        answer.await.unwrap_or_else(|_| Err(ServeError::internal("the pool gave no answer")))
+    }
+}
+
+/// A commit as clients see it.
+pub(super) fn snapshot(commit: crate::store::Commit) -> String {
+    format!("s{}", commit.seq())
+}
+
+impl Moment {
+    /// The rules for events of this call.
+    pub(super) fn rules(&self, id_required: bool) -> Rules {
+        let engine = &self.served.engine;
+        let currency = engine.currency();
+        Rules {
+            zone: engine.zone().clone(),
+            newest_allowed: Some(self.newest_allowed),
+            default_currency: currency,
+            // Amounts of several currencies cannot be added; a log that named none takes any.
+            only_currency: (currency != crate::domain::Currency::NONE).then_some(currency),
+            id_required,
+            ..Rules::default()
+        }
+    }
+}
+
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

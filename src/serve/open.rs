@@ -1,0 +1,104 @@
+//! From a configuration to what a server serves with: the bundle is read and tried, the store is
+//! opened and held against it.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::Parts;
+use super::clock::Clock;
+use crate::bundle::{Bundle, BundleError};
+use crate::config::{ServeConfig, StoreDurability};
+use crate::decision::{Policy, PolicyErrors};
+use crate::scoring;
+use crate::scoring::{Engine, ScoringError};
+use crate::store::{Durability, SledOptions, SledStore, StateStore, StoreError};
+
+/// The installation's salt among the facts pinned to a store.
+const SALT: &str = "salt";
+
+/// Why a server cannot be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The bundle cannot be read.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The policy file cannot be read.
+    #[error("{}: {source}", path.display())]
+    PolicyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The policy has errors.
+    #[error("{}: {source}", path.display())]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: PolicyErrors,
+    },
+    /// The bundle does not score as it should, or does not fit its policy.
+    #[error(transparent)]
+    Scoring(#[from] ScoringError),
+    /// The store cannot be opened, or belongs to another business.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl OpenError {
+    /// Whether trying again later may help: somebody else has the store open.
+    #[must_use]
+    pub const fn is_temporary(&self) -> bool {
+        matches!(self, Self::Store(StoreError::AlreadyOpen { .. }))
+    }
+}
+
+/// Opens everything that the configuration names. The bundle's own examples must score to the
+/// bit, and time zone and currency of the store must be the bundle's.
+///
+/// # Errors
+/// [`OpenError`]; nothing is left locked.
+pub fn open(config: &ServeConfig) -> Result<Parts, OpenError> {
+    let bundle = Bundle::find(&config.models, &config.model)?;
+    scoring::self_test(&bundle)?;
+    let policy = config.policy.as_ref().map(read_policy).transpose()?;
+    let durability = match config.durability {
+        StoreDurability::Memory => Durability::Memory,
+        StoreDurability::Process => Durability::Process,
+        StoreDurability::Disk => Durability::Disk,
+    };
+    let options = SledOptions { durability, ..SledOptions::default() };
+    let (store, report) = SledStore::open(&config.store, &options)?;
+    for path in &report.removed {
+        tracing::warn!(path = %path.display(), "removed what a killed process left half-written");
+    }
+    let manifest = &bundle.manifest;
+    store.pin(&[("timezone", &manifest.timezone), ("currency", &manifest.currency)])?;
+    let salt = salt(&store)?;
+    let engine = Engine::try_new(bundle, policy, Some(&salt))?;
+    Ok(Parts { engine: Arc::new(engine), store: Arc::new(store), clock: Clock::system() })
+}
+
+fn read_policy(path: &PathBuf) -> Result<Policy, OpenError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| OpenError::PolicyFile { path: path.clone(), source })?;
+    Policy::parse(&text).map_err(|source| OpenError::Policy { path: path.clone(), source })
+}
+
+/// The installation's salt: drawn once, then kept with the store for ever, since a new one would
+/// draw every control group anew.
+fn salt(store: &dyn StateStore) -> Result<String, StoreError> {
+    if let Some(salt) = store.pinned()?.remove(SALT) {
+        return Ok(salt);
+    }
+    // Each state is keyed by the system's own randomness; two of them give 128 bits.
+    let draw = || RandomState::new().build_hasher().finish();
+    let salt = format!("{:016x}{:016x}", draw(), draw());
+    store.pin(&[(SALT, &salt)])?;
+    Ok(salt)
+}

@@ -1,0 +1,248 @@
+//! `ScoringService`: one customer, or many in one call.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::prelude::*;
+use tonic::{Request, Response, Status};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::convert;
+use super::limits::panic_error;
+use super::live::{Live, Moment};
+use super::pb;
+use super::pb::model_selector::Choice;
+use super::pb::scoring_service_server::ScoringService;
+use super::status::{ServeError, Violation, scoring_error};
+use crate::domain::{AsOf, CustomerId, Timestamp};
+use crate::events::Event;
+use crate::history::History;
+use crate::scoring::Answer;
+
+/// From so many inline events on, a single score is work for the pool.
+const POOL_FROM_EVENTS: usize = 64;
+
+/// The service.
+pub(super) struct Scoring(pub(super) Arc<Live>);
+
+#[tonic::async_trait]
+impl ScoringService for Scoring {
+    async fn score_customer(
+        &self,
+        request: Request<pb::ScoreCustomerRequest>,
+    ) -> Result<Response<pb::ScoreCustomerResponse>, Status> {
+        let score = self.one(request.into_inner()).await.map_err(|error| error.to_status())?;
+        Ok(Response::new(pb::ScoreCustomerResponse { score: Some(score) }))
+    }
+
+    async fn batch_score_customers(
+        &self,
+        request: Request<pb::BatchScoreCustomersRequest>,
+    ) -> Result<Response<pb::BatchScoreCustomersResponse>, Status> {
+        let outcomes = self.many(request.into_inner()).await.map_err(|error| error.to_status())?;
+        Ok(Response::new(pb::BatchScoreCustomersResponse { outcomes }))
+    }
+}
+
+impl Scoring {
+    async fn one(&self, request: pb::ScoreCustomerRequest) -> Result<pb::Score, ServeError> {
+        let pb::ScoreCustomerRequest { subject, model } = request;
+        let moment = self.0.moment();
+        check_model(model.as_ref(), &moment)?;
+        let Some(subject) = subject else {
+            return Err(ServeError::invalid("subject", "MISSING", "the subject is missing"));
+        };
+        if subject.events.len() < POOL_FROM_EVENTS {
+            return score_subject(&self.0, &moment, &subject, "subject");
+        }
+        let live = Arc::clone(&self.0);
+        self.0.pooled(move |_| score_subject(&live, &moment, &subject, "subject")).await
+    }
+
+    async fn many(
+        &self,
+        request: pb::BatchScoreCustomersRequest,
+    ) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
+        let pb::BatchScoreCustomersRequest { subjects, model } = request;
+        let moment = self.0.moment();
+        check_model(model.as_ref(), &moment)?;
+        let most = self.0.limits.batch_rows_max;
+        if subjects.is_empty() || subjects.len() > most {
+            let found = format!("{} rows, 1 to {most} are taken", subjects.len());
+            return Err(ServeError::invalid("subjects", "ROW_COUNT", found));
+        }
+        let live = Arc::clone(&self.0);
+        self.0.pooled(move |left| score_rows(&live, &moment, &subjects, left)).await
+    }
+}
+
+/// Scores rows in order on the threads of the pool. Each row depends on itself alone, so the
+/// answers are the same however the rows are spread.
+fn score_rows(
+    live: &Live,
+    moment: &Moment,
+    subjects: &[pb::ScoreSubject],
+    left: &AtomicBool,
+) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
+    subjects
+        .par_iter()
+        .map(|subject| {
+            if left.load(Ordering::Relaxed) {
+                return Err(ServeError::Deadline);
+            }
+            let row = || score_subject(live, moment, subject, "");
+            let result = catch_unwind(AssertUnwindSafe(row))
+                .unwrap_or_else(|panicked| Err(panic_error(&*panicked)));
+            let outcome = match result {
+                Ok(score) => pb::score_outcome::Outcome::Score(score),
+                Err(error) => pb::score_outcome::Outcome::Error(error.to_row_status()),
+            };
+            Ok(pb::ScoreOutcome { outcome: Some(outcome) })
+        })
+        .collect()
+}
+
+/// Whether the model asked for is the one that is served.
+fn check_model(selector: Option<&pb::ModelSelector>, moment: &Moment) -> Result<(), ServeError> {
+    let served = &moment.served;
+    let (wanted, is_served) = match selector.and_then(|selector| selector.choice.as_ref()) {
+        None => return Ok(()),
+        Some(Choice::Version(version)) => (version, *version == served.model_version),
+        Some(Choice::Alias(alias)) => (alias, served.aliases.contains(alias)),
+    };
+    if is_served {
+        return Ok(());
+    }
+    Err(ServeError::UnknownModel { wanted: wanted.clone(), served: served.model_version.clone() })
+}
+
+/// Scores one subject. Field paths begin at `path`.
+fn score_subject(
+    live: &Live,
+    moment: &Moment,
+    subject: &pb::ScoreSubject,
+    path: &str,
+) -> Result<pb::Score, ServeError> {
+    let checked = Subject::check(live, moment, subject, path)?;
+    let (history, digest) = checked.history(live)?;
+    let as_of = as_of(checked.as_of, &history, moment);
+    let engine = &moment.served.engine;
+    let answer = engine
+        .answer(&checked.customer, &history, as_of, false)
+        .map_err(|error| scoring_error(&checked.customer, &error))?;
+    Ok(score_message(&answer, moment, digest))
+}
+
+/// An answer as a message.
+pub(super) fn score_message(answer: &Answer<'_>, moment: &Moment, digest: u128) -> pb::Score {
+    let made = convert::Made {
+        model_version: &moment.served.model_version,
+        snapshot: &moment.snapshot,
+        currency: moment.served.engine.currency(),
+        score_time: moment.now,
+        history_digest: digest,
+    };
+    convert::score(answer, made)
+}
+
+/// The instant asked for; now where none was. Where a producer's clock runs ahead of ours, "now"
+/// is just after the customer's newest event.
+pub(super) fn as_of(asked: Option<Timestamp>, history: &History, moment: &Moment) -> AsOf {
+    let zone = moment.served.engine.zone();
+    let now = || {
+        let after_newest = history.newest().map(|t| Timestamp::from_micros(t.micros() + 1));
+        after_newest.map_or(moment.now, |after| after.max(moment.now))
+    };
+    AsOf::at(asked.unwrap_or_else(now), zone)
+}
+
+/// Reads the instant that a request asks for.
+pub(super) fn asked_as_of(
+    message: Option<&prost_types::Timestamp>,
+    moment: &Moment,
+) -> Result<Option<Timestamp>, Violation> {
+    let Some(message) = message else { return Ok(None) };
+    let as_of = convert::instant("as_of", message)?;
+    if as_of > moment.newest_allowed {
+        let found = format!("{as_of} lies in the future: it is {}", moment.now);
+        return Err(Violation::new("as_of", "AS_OF_IN_FUTURE", found));
+    }
+    Ok(Some(as_of))
+}
+
+/// A subject that has been checked.
+struct Subject {
+    customer: CustomerId,
+    events: Vec<Event>,
+    inline_only: bool,
+    as_of: Option<Timestamp>,
+}
+
+impl Subject {
+    /// Checks everything and tells all violations at once.
+    fn check(
+        live: &Live,
+        moment: &Moment,
+        subject: &pb::ScoreSubject,
+        path: &str,
+    ) -> Result<Self, ServeError> {
+        let pb::ScoreSubject { customer, events, inline_only, as_of } = subject;
+        let mut violations = Vec::new();
+        let customer = convert::customer_id("customer", customer);
+        let as_of = asked_as_of(as_of.as_ref(), moment);
+        let most = live.limits.events_max;
+        if events.len() > most {
+            let found = format!("{} events, at most {most} are taken", events.len());
+            violations.push(Violation::new("events", "EVENT_COUNT", found));
+        } else if *inline_only && events.is_empty() {
+            let found = "inline_only without events leaves nothing to score";
+            violations.push(Violation::new("events", "MISSING", found));
+        }
+        let mut checked = Vec::with_capacity(events.len().min(most));
+        if violations.is_empty() && !events.is_empty() {
+            let rules = moment.rules(false);
+            for (idx, event) in events.iter().enumerate() {
+                let owner = customer.as_ref().ok();
+                match convert::event(event, &format!("events[{idx}]"), owner, &rules) {
+                    Ok(event) => checked.push(event),
+                    Err(violation) => violations.push(violation),
+                }
+            }
+        }
+        match (customer, as_of, violations.is_empty()) {
+            (Ok(customer), Ok(as_of), true) => {
+                Ok(Self { customer, events: checked, inline_only: *inline_only, as_of })
+            }
+            (customer, as_of, _) => {
+                violations.extend(customer.err());
+                violations.extend(as_of.err());
+                let within = violations.into_iter().map(|violation| violation.within(path));
+                Err(ServeError::Invalid(within.collect()))
+            }
+        }
+    }
+
+    /// The history to score, and its digest.
+    fn history(&self, live: &Live) -> Result<(History, u128), ServeError> {
+        let stored = if self.inline_only { None } else { live.store.get(&self.customer)? };
+        if stored.is_none() && self.events.is_empty() {
+            return Err(ServeError::UnknownCustomer(self.customer.clone()));
+        }
+        let mut history = match &stored {
+            Some(state) => History::from_bytes(&state.bytes)?,
+            None => History::default(),
+        };
+        if let (Some(state), true) = (&stored, self.events.is_empty()) {
+            return Ok((history, xxh3_128(&state.bytes)));
+        }
+        for event in &self.events {
+            // The history itself recognises recent events only; the store recognises all.
+            if stored.is_none() || !live.store.contains(&self.customer, event.id)? {
+                history.apply(event);
+            }
+        }
+        let digest = xxh3_128(&history.to_bytes());
+        Ok((history, digest))
+    }
+}

@@ -1,0 +1,372 @@
+//! The one table from what went wrong to gRPC codes and their details.
+//!
+//! In: a [`ServeError`]. Out: a status with google.rpc details: ErrorInfo always, and what a
+//! client can act on beside it. An internal error tells the client an id and nothing else; the
+//! log has the cause under the same id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
+
+use super::clock::IncidentId;
+use crate::domain::{CustomerId, Timestamp};
+use crate::history;
+use crate::scoring::ScoringError;
+use crate::store::{StoreError, SubmitError, WriteError};
+
+/// The domain of every reason.
+pub(super) const DOMAIN: &str = "tenure";
+
+/// When to try again where the server is busy.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+/// When to try again where the server has to be started anew.
+const DOWN_PAUSE: Duration = Duration::from_secs(10);
+
+/// One thing wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Violation {
+    /// Path of the field, such as `subject.events[2].attributes.amount`.
+    pub(super) field: String,
+    /// What was found and what is wanted.
+    pub(super) description: String,
+    /// A stable code.
+    pub(super) reason: &'static str,
+}
+
+impl Violation {
+    pub(super) fn new(
+        field: impl Into<String>,
+        reason: &'static str,
+        description: impl ToString,
+    ) -> Self {
+        Self { field: field.into(), description: description.to_string(), reason }
+    }
+
+    /// The same, with the path one level deeper.
+    pub(super) fn within(mut self, parent: &str) -> Self {
+        if !parent.is_empty() {
+            self.field = format!("{parent}.{}", self.field);
+        }
+        self
+    }
+}
+
+/// Why a call, or a row of one, has no answer.
+#[derive(Debug, Clone)]
+pub(super) enum ServeError {
+    /// The request cannot be meant.
+    Invalid(Vec<Violation>),
+    /// The request cannot be read at all.
+    Unreadable {
+        /// What the decoder said.
+        detail: String,
+    },
+    /// The message is longer than the server takes.
+    MessageTooLarge {
+        /// What is taken, in bytes.
+        limit: usize,
+    },
+    /// No such method.
+    UnknownMethod,
+    /// Nothing is known of the customer.
+    UnknownCustomer(CustomerId),
+    /// Another model is served.
+    UnknownModel {
+        /// As it was asked for.
+        wanted: String,
+        /// What is served.
+        served: String,
+    },
+    /// The history has been folded past the instant asked for.
+    AsOfTooEarly {
+        /// Whose history.
+        customer: CustomerId,
+        /// The instant asked for.
+        as_of: Timestamp,
+        /// Time of the newest event.
+        newest: Timestamp,
+    },
+    /// Too much is at work or waiting.
+    Overloaded {
+        /// What there is too much of.
+        what: &'static str,
+    },
+    /// The store takes no writes until it is opened anew.
+    StoreReadOnly,
+    /// Whether the events were stored is not known; sending them again is safe.
+    StoreUnknown,
+    /// The server is ending.
+    Closing,
+    /// The time of the call ran out.
+    Deadline,
+    /// A fault of the server.
+    Internal(Arc<Incident>),
+}
+
+/// A fault of the server, for the log.
+#[derive(Debug)]
+pub(super) struct Incident {
+    /// The id that client and log share.
+    pub(super) id: IncidentId,
+    /// What happened.
+    pub(super) cause: String,
+}
+
+impl ServeError {
+    /// One violation.
+    pub(super) fn invalid(
+        field: impl Into<String>,
+        reason: &'static str,
+        description: impl ToString,
+    ) -> Self {
+        Self::Invalid(vec![Violation::new(field, reason, description)])
+    }
+
+    /// A fault of the server: logged here, once, with its cause.
+    pub(super) fn internal(cause: impl ToString) -> Self {
+        let incident = Incident { id: IncidentId::next(), cause: cause.to_string() };
+        tracing::error!(incident = %incident.id, cause = %incident.cause, "a request failed");
+        Self::Internal(Arc::new(incident))
+    }
+
+    /// As a status to send.
+    pub(super) fn to_status(&self) -> Status {
+        let (code, reason, message) = self.describe();
+        let mut details = ErrorDetails::new();
+        let metadata = self.metadata().into_iter().map(|(k, v)| (k.to_owned(), v));
+        details.set_error_info(reason, DOMAIN, metadata.collect::<Vec<_>>().into_iter().collect::<Metadata>());
+        self.add_details(&mut details, &message);
+        Status::with_error_details(code, message, details)
+    }
+
+    /// As the status of one row.
+    pub(super) fn to_row_status(&self) -> tonic_types::pb::Status {
+        let status = self.to_status();
+        tonic_types::pb::Status::decode(status.details()).unwrap_or_else(|_| {
+            tonic_types::pb::Status {
+                code: status.code() as i32,
+                message: status.message().to_owned(),
+                details: Vec::new(),
+            }
+        })
+    }
+
+    /// Code, stable reason and text: one line an error.
+    fn describe(&self) -> (Code, &'static str, String) {
+        match self {
+            Self::Invalid(violations) => {
+                (Code::InvalidArgument, "REQUEST_INVALID", summary(violations))
+            }
+            Self::Unreadable { detail } => (
+                Code::InvalidArgument,
+                "REQUEST_UNREADABLE",
+                format!("the message cannot be read ({detail}): is it the same proto?"),
+            ),
+            Self::MessageTooLarge { limit } => (
+                Code::ResourceExhausted,
+                "MESSAGE_TOO_LARGE",
+                format!("the message is longer than the {limit} bytes taken: split it"),
+            ),
+            Self::UnknownMethod => (
+                Code::Unimplemented,
+                "METHOD_UNKNOWN",
+                "this version of the server has no such method".to_owned(),
+            ),
+            Self::UnknownCustomer(customer) => (
+                Code::NotFound,
+                "CUSTOMER_UNKNOWN",
+                format!("nothing is stored of customer {customer:?}: ingest or give events", customer = customer.as_str()),
+            ),
+            Self::UnknownModel { wanted, served } => (
+                Code::NotFound,
+                "MODEL_NOT_SERVED",
+                format!("{wanted:?} is not served here, {served:?} is"),
+            ),
+            Self::AsOfTooEarly { as_of, newest, .. } => (
+                Code::FailedPrecondition,
+                "AS_OF_TOO_EARLY",
+                format!(
+                    "as_of is {as_of}, the customer's newest event is of {newest}: \
+                     as_of must lie after it"
+                ),
+            ),
+            Self::Overloaded { what } => (
+                Code::Unavailable,
+                "OVERLOADED",
+                format!("too many {what} at the moment: try again later"),
+            ),
+            Self::StoreReadOnly => (
+                Code::Unavailable,
+                "STORE_READ_ONLY",
+                "the store takes no events until the server is started anew".to_owned(),
+            ),
+            Self::StoreUnknown => (
+                Code::Unavailable,
+                "STORE_OUTCOME_UNKNOWN",
+                "whether the events were stored is unknown: send them again".to_owned(),
+            ),
+            Self::Closing => {
+                (Code::Unavailable, "SHUTTING_DOWN", "the server is shutting down".to_owned())
+            }
+            Self::Deadline => (
+                Code::DeadlineExceeded,
+                "DEADLINE_EXCEEDED",
+                "the time of the call ran out before the answer was there".to_owned(),
+            ),
+            Self::Internal(incident) => (
+                Code::Internal,
+                "INTERNAL",
+                format!("a fault of the server; its log has the cause under {}", incident.id),
+            ),
+        }
+    }
+
+    /// What ErrorInfo says beside the reason.
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Invalid(violations) => vec![("violations", violations.len().to_string())],
+            Self::MessageTooLarge { limit } => vec![("limit_bytes", limit.to_string())],
+            Self::UnknownCustomer(customer) => vec![("customer", customer.as_str().to_owned())],
+            Self::UnknownModel { wanted, served } => {
+                vec![("wanted", wanted.clone()), ("served", served.clone())]
+            }
+            Self::AsOfTooEarly { customer, as_of, newest } => vec![
+                ("customer", customer.as_str().to_owned()),
+                ("as_of", as_of.to_string()),
+                ("newest_event_time", newest.to_string()),
+            ],
+            Self::Overloaded { what } => vec![("what", (*what).to_owned())],
+            Self::Internal(incident) => vec![("incident", incident.id.to_string())],
+            Self::Unreadable { .. }
+            | Self::UnknownMethod
+            | Self::StoreReadOnly
+            | Self::StoreUnknown
+            | Self::Closing
+            | Self::Deadline => Vec::new(),
+        }
+    }
+
+    fn add_details(&self, details: &mut ErrorDetails, message: &str) {
+        match self {
+            Self::Invalid(violations) => {
+                let fields: Vec<FieldViolation> = violations
+                    .iter()
+                    .map(|v| FieldViolation::new(v.field.clone(), v.description.clone()))
+                    .collect();
+                details.set_bad_request(fields);
+            }
+            Self::MessageTooLarge { .. } => {
+                let quota = QuotaViolation::new("message_bytes", message);
+                details.set_quota_failure(vec![quota]);
+            }
+            Self::UnknownCustomer(customer) => {
+                let kind = "tenure.v1.Customer";
+                details.set_resource_info(kind, customer.as_str(), "", message);
+            }
+            Self::UnknownModel { wanted, .. } => {
+                details.set_resource_info("tenure.v1.ModelVersion", wanted.clone(), "", message);
+            }
+            Self::AsOfTooEarly { customer, .. } => {
+                let violation = PreconditionViolation::new(
+                    "AS_OF_AFTER_NEWEST_EVENT",
+                    customer.as_str(),
+                    message,
+                );
+                details.set_precondition_failure(vec![violation]);
+            }
+            Self::Overloaded { .. } | Self::StoreUnknown => {
+                details.set_retry_info(Some(BUSY_PAUSE));
+            }
+            Self::StoreReadOnly | Self::Closing => {
+                details.set_retry_info(Some(DOWN_PAUSE));
+            }
+            Self::Unreadable { .. }
+            | Self::UnknownMethod
+            | Self::Deadline
+            | Self::Internal(_) => {}
+        }
+    }
+}
+
+#[allow(clippy::disallowed_types, reason = "the type that the crate for details takes")]
+type Metadata = std::collections::HashMap<String, String>;
+
+fn summary(violations: &[Violation]) -> String {
+    let [first, rest @ ..] = violations else {
+        return "the request is invalid".to_owned();
+    };
+    let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
+    format!("{}: {}{more}", first.field, first.description)
+}
+
+impl From<StoreError> for ServeError {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::ReadOnly { .. } | StoreError::DiskFull { .. } => {
+                tracing::error!(%error, "the store takes no events");
+                Self::StoreReadOnly
+            }
+            StoreError::VersionConflict { .. }
+            | StoreError::CustomerTwice { .. }
+            | StoreError::StateTooLarge { .. }
+            | StoreError::BatchTooLarge { .. }
+            | StoreError::BadLength { .. }
+            | StoreError::PinMismatch { .. }
+            | StoreError::NoSuchShard { .. }
+            | StoreError::AlreadyThere { .. }
+            | StoreError::AlreadyOpen { .. }
+            | StoreError::NotAStore { .. }
+            | StoreError::NewerFormat { .. }
+            | StoreError::ImportUnfinished { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::BadState { .. }
+            | StoreError::BadKey { .. }
+            | StoreError::Io { .. }
+            | StoreError::Engine { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<SubmitError> for ServeError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Overloaded { .. } => Self::Overloaded { what: "events waiting" },
+            SubmitError::TooLarge { .. } | SubmitError::BadSource { .. } => Self::internal(&error),
+            SubmitError::Closed => Self::Closing,
+        }
+    }
+}
+
+impl From<WriteError> for ServeError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Commit(cause) => {
+                // The commit's outcome is told by the store's health; the log has the cause.
+                tracing::error!(%cause, "a commit failed");
+                Self::StoreReadOnly
+            }
+            WriteError::Lost => Self::StoreUnknown,
+        }
+    }
+}
+
+impl From<history::CodecError> for ServeError {
+    fn from(error: history::CodecError) -> Self {
+        Self::internal(format!("a stored history cannot be read: {error}"))
+    }
+}
+
+/// The error of an engine, for a customer.
+pub(super) fn scoring_error(customer: &CustomerId, error: &ScoringError) -> ServeError {
+    match error {
+        ScoringError::AsOfTooEarly { as_of, newest } => ServeError::AsOfTooEarly {
+            customer: customer.clone(),
+            as_of: *as_of,
+            newest: *newest,
+        },
+        other => ServeError::internal(other),
+    }
+}
