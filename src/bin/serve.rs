@@ -35,7 +35,11 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     let filter = EnvFilter::try_new(&config.log).context("log").map_err(|error| (64, error))?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if config.json { logs.json().init() } else { logs.init() }
+    if config.json {
+        logs.json().init()
+    } else {
+        logs.init()
+    }
     let parts = serve::open(&config)
         .map_err(|error| (if error.is_temporary() { 75 } else { 65 }, error.into()))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| (1, error.into()))?;

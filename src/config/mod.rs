@@ -9,7 +9,9 @@
 mod args;
 mod checked;
 mod env;
+mod log;
 mod raw;
+mod train;
 
 #[cfg(test)]
 mod tests;
@@ -17,4 +19,6 @@ mod tests;
 pub use args::ServeArgs;
 pub use checked::{ServeConfig, ServeLimits, StoreDurability};
 pub use env::process_environment;
-pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file};
+pub use log::{LogArgs, LogConfig, LogDefaults};
+pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file, settings_toml};
+pub use train::{TrainArgs, TrainConfig};

@@ -18,9 +18,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::serve_fixture::{NOW_SECONDS, Running};
 use crate::serve_faults::Faulty;
 use crate::serve_fixture::on_store;
+use crate::serve_fixture::{NOW_SECONDS, Running};
 
 const DAY: i64 = 86_400;
 
@@ -28,7 +28,13 @@ fn time(seconds: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds, nanos: 0 })
 }
 
-fn event(id: &str, customer: &str, kind: &str, seconds: i64, attributes: &[(&str, Kind)]) -> pb::Event {
+fn event(
+    id: &str,
+    customer: &str,
+    kind: &str,
+    seconds: i64,
+    attributes: &[(&str, Kind)],
+) -> pb::Event {
     let fields = attributes
         .iter()
         .map(|(name, kind)| ((*name).to_owned(), prost_types::Value { kind: Some(kind.clone()) }))
@@ -84,7 +90,8 @@ impl Clients {
     }
 
     async fn view(&mut self, customer: &str) -> Result<pb::Customer, Status> {
-        let request = pb::GetCustomerRequest { customer: customer.to_owned(), ..Default::default() };
+        let request =
+            pb::GetCustomerRequest { customer: customer.to_owned(), ..Default::default() };
         let answer = self.customers.get_customer(request).await?;
         Ok(answer.into_inner().customer.unwrap())
     }
@@ -96,9 +103,8 @@ fn subject(customer: &str) -> pb::ScoreSubject {
 
 /// Three customers: a regular, a one-time buyer, and one who never bought.
 fn three_customers() -> Vec<pb::Event> {
-    let mut events: Vec<_> = (1..=6)
-        .map(|n| purchase(&format!("r{n}"), "regular", n * 20, 30.0 + n as f64))
-        .collect();
+    let mut events: Vec<_> =
+        (1..=6).map(|n| purchase(&format!("r{n}"), "regular", n * 20, 30.0 + n as f64)).collect();
     events.push(purchase("o1", "once", 200, 12.5));
     let visit = [("name", Kind::StringValue("visit".to_owned()))];
     events.push(event("v1", "visitor", "activity", NOW_SECONDS - DAY, &visit));
@@ -226,7 +232,8 @@ async fn inline_events_count_once_and_are_not_stored() {
     let mut clients = Clients::new(&server).await;
     clients.ingest(three_customers()).await.unwrap();
     let plain = clients.score(subject("once")).await.unwrap();
-    let again = pb::ScoreSubject { events: vec![purchase("o1", "once", 200, 12.5)], ..subject("once") };
+    let again =
+        pb::ScoreSubject { events: vec![purchase("o1", "once", 200, 12.5)], ..subject("once") };
     let same = clients.score(again).await.unwrap();
     assert_eq!(same, plain);
     let more = pb::ScoreSubject { events: vec![purchase("o2", "", 5, 12.5)], ..subject("once") };
@@ -249,7 +256,15 @@ async fn inline_events_count_once_and_are_not_stored() {
 async fn a_batch_of_events_is_taken_in_part_and_each_refusal_says_which_and_why() {
     let server = Running::start(&[]).await;
     let mut clients = Clients::new(&server).await;
-    let ahead = |seconds: i64| event("f", "a", "cart", NOW_SECONDS + seconds, &[("state", Kind::StringValue("updated".to_owned()))]);
+    let ahead = |seconds: i64| {
+        event(
+            "f",
+            "a",
+            "cart",
+            NOW_SECONDS + seconds,
+            &[("state", Kind::StringValue("updated".to_owned()))],
+        )
+    };
     let events = vec![
         purchase("1", "a", 3, 10.0),
         purchase("1", "a", 3, 10.0),
@@ -261,8 +276,20 @@ async fn a_batch_of_events_is_taken_in_part_and_each_refusal_says_which_and_why(
         event("4", "a", "purchse", NOW_SECONDS - DAY, &[]),
         event("5", "a", "purchase", NOW_SECONDS - DAY, &[("amont", Kind::NumberValue(1.0))]),
         pb::Event { event_time: None, ..purchase("6", "a", 3, 1.0) },
-        pb::Event { event_time: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }), ..purchase("7", "a", 3, 1.0) },
-        event("8", "a", "purchase", NOW_SECONDS - DAY, &[("amount", Kind::NumberValue(1.0)), ("currency", Kind::StringValue("USD".to_owned()))]),
+        pb::Event {
+            event_time: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
+            ..purchase("7", "a", 3, 1.0)
+        },
+        event(
+            "8",
+            "a",
+            "purchase",
+            NOW_SECONDS - DAY,
+            &[
+                ("amount", Kind::NumberValue(1.0)),
+                ("currency", Kind::StringValue("USD".to_owned())),
+            ],
+        ),
         purchase("9", "a", 400, 1.0),
         purchase("1", "b", 3, 10.0),
     ];
@@ -319,20 +346,32 @@ async fn the_view_of_a_customer_holds_facts_timeline_profile_and_score() {
     let mut clients = Clients::new(&server).await;
     let mut events = three_customers();
     let text = |text: &str| Kind::StringValue(text.to_owned());
-    events.push(event("p1", "regular", "profile", NOW_SECONDS - 2 * DAY, &[
-        ("consent_email", Kind::BoolValue(true)),
-        ("persona", text("hunter")),
-        ("tags", Kind::ListValue(prost_types::ListValue {
-            values: vec![prost_types::Value { kind: Some(text("vip")) }],
-        })),
-        ("loyalty_member", Kind::BoolValue(false)),
-    ]));
+    events.push(event(
+        "p1",
+        "regular",
+        "profile",
+        NOW_SECONDS - 2 * DAY,
+        &[
+            ("consent_email", Kind::BoolValue(true)),
+            ("persona", text("hunter")),
+            (
+                "tags",
+                Kind::ListValue(prost_types::ListValue {
+                    values: vec![prost_types::Value { kind: Some(text("vip")) }],
+                }),
+            ),
+            ("loyalty_member", Kind::BoolValue(false)),
+        ],
+    ));
     clients.ingest(events).await.unwrap();
     let view = clients.view("regular").await.unwrap();
     let totals = view.totals.unwrap();
     assert_eq!((view.event_count, totals.order_count, totals.purchase_day_count), (7, 6, 6));
     assert!((totals.spend - 201.0).abs() < 1e-9);
-    assert_eq!((&*view.persona, &*view.tags, &*view.currency_code), ("hunter", &["vip".to_owned()][..], "EUR"));
+    assert_eq!(
+        (&*view.persona, &*view.tags, &*view.currency_code),
+        ("hunter", &["vip".to_owned()][..], "EUR")
+    );
     assert_eq!(view.timeline.len(), 6);
     assert_eq!(view.timeline[0].day, "2026-05-12");
     assert_eq!(view.channels[0].consent, Some(true));
@@ -345,12 +384,20 @@ async fn the_view_of_a_customer_holds_facts_timeline_profile_and_score() {
     assert!(view.facts.is_sorted_by(|a, b| a.name < b.name));
     let score = view.score.unwrap();
     assert_eq!(score, clients.score(subject("regular")).await.unwrap());
-    let request = pb::GetCustomerRequest { customer: "regular".to_owned(), timeline_days_max: 2, as_of: None };
+    let request = pb::GetCustomerRequest {
+        customer: "regular".to_owned(),
+        timeline_days_max: 2,
+        as_of: None,
+    };
     let few = clients.customers.get_customer(request.clone()).await.unwrap().into_inner();
     assert_eq!(few.customer.unwrap().timeline.len(), 2);
-    let bad = pb::GetCustomerRequest { timeline_days_max: 372, customer: "\n".to_owned(), ..request };
+    let bad =
+        pb::GetCustomerRequest { timeline_days_max: 372, customer: "\n".to_owned(), ..request };
     let (code, _, fields) = told(&clients.customers.get_customer(bad).await.unwrap_err());
-    assert_eq!((code, fields), (Code::InvalidArgument, vec!["customer".to_owned(), "timeline_days_max".to_owned()]));
+    assert_eq!(
+        (code, fields),
+        (Code::InvalidArgument, vec!["customer".to_owned(), "timeline_days_max".to_owned()])
+    );
     server.stop().await;
 }
 
@@ -361,13 +408,17 @@ async fn models_are_listed_with_what_serves() {
     let broken = server.config.models.join("demo/0123456789ab");
     std::fs::create_dir(&broken).unwrap();
     std::fs::write(broken.join("manifest.json"), "{").unwrap();
-    let list = clients.models.list_models(pb::ListModelsRequest::default()).await.unwrap().into_inner();
+    let list =
+        clients.models.list_models(pb::ListModelsRequest::default()).await.unwrap().into_inner();
     let served = format!("models/demo/versions/{}", server.version);
     assert_eq!((list.served_version.as_str(), list.models.len()), (served.as_str(), 1));
     let model = &list.models[0];
     assert_eq!((&*model.name, &model.aliases["champion"]), ("models/demo", &served));
     let [serving, failed] = &model.versions[..] else { panic!("{model:?}") };
-    assert_eq!((serving.state(), failed.state()), (pb::ModelState::Serving, pb::ModelState::Failed));
+    assert_eq!(
+        (serving.state(), failed.state()),
+        (pb::ModelState::Serving, pb::ModelState::Failed)
+    );
     assert!(serving.digest.starts_with(&server.version) && serving.digest.len() == 64);
     assert_eq!((serving.churn_horizon_days, &*serving.grade), (90, "D"));
     assert!((serving.metrics["churn.auc"] - 0.75).abs() < 1e-12);
@@ -379,7 +430,10 @@ async fn models_are_listed_with_what_serves() {
         (pb::model_selector::Choice::Version(served.clone()), true),
         (pb::model_selector::Choice::Alias("models/demo/aliases/champion".to_owned()), true),
         (pb::model_selector::Choice::Alias("models/demo/aliases/canary".to_owned()), false),
-        (pb::model_selector::Choice::Version("models/demo/versions/0123456789ab".to_owned()), false),
+        (
+            pb::model_selector::Choice::Version("models/demo/versions/0123456789ab".to_owned()),
+            false,
+        ),
     ] {
         let request = pb::ScoreCustomerRequest {
             subject: Some(pb::ScoreSubject {
@@ -395,7 +449,10 @@ async fn models_are_listed_with_what_serves() {
                 assert!(!ok);
                 let (code, reason, _) = told(&status);
                 assert_eq!((code, &*reason), (Code::NotFound, "MODEL_NOT_SERVED"));
-                assert_eq!(status.get_details_resource_info().unwrap().resource_type, "tenure.v1.ModelVersion");
+                assert_eq!(
+                    status.get_details_resource_info().unwrap().resource_type,
+                    "tenure.v1.ModelVersion"
+                );
             }
         }
     }
@@ -421,14 +478,22 @@ async fn every_bad_request_has_its_code_its_reason_and_its_field() {
         (at(NOW_SECONDS + 301), invalid, &["subject.as_of"]),
         (at(i64::MAX), invalid, &["subject.as_of"]),
         (with(purchase("", "other", 3, 1.0)), invalid, &["subject.events[0].customer"]),
-        (with(purchase("", "", 3, f64::INFINITY)), invalid, &["subject.events[0].attributes.amount"]),
+        (
+            with(purchase("", "", 3, f64::INFINITY)),
+            invalid,
+            &["subject.events[0].attributes.amount"],
+        ),
         (with(purchase("", "", -1, 1.0)), invalid, &["subject.events[0].event_time"]),
         (
             pb::ScoreSubject { events: vec![pb::Event::default(); 1_001], ..subject("x") },
             invalid,
             &["subject.events"],
         ),
-        (pb::ScoreSubject { inline_only: true, ..at(i64::MIN) }, invalid, &["subject.events", "subject.as_of"]),
+        (
+            pb::ScoreSubject { inline_only: true, ..at(i64::MIN) },
+            invalid,
+            &["subject.events", "subject.as_of"],
+        ),
         (
             pb::ScoreSubject { customer: String::new(), ..with(pb::Event::default()) },
             invalid,
@@ -443,7 +508,10 @@ async fn every_bad_request_has_its_code_its_reason_and_its_field() {
         assert_eq!(found.2, fields, "{shown:.300}");
         if code == Code::NotFound {
             let resource = status.get_details_resource_info().unwrap();
-            assert_eq!((&*resource.resource_type, &*resource.resource_name), ("tenure.v1.Customer", "nobody"));
+            assert_eq!(
+                (&*resource.resource_type, &*resource.resource_name),
+                ("tenure.v1.Customer", "nobody")
+            );
         }
         if code == Code::FailedPrecondition {
             assert_eq!(status.get_details_precondition_failure().unwrap().violations.len(), 1);
@@ -566,14 +634,18 @@ async fn health_and_reflection_know_every_service() {
     let unknown = tonic_health::pb::HealthCheckRequest { service: "nothing".to_owned() };
     assert_eq!(health.check(unknown).await.unwrap_err().code(), Code::NotFound);
     let listed = {
+        use tonic_reflection::pb::v1::ServerReflectionRequest;
         use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
         use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
         use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-        use tonic_reflection::pb::v1::ServerReflectionRequest;
         let mut client = ServerReflectionClient::new(server.channel().await);
         let message_request = Some(MessageRequest::ListServices(String::new()));
         let request = ServerReflectionRequest { host: String::new(), message_request };
-        let mut answers = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+        let mut answers = client
+            .server_reflection_info(tokio_stream::iter([request]))
+            .await
+            .unwrap()
+            .into_inner();
         match answers.message().await.unwrap().unwrap().message_response.unwrap() {
             MessageResponse::ListServicesResponse(list) => list.service,
             other => panic!("{other:?}"),

@@ -120,7 +120,10 @@ impl Running {
     }
 
     /// Starts one whose parts are changed first.
-    pub(crate) async fn start_on(settings: &[(&str, &str)], change: impl FnOnce(Parts) -> Parts) -> Self {
+    pub(crate) async fn start_on(
+        settings: &[(&str, &str)],
+        change: impl FnOnce(Parts) -> Parts,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let version = write_bundle(&dir.path().join("models"));
         let config = config(dir.path(), settings);

@@ -39,9 +39,10 @@ pub(in crate::serve) fn customer(
         channels: Channel::ALL.iter().filter_map(|by| channel(history, *by)).collect(),
         persona: text(profile.persona.as_ref()),
         acquisition_channel: text(profile.acquisition_channel.as_ref()),
-        tags: profile.tags.as_ref().map_or_else(Vec::new, |tags| {
-            tags.value().iter().map(ToString::to_string).collect()
-        }),
+        tags: profile
+            .tags
+            .as_ref()
+            .map_or_else(Vec::new, |tags| tags.value().iter().map(ToString::to_string).collect()),
         score: None,
     }
 }
