@@ -11,6 +11,7 @@ mod checked;
 mod env;
 mod log;
 mod raw;
+mod score;
 mod train;
 
 #[cfg(test)]
@@ -21,4 +22,5 @@ pub use checked::{ServeConfig, ServeLimits, StoreDurability};
 pub use env::process_environment;
 pub use log::{LogArgs, LogConfig, LogDefaults};
 pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file, settings_toml};
+pub use score::{OutFile, OutFormat, ScoreArgs, ScoreConfig};
 pub use train::{TrainArgs, TrainConfig};
