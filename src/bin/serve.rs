@@ -1,6 +1,7 @@
 //! `tenure-serve`: churn, value and decisions over gRPC.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -34,12 +35,10 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let filter = EnvFilter::try_new(&config.log).context("log").map_err(|error| (64, error))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if config.json {
-        logs.json().init()
-    } else {
-        logs.init()
-    }
+    let ansi = std::io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt().with_ansi(ansi).with_env_filter(filter);
+    let logs = logs.with_writer(std::io::stderr);
+    if config.json { logs.json().init() } else { logs.init() }
     let parts = serve::open(&config)
         .map_err(|error| (if error.is_temporary() { 75 } else { 65 }, error.into()))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| (1, error.into()))?;

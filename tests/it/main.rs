@@ -3,6 +3,8 @@
 mod btyd;
 mod grpc;
 mod learn;
+mod path;
 mod serve_faults;
 mod serve_fixture;
+mod server_kill;
 mod store_kill;

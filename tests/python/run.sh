@@ -1,0 +1,62 @@
+#!/bin/sh
+# Checks the server from Python, with stubs made from the protos alone: makes a virtual
+# environment, starts tenure-serve on a free port with a fresh store, runs client_check.py and
+# takes everything down again.
+#
+#   tests/python/run.sh [MODELS_DIR [NAME]]        (default: models demo)
+#
+# TENURE_SERVE_BIN names the program (default: target/release/tenure-serve, built if need be).
+# VENV keeps the virtual environment between runs.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+models=${1:-$root/models}
+name=${2:-demo}
+work=$(mktemp -d)
+server=
+
+cleanup() {
+    status=$?
+    if [ -n "$server" ]; then
+        kill -TERM "$server" 2>/dev/null || true
+        wait "$server" 2>/dev/null || true
+    fi
+    rm -rf "$work"
+    exit "$status"
+}
+trap cleanup EXIT INT TERM
+
+bin=${TENURE_SERVE_BIN:-}
+if [ -z "$bin" ]; then
+    (cd "$root" && cargo build --release --quiet --bin tenure-serve)
+    bin=${CARGO_TARGET_DIR:-$root/target}/release/tenure-serve
+fi
+
+venv=${VENV:-$work/venv}
+if [ ! -x "$venv/bin/python" ]; then
+    python3 -m venv "$venv"
+fi
+"$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+
+mkdir "$work/stubs"
+"$venv/bin/python" -m grpc_tools.protoc -I "$root/proto" \
+    --python_out="$work/stubs" --grpc_python_out="$work/stubs" \
+    "$root"/proto/tenure/v1/*.proto
+
+"$bin" --models "$models" --name "$name" --store "$work/store" --listen 127.0.0.1:0 \
+    --log warn >"$work/out" &
+server=$!
+tries=0
+until address=$(sed -n 's/^listening on //p' "$work/out") && [ -n "$address" ]; do
+    kill -0 "$server" 2>/dev/null || { echo "the server did not start" >&2; exit 1; }
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || { echo "the server does not say where it listens" >&2; exit 1; }
+    sleep 0.1
+done
+
+PYTHONPATH="$work/stubs" "$venv/bin/python" "$here/client_check.py" "$address" "$name"
+kill -TERM "$server"
+wait "$server"
+server=
+echo "ended in order"
