@@ -8,6 +8,8 @@
 
 mod clock;
 mod error;
+mod load;
+mod ops;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -17,6 +19,7 @@ mod sink;
 mod summary;
 
 pub use error::BatchError;
+pub use ops::{OpsError, OpsOutcome, operate};
 pub use row::{COLUMNS, Cell, ColumnKind};
 pub use run::score;
 pub use summary::ScoreSummary;

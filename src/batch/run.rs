@@ -42,7 +42,8 @@ pub fn score(
     let engine = open(config)?;
     progress("reading the log");
     let as_of = AsOf::end_of(config.as_of, engine.zone());
-    let mut log = read_log(&config.log, &engine, as_of, progress)?;
+    let business = LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
+    let mut log = read_log(&config.log, &business, as_of, progress)?;
     if log.customers.is_empty() {
         return Err(BatchError::NothingBefore { as_of: config.as_of, n_after: log.n_after });
     }
@@ -71,29 +72,27 @@ fn read_policy(path: &PathBuf) -> Result<Policy, BatchError> {
 /// Reads a log as the bundle's training read its own: same zone, same currency.
 pub(super) fn read_log(
     config: &LogConfig,
-    engine: &Engine,
+    business: &LogDefaults,
     before: AsOf,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Log, BatchError> {
-    let manifest = &engine.bundle().manifest;
     if let Some(zone) = &config.timezone
-        && zone.name() != manifest.timezone
+        && zone.name() != business.zone.name()
     {
-        let (wanted, found) = (zone.name().to_owned(), manifest.timezone.clone());
+        let (wanted, found) = (zone.name().to_owned(), business.zone.name().to_owned());
         return Err(BatchError::Zone { wanted, found });
     }
-    let defaults = LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
-    let spec = config.spec(&defaults, before, now())?;
+    let spec = config.spec(business, before, now())?;
     let log = Log::read(&spec, &mut |rows| progress(&format!("{rows} rows read")))?;
     config.threshold.check(&log.report)?;
     if let Some(report) = &log.profiles_report {
         config.threshold.check(report)?;
     }
-    let wanted = engine.currency();
+    let wanted = business.currency;
     let other = log.report.currencies.keys().find(|found| *found != wanted.as_str());
     match other {
         Some(found) if wanted != Currency::NONE => {
-            Err(BatchError::Currency { found: found.clone(), wanted: manifest.currency.clone() })
+            Err(BatchError::Currency { found: found.clone(), wanted: wanted.as_str().to_owned() })
         }
         _ => Ok(log),
     }

@@ -38,7 +38,11 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
     let ansi = std::io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt().with_ansi(ansi).with_env_filter(filter);
     let logs = logs.with_writer(std::io::stderr);
-    if config.json { logs.json().init() } else { logs.init() }
+    if config.json {
+        logs.json().init()
+    } else {
+        logs.init()
+    }
     let parts = serve::open(&config)
         .map_err(|error| (if error.is_temporary() { 75 } else { 65 }, error.into()))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| (1, error.into()))?;

@@ -13,6 +13,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::error::BundleError;
+use super::format_v1::ManifestV1;
 use super::io::{io_error, read_file};
 
 const INSTALLATION: &str = "installation.json";
@@ -44,6 +45,13 @@ pub fn installation_salt(models: &Path) -> Result<String, BundleError> {
         return Err(BundleError::Invalid { path, what });
     }
     Ok(salt)
+}
+
+/// The facts that a store is pinned to when it serves a bundle of an installation with a salt.
+/// They must never change in the store's life.
+#[must_use]
+pub fn store_facts<'a>(manifest: &'a ManifestV1, salt: &'a str) -> [(&'static str, &'a str); 3] {
+    [("timezone", &manifest.timezone), ("currency", &manifest.currency), ("salt", salt)]
 }
 
 fn create(models: &Path, path: &Path) -> Result<(), BundleError> {

@@ -16,9 +16,6 @@ use crate::scoring;
 use crate::scoring::{Engine, ScoringError};
 use crate::store::{Durability, SledOptions, SledStore, StateStore, StoreError};
 
-/// The installation's salt among the facts pinned to a store.
-const SALT: &str = "salt";
-
 /// Why a server cannot be opened.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -77,15 +74,10 @@ pub fn open(config: &ServeConfig) -> Result<Parts, OpenError> {
     for path in &report.removed {
         tracing::warn!(path = %path.display(), "removed what a killed process left half-written");
     }
-    let manifest = &found.manifest;
     // The salt lies beside the models, so that the batch job draws the same control groups; a
     // store that was served with another one belongs to another installation.
     let salt = bundle::installation_salt(&config.models)?;
-    store.pin(&[
-        ("timezone", &manifest.timezone),
-        ("currency", &manifest.currency),
-        (SALT, &salt),
-    ])?;
+    store.pin(&bundle::store_facts(&found.manifest, &salt))?;
     let engine = Engine::try_new(found, policy, Some(&salt))?;
     Ok(Parts { engine: Arc::new(engine), store: Arc::new(store), clock: Clock::system() })
 }
