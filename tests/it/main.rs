@@ -1,6 +1,7 @@
 //! The one integration-test binary: a module per boundary.
 
 mod btyd;
+mod cli;
 mod grpc;
 mod learn;
 mod path;

@@ -47,6 +47,7 @@ fn train_spec(name: &str) -> TrainSpec {
         seed: 42,
         threads: 1,
         allow_small: false,
+        assume_complete: false,
         currency: Currency::try_new("USD").unwrap(),
         policy: Policy::default_text().to_owned(),
     }
