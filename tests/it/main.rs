@@ -9,3 +9,4 @@ mod serve_faults;
 mod serve_fixture;
 mod server_kill;
 mod store_kill;
+mod tidy;
