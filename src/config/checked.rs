@@ -176,7 +176,11 @@ fn read_listen(reader: &mut Reader) -> SocketAddr {
 
 fn read_limits(reader: &mut Reader) -> ServeLimits {
     ServeLimits {
-        message_bytes_max: size(reader.number("message_bytes_max", MESSAGE_BYTES_MAX, 1_024..=64 << 20)),
+        message_bytes_max: size(reader.number(
+            "message_bytes_max",
+            MESSAGE_BYTES_MAX,
+            1_024..=64 << 20,
+        )),
         batch_rows_max: size(reader.number("batch_rows_max", BATCH_ROWS_MAX, 1..=100_000)),
         events_max: size(reader.number("events_max", EVENTS_MAX, 1..=10_000)),
         calls_max: size(reader.number("calls_max", CALLS_MAX, 1..=100_000)),

@@ -265,6 +265,10 @@ impl Reader {
             let hint = format!(" (known: {})", known.join(", "));
             self.issues.push(ConfigIssue::UnknownKey { origin, key: key.clone(), hint });
         }
-        if self.issues.is_empty() { Ok(self.settings) } else { Err(ConfigError::Issues(self.issues)) }
+        if self.issues.is_empty() {
+            Ok(self.settings)
+        } else {
+            Err(ConfigError::Issues(self.issues))
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 mod btyd;
 mod grpc;
+mod grpc_life;
 mod learn;
+mod serve_client;
 mod serve_faults;
 mod serve_fixture;
 mod server_kill;
