@@ -10,9 +10,6 @@ mod error;
 mod format_v1;
 mod io;
 
-#[cfg(test)]
-mod tests;
-
 pub use alias::{BundleSelector, CHALLENGER, CHAMPION, aliases, model_names, set_alias, versions};
 pub use error::BundleError;
 pub use format_v1::{CutsV1, ExampleV1, ManifestV1};

@@ -8,9 +8,6 @@
 mod error;
 mod facts;
 
-#[cfg(test)]
-mod tests;
-
 pub use error::ScoringError;
 pub use facts::rfm_values;
 

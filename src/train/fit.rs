@@ -44,7 +44,9 @@ pub struct FitResult {
     pub rows: Vec<(Day, Rows)>,
     /// All purchase-count models on all data, for the record; the first is BG/NBD.
     pub counts: Vec<CountModel>,
-    /// Ascending quantiles of the churn probability.
+    /// Ascending quantiles of the churn probability over today's base: the base that the tiers are
+    /// cut for. The judged window's base is younger; on a single cohort its cuts would paint most
+    /// of today's base red.
     pub churn_quantiles: Vec<f64>,
     /// Predicted value of today's base in all; 0 without a value model.
     pub total_predicted: f64,
@@ -134,17 +136,7 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     let means = value_means(&fitted, &columns, &today_rows);
     fitted.value_quantiles = quantiles(&means);
     let total_predicted = means.iter().sum();
-    let churn_quantiles = match &churn {
-        Some(verdict) => quantiles(&verdict.probs),
-        None => {
-            let probs = |idx: usize| {
-                let mut row = vec![0.0; today_rows.n_columns()];
-                today_rows.copy_row(idx, &mut row);
-                fitted.churn.prob(&columns, &row)
-            };
-            quantiles(&(0..today_rows.n_rows()).map(probs).collect::<Vec<f64>>())
-        }
-    };
+    let churn_quantiles = quantiles(&churn_probs(&fitted.churn, &columns, &today_rows));
     let counts = all_count_models(spec, &today)?;
     Ok(FitResult {
         fitted,
@@ -375,6 +367,21 @@ fn quantiles(numbers: &[f64]) -> Vec<f64> {
         return Vec::new();
     }
     (0..=QUANTILES).map(|q| sorted[q * (sorted.len() - 1) / QUANTILES]).collect()
+}
+
+/// Calibrated probability of each row.
+fn churn_probs(
+    churn: &ChurnModel,
+    columns: &Columns,
+    rows: &crate::dataset::FeatureMatrix,
+) -> Vec<f64> {
+    let mut row = vec![0.0; rows.n_columns()];
+    (0..rows.n_rows())
+        .map(|idx| {
+            rows.copy_row(idx, &mut row);
+            churn.prob(columns, &row)
+        })
+        .collect()
 }
 
 /// Predicted value of each row within the value horizon; none without a value model.

@@ -152,7 +152,8 @@ fn churn(spec: &TrainSpec, fit: &FitResult, policy: Option<&Policy>) -> Value {
             Some(json!({ "share": share, "capture": top.capture_share, "lift": top.lift_ratio }))
         })
         .collect();
-    let cuts = policy.and_then(|policy| policy.tier_cuts(&fit.churn_quantiles).ok());
+    let judged_cuts = policy.and_then(|policy| policy.tier_cuts(&verdict.probs).ok());
+    let frozen = policy.and_then(|policy| policy.tier_cuts(&fit.churn_quantiles).ok());
     json!({
         "champion": verdict.champion.as_str(),
         "signal": verdict.signal,
@@ -166,7 +167,11 @@ fn churn(spec: &TrainSpec, fit: &FitResult, policy: Option<&Policy>) -> Value {
         "windows": windows,
         "reliability": bins,
         "capture_of_rarer": capture,
-        "tiers": cuts.map(|cuts| tiers(cuts, &verdict.probs, &judged.churned)),
+        "tiers": judged_cuts.map(|cuts| tiers(cuts, &verdict.probs, &judged.churned)),
+        "tier_cuts_today": frozen.map(|cuts| json!({
+            "red_prob": cuts.red_prob,
+            "amber_prob": cuts.amber_prob,
+        })),
     })
 }
 
@@ -178,7 +183,8 @@ fn role(fit: &FitResult, cutoff: crate::domain::Day) -> &'static str {
     }
 }
 
-/// Size and observed churn of each tier on the judged window.
+/// Size and observed churn of each tier on the judged window, cut by that window's own base: what
+/// the shares that the policy asks for would have caught there.
 fn tiers(cuts: TierCuts, probs: &[f64], churned: &[bool]) -> Vec<Value> {
     Tier::ALL
         .iter()

@@ -4,6 +4,7 @@ mod btyd;
 mod grpc;
 mod grpc_life;
 mod learn;
+mod path;
 mod serve_client;
 mod serve_faults;
 mod serve_fixture;

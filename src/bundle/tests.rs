@@ -1,1 +1,0 @@
-//! Bundles that are damaged, incomplete or not there.
