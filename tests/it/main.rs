@@ -3,8 +3,10 @@
 mod btyd;
 mod cli;
 mod grpc;
+mod grpc_life;
 mod learn;
 mod path;
+mod serve_client;
 mod serve_faults;
 mod serve_fixture;
 mod server_kill;

@@ -1,4 +1,10 @@
 //! A small bundle made by hand, and a server on it, for the tests of the server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -45,7 +51,7 @@ fn fitted() -> Fitted {
         },
         value: Some(ValueModel {
             kind: ValueKind::Btyd,
-            parts: ValueParts::default(),
+            parts: ValueParts { glm: None, forest: None },
             factor: 1.0,
         }),
         intervals: IntervalTable {
@@ -104,7 +110,7 @@ pub(crate) fn write_bundle(models: &Path) -> String {
 /// A server at work in this process, on a directory of its own.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
-    pub(crate) dir: TempDir,
+    _dir: TempDir,
     pub(crate) version: String,
     pub(crate) config: ServeConfig,
     stop: Option<oneshot::Sender<()>>,
@@ -138,7 +144,7 @@ impl Running {
             };
             serve(&own, parts, listener, shutdown).await.unwrap()
         });
-        Self { address, dir, version, config, stop: Some(stop), task: Some(task) }
+        Self { address, _dir: dir, version, config, stop: Some(stop), task: Some(task) }
     }
 
     pub(crate) async fn channel(&self) -> Channel {
