@@ -1,1 +1,25 @@
-//! Room `batch`.
+//! The whole base at once: files in, one row a customer out; and a log into a store.
+//!
+//! In: a checked configuration. Out: files that are there whole or not at all, with a manifest
+//! that says what made them. Customers are folded by the same code as on the server and scored by
+//! the same engine (invariant G-1), in parallel; the rows come in the order of the customers' ids
+//! on any number of threads.
+//! It deliberately holds the log in memory: a base that is too large for that is split by shards.
+
+mod clock;
+mod error;
+mod load;
+mod ops;
+mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod row;
+mod run;
+mod sink;
+mod summary;
+
+pub use error::BatchError;
+pub use ops::{OpsError, OpsOutcome, operate};
+pub use row::{COLUMNS, Cell, ColumnKind};
+pub use run::score;
+pub use summary::ScoreSummary;

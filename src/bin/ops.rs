@@ -1,2 +1,44 @@
-//! Placeholder while the rooms are laid out.
-fn main() {}
+//! `tenure-ops`: looks after bundles, stores and policies.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tenure::batch;
+use tenure::config::OpsArgs;
+use tenure::telemetry::Progress;
+
+/// An exit code and its reason.
+type Failure = (u8, anyhow::Error);
+
+fn main() -> ExitCode {
+    let args = OpsArgs::try_parse().unwrap_or_else(|told| {
+        let _ = told.print();
+        std::process::exit(if told.use_stderr() { 64 } else { 0 })
+    });
+    match run(&args) {
+        Ok(code) => ExitCode::from(code),
+        Err((code, error)) => {
+            eprintln!("tenure-ops: {error}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(args: &OpsArgs) -> Result<u8, Failure> {
+    let config = args.to_config().map_err(|error| (64, error.into()))?;
+    if args.print_config {
+        print!("{}", config.to_toml());
+        return Ok(0);
+    }
+    let progress = Progress::new(!config.quiet);
+    let outcome = batch::operate(&config, &mut |what| progress.tell(what))
+        .map_err(|error| (error.exit_code(), error.into()))?;
+    drop(progress);
+    if config.json {
+        println!("{}", outcome.json);
+    } else {
+        print!("{}", outcome.text);
+    }
+    Ok(outcome.exit_code)
+}

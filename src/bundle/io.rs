@@ -71,7 +71,10 @@ pub(super) fn read_checked(path: &Path, expected: &str) -> Result<Vec<u8>, Bundl
 }
 
 /// Writes a file so that it is there whole or not at all, and survives a crash.
-pub(super) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
+///
+/// # Errors
+/// [`BundleError::Io`]; what was there before is still there.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
     let temporary = path.with_extension("writing");
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&temporary)?;

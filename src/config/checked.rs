@@ -1,14 +1,13 @@
 //! What `tenure-serve` runs with, every limit set.
 
 use std::fmt;
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::bundle::BundleSelector;
 
-use super::raw::{ConfigError, Layers, Reader, Setting};
+use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 
 // Defaults. Each says why it is this number.
 /// Only this machine, until TLS and authentication are set up.
@@ -142,20 +141,7 @@ impl ServeConfig {
     /// The settings as a TOML file, each with a comment on where it came from.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        self.settings.iter().fold(String::new(), |mut text, setting| {
-            let Setting { key, text: value, origin } = setting;
-            let is_bare = value == "true" || value == "false" || value.parse::<u64>().is_ok();
-            // Writing to a string cannot fail.
-            let _ = match (value.as_str(), is_bare) {
-                ("-", _) => writeln!(text, "# {key} is not set"),
-                (_, true) => writeln!(text, "{key} = {value}  # {origin}"),
-                (_, false) => {
-                    let quoted = toml::Value::String(value.clone());
-                    writeln!(text, "{key} = {quoted}  # {origin}")
-                }
-            };
-            text
-        })
+        settings_toml(&self.settings)
     }
 }
 
@@ -176,7 +162,11 @@ fn read_listen(reader: &mut Reader) -> SocketAddr {
 
 fn read_limits(reader: &mut Reader) -> ServeLimits {
     ServeLimits {
-        message_bytes_max: size(reader.number("message_bytes_max", MESSAGE_BYTES_MAX, 1_024..=64 << 20)),
+        message_bytes_max: size(reader.number(
+            "message_bytes_max",
+            MESSAGE_BYTES_MAX,
+            1_024..=64 << 20,
+        )),
         batch_rows_max: size(reader.number("batch_rows_max", BATCH_ROWS_MAX, 1..=100_000)),
         events_max: size(reader.number("events_max", EVENTS_MAX, 1..=10_000)),
         calls_max: size(reader.number("calls_max", CALLS_MAX, 1..=100_000)),

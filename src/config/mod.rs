@@ -9,7 +9,11 @@
 mod args;
 mod checked;
 mod env;
+mod log;
+mod ops;
 mod raw;
+mod score;
+mod train;
 
 #[cfg(test)]
 mod tests;
@@ -17,4 +21,8 @@ mod tests;
 pub use args::ServeArgs;
 pub use checked::{ServeConfig, ServeLimits, StoreDurability};
 pub use env::process_environment;
-pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file};
+pub use log::{LogArgs, LogConfig, LogDefaults};
+pub use ops::{LoadConfig, OpsArgs, OpsCommand, OpsConfig, OpsTask};
+pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file, settings_toml};
+pub use score::{OutFile, OutFormat, ScoreArgs, ScoreConfig};
+pub use train::{TrainArgs, TrainConfig};

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fmt::Write;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,27 @@ pub enum Origin {
     File,
     /// Nobody said anything.
     Default,
+}
+
+/// The settings as a TOML file, each with a comment on where it came from.
+#[must_use]
+pub fn settings_toml(settings: &[Setting]) -> String {
+    settings.iter().fold(String::new(), |mut text, setting| {
+        let Setting { key, text: value, origin } = setting;
+        let is_list = value.starts_with('[') && value.ends_with(']');
+        let is_bare =
+            is_list || value == "true" || value == "false" || value.parse::<u64>().is_ok();
+        // Writing to a string cannot fail.
+        let _ = match (value.as_str(), is_bare) {
+            ("-", _) => writeln!(text, "# {key} is not set"),
+            (_, true) => writeln!(text, "{key} = {value}  # {origin}"),
+            (_, false) => {
+                let quoted = Value::String(value.clone());
+                writeln!(text, "{key} = {quoted}  # {origin}")
+            }
+        };
+        text
+    })
 }
 
 impl fmt::Display for Origin {
@@ -217,6 +239,94 @@ impl Reader {
         text
     }
 
+    /// Several texts: a list in the file, separated by `:` in the environment, the flag repeated
+    /// on the command line (where lines of the text stand for the repetitions).
+    pub(super) fn list(&mut self, key: &'static str) -> Vec<String> {
+        let listed = match self.layers.file.get(key) {
+            Some(Value::Array(items)) => {
+                Some(items.iter().map(|item| item.as_str().map(str::to_owned)).collect())
+            }
+            _ => None,
+        };
+        let Some((text, origin)) = self.find(key).filter(|(text, _)| !text.is_empty()) else {
+            self.note(key, "-".to_owned(), Origin::Default);
+            return Vec::new();
+        };
+        let parts: Option<Vec<String>> = match origin {
+            Origin::Flag => Some(text.lines().map(str::to_owned).collect()),
+            Origin::Environment => Some(text.split(':').map(str::to_owned).collect()),
+            Origin::File => listed.unwrap_or_else(|| Some(vec![text.clone()])),
+            Origin::Default => None,
+        };
+        let Some(parts) = parts else {
+            let wanted = "a list of texts".to_owned();
+            self.issues.push(ConfigIssue::BadValue { origin, key, found: text, wanted });
+            return Vec::new();
+        };
+        let quoted = parts.iter().cloned().map(Value::String).collect();
+        self.note(key, Value::Array(quoted).to_string(), origin);
+        parts
+    }
+
+    /// A value that must be there, read by `parse`; none where it is missing or wrong, which is
+    /// noted.
+    pub(super) fn required_parsed<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = self.required(key);
+        if text.is_empty() {
+            return None;
+        }
+        self.checked(key, &text, parse)
+    }
+
+    /// A value that may be missing, read by `parse`.
+    pub(super) fn optional_parsed<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = self.optional(key)?;
+        self.checked(key, &text, parse)
+    }
+
+    fn checked<T>(
+        &mut self,
+        key: &'static str,
+        text: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(wanted) => {
+                let origin = self.settings.last().map_or(Origin::Default, |held| held.origin);
+                let found = format!("{text:?}");
+                self.issues.push(ConfigIssue::BadValue { origin, key, found, wanted });
+                None
+            }
+        }
+    }
+
+    /// Whether nothing has been found wrong with a key so far.
+    pub(super) fn is_clean_of(&self, wanted: &str) -> bool {
+        !self
+            .issues
+            .iter()
+            .any(|issue| matches!(issue, ConfigIssue::BadValue { key, .. } if *key == wanted))
+    }
+
+    /// Notes an issue.
+    pub(super) fn issue(&mut self, issue: ConfigIssue) {
+        self.issues.push(issue);
+    }
+
+    /// Knows keys that this run does not use, but another of the same program does.
+    pub(super) fn tolerate(&mut self, keys: &[&'static str]) {
+        self.known.extend(keys);
+    }
+
     /// A text that must be there.
     pub(super) fn required(&mut self, key: &'static str) -> String {
         self.optional(key).unwrap_or_else(|| {
@@ -265,6 +375,10 @@ impl Reader {
             let hint = format!(" (known: {})", known.join(", "));
             self.issues.push(ConfigIssue::UnknownKey { origin, key: key.clone(), hint });
         }
-        if self.issues.is_empty() { Ok(self.settings) } else { Err(ConfigError::Issues(self.issues)) }
+        if self.issues.is_empty() {
+            Ok(self.settings)
+        } else {
+            Err(ConfigError::Issues(self.issues))
+        }
     }
 }

@@ -5,11 +5,7 @@ fn layers(flags: &[(&str, &str)], environment: &[(&str, &str)], file: &str) -> L
     let texts = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
     };
-    Layers {
-        flags: texts(flags),
-        environment: texts(environment),
-        file: file.parse().unwrap(),
-    }
+    Layers { flags: texts(flags), environment: texts(environment), file: file.parse().unwrap() }
 }
 
 const NEEDED: &[(&str, &str)] = &[("models", "m"), ("name", "shop"), ("store", "s")];
@@ -26,7 +22,8 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
     let file = "calls_max = 3\nevents_max = 4\nbatch_rows_max = 5\nmodels = 'm'\nstore = 's'";
     let flags = &[("calls_max", "1"), ("name", "shop@stable")];
     let config =
-        ServeConfig::check(layers(flags, &[("calls_max", "2"), ("events_max", "2")], file)).unwrap();
+        ServeConfig::check(layers(flags, &[("calls_max", "2"), ("events_max", "2")], file))
+            .unwrap();
     let limits = config.limits;
     assert_eq!((limits.calls_max, limits.events_max, limits.batch_rows_max), (1, 2, 5));
     assert_eq!(limits.drain.as_secs(), 20);

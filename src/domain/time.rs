@@ -164,6 +164,11 @@ impl fmt::Display for Day {
 pub struct Days(u16);
 
 impl Days {
+    /// 90 days.
+    pub const QUARTER: Self = Self(90);
+    /// 365 days.
+    pub const YEAR: Self = Self(365);
+
     /// Takes 1 to 36,500 days.
     ///
     /// # Errors

@@ -192,7 +192,8 @@ impl Submitted {
         let n_events = number(self.places.len());
         match outcome {
             Outcome::Stored { n_new, .. } | Outcome::Unchanged { n_new } => {
-                let n_new = number(n_new).saturating_sub(self.counts.repeated.load(Ordering::Relaxed));
+                let n_new =
+                    number(n_new).saturating_sub(self.counts.repeated.load(Ordering::Relaxed));
                 tally.accepted_count += n_new;
                 tally.duplicate_count += n_events.saturating_sub(n_new);
                 tally.late_count += self.counts.late.load(Ordering::Relaxed);

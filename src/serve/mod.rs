@@ -119,7 +119,8 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .serve_with_incoming_shutdown(routes, incoming, door);
     let server = tokio::spawn(server);
-    let drained = shutdown::run(server, shutdown, limits, Closing { close, cut, reporter, watcher }).await;
+    let drained =
+        shutdown::run(server, shutdown, limits, Closing { close, cut, reporter, watcher }).await;
     close_writer(live).await;
     drained
 }

@@ -171,7 +171,9 @@ fn metrics(folder: &Path) -> std::collections::HashMap<String, f64> {
     ["churn", "clv"]
         .into_iter()
         .flat_map(|part| {
-            champion(&metrics[part]).into_iter().map(move |(key, number)| (format!("{part}.{key}"), number))
+            champion(&metrics[part])
+                .into_iter()
+                .map(move |(key, number)| (format!("{part}.{key}"), number))
         })
         .collect()
 }

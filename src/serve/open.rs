@@ -1,7 +1,6 @@
 //! From a configuration to what a server serves with: the bundle is read and tried, the store is
 //! opened and held against it.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,15 +8,13 @@ use thiserror::Error;
 
 use super::Parts;
 use super::clock::Clock;
+use crate::bundle;
 use crate::bundle::{Bundle, BundleError};
 use crate::config::{ServeConfig, StoreDurability};
 use crate::decision::{Policy, PolicyErrors};
 use crate::scoring;
 use crate::scoring::{Engine, ScoringError};
 use crate::store::{Durability, SledOptions, SledStore, StateStore, StoreError};
-
-/// The installation's salt among the facts pinned to a store.
-const SALT: &str = "salt";
 
 /// Why a server cannot be opened.
 #[derive(Debug, Error)]
@@ -51,10 +48,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether trying again later may help: somebody else has the store open.
+    /// The exit code of a program that ends with it: 75 where trying again later may help, since
+    /// somebody else has the store open; else 65.
     #[must_use]
-    pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Store(StoreError::AlreadyOpen { .. }))
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(StoreError::AlreadyOpen { .. }) => 75,
+            _ => 65,
+        }
     }
 }
 
@@ -64,8 +65,8 @@ impl OpenError {
 /// # Errors
 /// [`OpenError`]; nothing is left locked.
 pub fn open(config: &ServeConfig) -> Result<Parts, OpenError> {
-    let bundle = Bundle::find(&config.models, &config.model)?;
-    scoring::self_test(&bundle)?;
+    let found = Bundle::find(&config.models, &config.model)?;
+    scoring::self_test(&found)?;
     let policy = config.policy.as_ref().map(read_policy).transpose()?;
     let durability = match config.durability {
         StoreDurability::Memory => Durability::Memory,
@@ -77,10 +78,11 @@ pub fn open(config: &ServeConfig) -> Result<Parts, OpenError> {
     for path in &report.removed {
         tracing::warn!(path = %path.display(), "removed what a killed process left half-written");
     }
-    let manifest = &bundle.manifest;
-    store.pin(&[("timezone", &manifest.timezone), ("currency", &manifest.currency)])?;
-    let salt = salt(&store)?;
-    let engine = Engine::try_new(bundle, policy, Some(&salt))?;
+    // The salt lies beside the models, so that the batch job draws the same control groups; a
+    // store that was served with another one belongs to another installation.
+    let salt = bundle::installation_salt(&config.models)?;
+    store.pin(&bundle::store_facts(&found.manifest, &salt))?;
+    let engine = Engine::try_new(found, policy, Some(&salt))?;
     Ok(Parts { engine: Arc::new(engine), store: Arc::new(store), clock: Clock::system() })
 }
 
@@ -88,17 +90,4 @@ fn read_policy(path: &PathBuf) -> Result<Policy, OpenError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| OpenError::PolicyFile { path: path.clone(), source })?;
     Policy::parse(&text).map_err(|source| OpenError::Policy { path: path.clone(), source })
-}
-
-/// The installation's salt: drawn once, then kept with the store for ever, since a new one would
-/// draw every control group anew.
-fn salt(store: &dyn StateStore) -> Result<String, StoreError> {
-    if let Some(salt) = store.pinned()?.remove(SALT) {
-        return Ok(salt);
-    }
-    // Each state is keyed by the system's own randomness; two of them give 128 bits.
-    let draw = || RandomState::new().build_hasher().finish();
-    let salt = format!("{:016x}{:016x}", draw(), draw());
-    store.pin(&[(SALT, &salt)])?;
-    Ok(salt)
 }

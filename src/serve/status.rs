@@ -137,7 +137,11 @@ impl ServeError {
         let (code, reason, message) = self.describe();
         let mut details = ErrorDetails::new();
         let metadata = self.metadata().into_iter().map(|(k, v)| (k.to_owned(), v));
-        details.set_error_info(reason, DOMAIN, metadata.collect::<Vec<_>>().into_iter().collect::<Metadata>());
+        details.set_error_info(
+            reason,
+            DOMAIN,
+            metadata.collect::<Vec<_>>().into_iter().collect::<Metadata>(),
+        );
         self.add_details(&mut details, &message);
         Status::with_error_details(code, message, details)
     }
@@ -178,7 +182,10 @@ impl ServeError {
             Self::UnknownCustomer(customer) => (
                 Code::NotFound,
                 "CUSTOMER_UNKNOWN",
-                format!("nothing is stored of customer {customer:?}: ingest or give events", customer = customer.as_str()),
+                format!(
+                    "nothing is stored of customer {customer:?}: ingest or give events",
+                    customer = customer.as_str()
+                ),
             ),
             Self::UnknownModel { wanted, served } => (
                 Code::NotFound,
@@ -283,10 +290,7 @@ impl ServeError {
             Self::StoreReadOnly | Self::Closing => {
                 details.set_retry_info(Some(DOWN_PAUSE));
             }
-            Self::Unreadable { .. }
-            | Self::UnknownMethod
-            | Self::Deadline
-            | Self::Internal(_) => {}
+            Self::Unreadable { .. } | Self::UnknownMethod | Self::Deadline | Self::Internal(_) => {}
         }
     }
 }
@@ -362,11 +366,9 @@ impl From<history::CodecError> for ServeError {
 /// The error of an engine, for a customer.
 pub(super) fn scoring_error(customer: &CustomerId, error: &ScoringError) -> ServeError {
     match error {
-        ScoringError::AsOfTooEarly { as_of, newest } => ServeError::AsOfTooEarly {
-            customer: customer.clone(),
-            as_of: *as_of,
-            newest: *newest,
-        },
+        ScoringError::AsOfTooEarly { as_of, newest } => {
+            ServeError::AsOfTooEarly { customer: customer.clone(), as_of: *as_of, newest: *newest }
+        }
         other => ServeError::internal(other),
     }
 }

@@ -35,6 +35,20 @@ pub enum TrainError {
         /// Customers read.
         n_customers: usize,
     },
+    /// The log ends long before the last day to look at: the days between would count as days
+    /// on which nobody bought.
+    #[error(
+        "the log ends on {last}, {days} days before --until {until}: the days between would count \
+         as days without a purchase; say --until {last}, or --assume-complete if nothing happened"
+    )]
+    Incomplete {
+        /// Day of the last event.
+        last: crate::domain::Day,
+        /// The last day looked at.
+        until: crate::domain::Day,
+        /// Days between.
+        days: i32,
+    },
     /// A buy-till-you-die model could not be fitted.
     #[error(transparent)]
     Btyd(#[from] BtydError),
@@ -64,6 +78,7 @@ impl TrainError {
             | Self::Threshold(_)
             | Self::Cutoff(_)
             | Self::NoPurchase { .. }
+            | Self::Incomplete { .. }
             | Self::Btyd(_)
             | Self::Fit(_) => true,
             Self::Matrix(_) | Self::Column(_) | Self::Bundle(_) | Self::Scoring(_) => false,

@@ -267,16 +267,15 @@ fn merged(mut base: Value, more: Value) -> Value {
 }
 
 fn data(spec: &TrainSpec, log: &Log, fit: &FitResult) -> Value {
-    let IntakeReport { rows, kept, dropped, duplicates, identical_rows, .. } = &log.report;
+    // Rows after `until` are not counted: the same data up to that day give the same version.
+    let IntakeReport { dropped, duplicates, .. } = &log.report;
+    let kept = log.n_events;
     let day = |at: Option<crate::domain::Day>| at.map(|day| day.to_string());
     json!({
-        "rows": rows,
+        "rows": kept + dropped + duplicates,
         "kept": kept,
         "dropped": dropped,
         "duplicates": duplicates,
-        "identical_rows": identical_rows,
-        "events_used": log.n_events,
-        "events_after_until": log.n_after,
         "customers": log.customers.len(),
         "buyers": fit.today.customers.len(),
         "first": day(log.days.map(|(first, _)| first)),

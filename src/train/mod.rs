@@ -9,13 +9,17 @@ mod error;
 mod fit;
 mod metrics;
 mod plan;
+mod program;
 mod replay;
 mod run;
 mod slice;
+mod summary;
 
 pub use backtest::{ChurnMetrics, ChurnVerdict, Rows, ValueMetrics, ValueVerdict};
 pub use error::TrainError;
 pub use fit::{FitResult, fit};
 pub use metrics::{Grade, metrics};
 pub use plan::{DataVerdict, TrainSpec, Usability};
+pub use program::{ProgramError, execute};
 pub use run::{TrainOutcome, run};
+pub use summary::{to_json, to_text};

@@ -33,6 +33,8 @@ pub struct TrainSpec {
     pub threads: usize,
     /// Whether to learn from less data than the minimum.
     pub allow_small: bool,
+    /// Whether the log counts as complete up to `until` although its last event is older.
+    pub assume_complete: bool,
     /// Currency where the log names none.
     pub currency: Currency,
     /// The policy that goes into the bundle, as text.

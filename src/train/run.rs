@@ -11,7 +11,7 @@ use crate::bundle::{
 use crate::decision::{Policy, RfmCuts};
 use crate::domain::AsOf;
 use crate::evaluate::log_loss;
-use crate::events::{Log, LogSpec, Threshold};
+use crate::events::{IntakeReport, Log, LogSpec, Threshold};
 use crate::model::Predictor;
 use crate::model::btyd::Prior;
 use crate::scoring::{ScoringError, rfm_values, self_test};
@@ -44,6 +44,16 @@ pub struct TrainOutcome {
     pub metrics: Value,
     /// The intake's account of the log.
     pub intake: String,
+    /// The same as numbers.
+    pub intake_report: IntakeReport,
+}
+
+impl TrainOutcome {
+    /// The alias that points at the bundle now.
+    #[must_use]
+    pub const fn alias(&self) -> &'static str {
+        if self.promoted { CHAMPION } else { CHALLENGER }
+    }
 }
 
 /// Reads a log, trains, writes the bundle and sets its alias.
@@ -63,6 +73,7 @@ pub fn run(
     if let Some(report) = &log.profiles_report {
         threshold.check(report)?;
     }
+    check_complete(spec, &log)?;
     let policy = Policy::parse(&spec.policy).map_err(ScoringError::from)?;
     progress("fitting and judging");
     let result = fit(spec, &log)?;
@@ -79,7 +90,32 @@ pub fn run(
     if let Some(report) = &log.profiles_report {
         intake.push_str(&report.to_text());
     }
-    Ok(TrainOutcome { version, folder, promoted, promotion_reason, grade, metrics, intake })
+    Ok(TrainOutcome {
+        version,
+        folder,
+        promoted,
+        promotion_reason,
+        grade,
+        metrics,
+        intake,
+        intake_report: log.report,
+    })
+}
+
+/// Refuses a log that ends before the last day to look at. A log that goes on after that day is
+/// complete up to it, and one day may be missing: shops are closed on Sundays.
+fn check_complete(spec: &TrainSpec, log: &Log) -> Result<(), TrainError> {
+    let Some((_, last)) = log.days.filter(|_| log.n_after == 0 && !spec.assume_complete) else {
+        return Ok(());
+    };
+    let (until, days) = (spec.until, spec.until.days_since(last));
+    if days > 1 { Err(TrainError::Incomplete { last, until, days }) } else { Ok(()) }
+}
+
+/// The currency of the log's amounts; there is one at most.
+fn currency(spec: &TrainSpec, log: &Log) -> String {
+    let found = log.report.currencies.keys().next().cloned();
+    found.unwrap_or_else(|| spec.currency.as_str().to_owned())
 }
 
 fn draft(
@@ -113,7 +149,7 @@ fn manifest(spec: &TrainSpec, log: &Log, grade: &Grade) -> ManifestV1 {
         name: spec.name.clone(),
         feature_schema: String::new(),
         timezone: spec.zone.name().to_owned(),
-        currency: spec.currency.as_str().to_owned(),
+        currency: currency(spec, log),
         churn_horizon_days: spec.churn.get(),
         clv_horizon_days: spec.value.get(),
         btyd_time_unit: "weeks".to_owned(),

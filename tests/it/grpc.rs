@@ -1,119 +1,20 @@
-//! A real server on a free port and a real client: answers, codes, details, limits, health,
-//! reflection, drain.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+//! A real server on a free port and a real client: answers, refusals with their details, limits.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
 
 use prost_types::value::Kind;
 use tenure::domain::{AsOf, CustomerId, Timestamp, Zone};
 use tenure::serve::pb;
-use tenure::serve::pb::customer_service_client::CustomerServiceClient;
-use tenure::serve::pb::event_service_client::EventServiceClient;
-use tenure::serve::pb::model_service_client::ModelServiceClient;
 use tenure::serve::pb::score_outcome::Outcome;
-use tenure::serve::pb::scoring_service_client::ScoringServiceClient;
-use tenure::store::{SledOptions, SledStore, StateStore};
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::serve_client::{Clients, DAY, event, purchase, subject, three_customers, time, told};
 use crate::serve_fixture::{NOW_SECONDS, Running};
-use crate::serve_faults::Faulty;
-use crate::serve_fixture::on_store;
-
-const DAY: i64 = 86_400;
-
-fn time(seconds: i64) -> Option<prost_types::Timestamp> {
-    Some(prost_types::Timestamp { seconds, nanos: 0 })
-}
-
-fn event(id: &str, customer: &str, kind: &str, seconds: i64, attributes: &[(&str, Kind)]) -> pb::Event {
-    let fields = attributes
-        .iter()
-        .map(|(name, kind)| ((*name).to_owned(), prost_types::Value { kind: Some(kind.clone()) }))
-        .collect::<BTreeMap<_, _>>();
-    pb::Event {
-        event_id: id.to_owned(),
-        customer: customer.to_owned(),
-        r#type: kind.to_owned(),
-        event_time: time(seconds),
-        attributes: Some(prost_types::Struct { fields }),
-    }
-}
-
-/// A purchase so many days before now.
-fn purchase(id: &str, customer: &str, days_ago: i64, amount: f64) -> pb::Event {
-    let attributes = [("amount", Kind::NumberValue(amount))];
-    event(id, customer, "purchase", NOW_SECONDS - days_ago * DAY, &attributes)
-}
-
-struct Clients {
-    scoring: ScoringServiceClient<Channel>,
-    events: EventServiceClient<Channel>,
-    customers: CustomerServiceClient<Channel>,
-    models: ModelServiceClient<Channel>,
-}
-
-impl Clients {
-    async fn new(server: &Running) -> Self {
-        let channel = server.channel().await;
-        Self {
-            scoring: ScoringServiceClient::new(channel.clone()),
-            events: EventServiceClient::new(channel.clone()),
-            customers: CustomerServiceClient::new(channel.clone()),
-            models: ModelServiceClient::new(channel),
-        }
-    }
-
-    async fn ingest(&mut self, events: Vec<pb::Event>) -> Result<pb::IngestEventsResponse, Status> {
-        let request = pb::IngestEventsRequest { events };
-        self.events.ingest_events(request).await.map(tonic::Response::into_inner)
-    }
-
-    async fn score(&mut self, subject: pb::ScoreSubject) -> Result<pb::Score, Status> {
-        let request = pb::ScoreCustomerRequest { subject: Some(subject), model: None };
-        let answer = self.scoring.score_customer(request).await?;
-        Ok(answer.into_inner().score.unwrap())
-    }
-
-    async fn batch(&mut self, subjects: Vec<pb::ScoreSubject>) -> Result<Vec<Outcome>, Status> {
-        let request = pb::BatchScoreCustomersRequest { subjects, model: None };
-        let answer = self.scoring.batch_score_customers(request).await?.into_inner();
-        Ok(answer.outcomes.into_iter().map(|row| row.outcome.unwrap()).collect())
-    }
-
-    async fn view(&mut self, customer: &str) -> Result<pb::Customer, Status> {
-        let request = pb::GetCustomerRequest { customer: customer.to_owned(), ..Default::default() };
-        let answer = self.customers.get_customer(request).await?;
-        Ok(answer.into_inner().customer.unwrap())
-    }
-}
-
-fn subject(customer: &str) -> pb::ScoreSubject {
-    pb::ScoreSubject { customer: customer.to_owned(), ..Default::default() }
-}
-
-/// Three customers: a regular, a one-time buyer, and one who never bought.
-fn three_customers() -> Vec<pb::Event> {
-    let mut events: Vec<_> = (1..=6)
-        .map(|n| purchase(&format!("r{n}"), "regular", n * 20, 30.0 + n as f64))
-        .collect();
-    events.push(purchase("o1", "once", 200, 12.5));
-    let visit = [("name", Kind::StringValue("visit".to_owned()))];
-    events.push(event("v1", "visitor", "activity", NOW_SECONDS - DAY, &visit));
-    events
-}
-
-/// The reason, and the paths of the violations.
-fn told(status: &Status) -> (Code, String, Vec<String>) {
-    let info = status.get_details_error_info().expect("every refusal has an ErrorInfo");
-    assert_eq!(info.domain, "tenure");
-    let fields = status.get_details_bad_request().map_or_else(Vec::new, |bad| {
-        bad.field_violations.into_iter().map(|violation| violation.field).collect()
-    });
-    (status.code(), info.reason, fields)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_score_is_the_librarys_to_the_bit_and_names_where_it_came_from() {
@@ -226,7 +127,8 @@ async fn inline_events_count_once_and_are_not_stored() {
     let mut clients = Clients::new(&server).await;
     clients.ingest(three_customers()).await.unwrap();
     let plain = clients.score(subject("once")).await.unwrap();
-    let again = pb::ScoreSubject { events: vec![purchase("o1", "once", 200, 12.5)], ..subject("once") };
+    let again =
+        pb::ScoreSubject { events: vec![purchase("o1", "once", 200, 12.5)], ..subject("once") };
     let same = clients.score(again).await.unwrap();
     assert_eq!(same, plain);
     let more = pb::ScoreSubject { events: vec![purchase("o2", "", 5, 12.5)], ..subject("once") };
@@ -245,12 +147,18 @@ async fn inline_events_count_once_and_are_not_stored() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_batch_of_events_is_taken_in_part_and_each_refusal_says_which_and_why() {
-    let server = Running::start(&[]).await;
-    let mut clients = Clients::new(&server).await;
-    let ahead = |seconds: i64| event("f", "a", "cart", NOW_SECONDS + seconds, &[("state", Kind::StringValue("updated".to_owned()))]);
-    let events = vec![
+/// Fourteen events: good ones, copies, and one of each fault.
+fn good_and_bad_events() -> Vec<pb::Event> {
+    let ahead = |seconds: i64| {
+        event(
+            "f",
+            "a",
+            "cart",
+            NOW_SECONDS + seconds,
+            &[("state", Kind::StringValue("updated".to_owned()))],
+        )
+    };
+    vec![
         purchase("1", "a", 3, 10.0),
         purchase("1", "a", 3, 10.0),
         purchase("", "a", 3, 10.0),
@@ -261,11 +169,30 @@ async fn a_batch_of_events_is_taken_in_part_and_each_refusal_says_which_and_why(
         event("4", "a", "purchse", NOW_SECONDS - DAY, &[]),
         event("5", "a", "purchase", NOW_SECONDS - DAY, &[("amont", Kind::NumberValue(1.0))]),
         pb::Event { event_time: None, ..purchase("6", "a", 3, 1.0) },
-        pb::Event { event_time: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }), ..purchase("7", "a", 3, 1.0) },
-        event("8", "a", "purchase", NOW_SECONDS - DAY, &[("amount", Kind::NumberValue(1.0)), ("currency", Kind::StringValue("USD".to_owned()))]),
+        pb::Event {
+            event_time: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
+            ..purchase("7", "a", 3, 1.0)
+        },
+        event(
+            "8",
+            "a",
+            "purchase",
+            NOW_SECONDS - DAY,
+            &[
+                ("amount", Kind::NumberValue(1.0)),
+                ("currency", Kind::StringValue("USD".to_owned())),
+            ],
+        ),
         purchase("9", "a", 400, 1.0),
         purchase("1", "b", 3, 10.0),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_events_is_taken_in_part_and_each_refusal_says_which_and_why() {
+    let server = Running::start(&[]).await;
+    let mut clients = Clients::new(&server).await;
+    let events = good_and_bad_events();
     let n_events = events.len();
     let taken = clients.ingest(events.clone()).await.unwrap();
     assert_eq!((taken.accepted_count, taken.duplicate_count, taken.late_count), (4, 1, 1));
@@ -319,20 +246,32 @@ async fn the_view_of_a_customer_holds_facts_timeline_profile_and_score() {
     let mut clients = Clients::new(&server).await;
     let mut events = three_customers();
     let text = |text: &str| Kind::StringValue(text.to_owned());
-    events.push(event("p1", "regular", "profile", NOW_SECONDS - 2 * DAY, &[
-        ("consent_email", Kind::BoolValue(true)),
-        ("persona", text("hunter")),
-        ("tags", Kind::ListValue(prost_types::ListValue {
-            values: vec![prost_types::Value { kind: Some(text("vip")) }],
-        })),
-        ("loyalty_member", Kind::BoolValue(false)),
-    ]));
+    events.push(event(
+        "p1",
+        "regular",
+        "profile",
+        NOW_SECONDS - 2 * DAY,
+        &[
+            ("consent_email", Kind::BoolValue(true)),
+            ("persona", text("hunter")),
+            (
+                "tags",
+                Kind::ListValue(prost_types::ListValue {
+                    values: vec![prost_types::Value { kind: Some(text("vip")) }],
+                }),
+            ),
+            ("loyalty_member", Kind::BoolValue(false)),
+        ],
+    ));
     clients.ingest(events).await.unwrap();
     let view = clients.view("regular").await.unwrap();
     let totals = view.totals.unwrap();
     assert_eq!((view.event_count, totals.order_count, totals.purchase_day_count), (7, 6, 6));
     assert!((totals.spend - 201.0).abs() < 1e-9);
-    assert_eq!((&*view.persona, &*view.tags, &*view.currency_code), ("hunter", &["vip".to_owned()][..], "EUR"));
+    assert_eq!(
+        (&*view.persona, &*view.tags, &*view.currency_code),
+        ("hunter", &["vip".to_owned()][..], "EUR")
+    );
     assert_eq!(view.timeline.len(), 6);
     assert_eq!(view.timeline[0].day, "2026-05-12");
     assert_eq!(view.channels[0].consent, Some(true));
@@ -345,12 +284,20 @@ async fn the_view_of_a_customer_holds_facts_timeline_profile_and_score() {
     assert!(view.facts.is_sorted_by(|a, b| a.name < b.name));
     let score = view.score.unwrap();
     assert_eq!(score, clients.score(subject("regular")).await.unwrap());
-    let request = pb::GetCustomerRequest { customer: "regular".to_owned(), timeline_days_max: 2, as_of: None };
+    let request = pb::GetCustomerRequest {
+        customer: "regular".to_owned(),
+        timeline_days_max: 2,
+        as_of: None,
+    };
     let few = clients.customers.get_customer(request.clone()).await.unwrap().into_inner();
     assert_eq!(few.customer.unwrap().timeline.len(), 2);
-    let bad = pb::GetCustomerRequest { timeline_days_max: 372, customer: "\n".to_owned(), ..request };
+    let bad =
+        pb::GetCustomerRequest { timeline_days_max: 372, customer: "\n".to_owned(), ..request };
     let (code, _, fields) = told(&clients.customers.get_customer(bad).await.unwrap_err());
-    assert_eq!((code, fields), (Code::InvalidArgument, vec!["customer".to_owned(), "timeline_days_max".to_owned()]));
+    assert_eq!(
+        (code, fields),
+        (Code::InvalidArgument, vec!["customer".to_owned(), "timeline_days_max".to_owned()])
+    );
     server.stop().await;
 }
 
@@ -361,13 +308,17 @@ async fn models_are_listed_with_what_serves() {
     let broken = server.config.models.join("demo/0123456789ab");
     std::fs::create_dir(&broken).unwrap();
     std::fs::write(broken.join("manifest.json"), "{").unwrap();
-    let list = clients.models.list_models(pb::ListModelsRequest::default()).await.unwrap().into_inner();
+    let list =
+        clients.models.list_models(pb::ListModelsRequest::default()).await.unwrap().into_inner();
     let served = format!("models/demo/versions/{}", server.version);
     assert_eq!((list.served_version.as_str(), list.models.len()), (served.as_str(), 1));
     let model = &list.models[0];
     assert_eq!((&*model.name, &model.aliases["champion"]), ("models/demo", &served));
     let [serving, failed] = &model.versions[..] else { panic!("{model:?}") };
-    assert_eq!((serving.state(), failed.state()), (pb::ModelState::Serving, pb::ModelState::Failed));
+    assert_eq!(
+        (serving.state(), failed.state()),
+        (pb::ModelState::Serving, pb::ModelState::Failed)
+    );
     assert!(serving.digest.starts_with(&server.version) && serving.digest.len() == 64);
     assert_eq!((serving.churn_horizon_days, &*serving.grade), (90, "D"));
     assert!((serving.metrics["churn.auc"] - 0.75).abs() < 1e-12);
@@ -379,7 +330,10 @@ async fn models_are_listed_with_what_serves() {
         (pb::model_selector::Choice::Version(served.clone()), true),
         (pb::model_selector::Choice::Alias("models/demo/aliases/champion".to_owned()), true),
         (pb::model_selector::Choice::Alias("models/demo/aliases/canary".to_owned()), false),
-        (pb::model_selector::Choice::Version("models/demo/versions/0123456789ab".to_owned()), false),
+        (
+            pb::model_selector::Choice::Version("models/demo/versions/0123456789ab".to_owned()),
+            false,
+        ),
     ] {
         let request = pb::ScoreCustomerRequest {
             subject: Some(pb::ScoreSubject {
@@ -395,7 +349,10 @@ async fn models_are_listed_with_what_serves() {
                 assert!(!ok);
                 let (code, reason, _) = told(&status);
                 assert_eq!((code, &*reason), (Code::NotFound, "MODEL_NOT_SERVED"));
-                assert_eq!(status.get_details_resource_info().unwrap().resource_type, "tenure.v1.ModelVersion");
+                assert_eq!(
+                    status.get_details_resource_info().unwrap().resource_type,
+                    "tenure.v1.ModelVersion"
+                );
             }
         }
     }
@@ -421,14 +378,22 @@ async fn every_bad_request_has_its_code_its_reason_and_its_field() {
         (at(NOW_SECONDS + 301), invalid, &["subject.as_of"]),
         (at(i64::MAX), invalid, &["subject.as_of"]),
         (with(purchase("", "other", 3, 1.0)), invalid, &["subject.events[0].customer"]),
-        (with(purchase("", "", 3, f64::INFINITY)), invalid, &["subject.events[0].attributes.amount"]),
+        (
+            with(purchase("", "", 3, f64::INFINITY)),
+            invalid,
+            &["subject.events[0].attributes.amount"],
+        ),
         (with(purchase("", "", -1, 1.0)), invalid, &["subject.events[0].event_time"]),
         (
             pb::ScoreSubject { events: vec![pb::Event::default(); 1_001], ..subject("x") },
             invalid,
             &["subject.events"],
         ),
-        (pb::ScoreSubject { inline_only: true, ..at(i64::MIN) }, invalid, &["subject.events", "subject.as_of"]),
+        (
+            pb::ScoreSubject { inline_only: true, ..at(i64::MIN) },
+            invalid,
+            &["subject.events", "subject.as_of"],
+        ),
         (
             pb::ScoreSubject { customer: String::new(), ..with(pb::Event::default()) },
             invalid,
@@ -443,7 +408,10 @@ async fn every_bad_request_has_its_code_its_reason_and_its_field() {
         assert_eq!(found.2, fields, "{shown:.300}");
         if code == Code::NotFound {
             let resource = status.get_details_resource_info().unwrap();
-            assert_eq!((&*resource.resource_type, &*resource.resource_name), ("tenure.v1.Customer", "nobody"));
+            assert_eq!(
+                (&*resource.resource_type, &*resource.resource_name),
+                ("tenure.v1.Customer", "nobody")
+            );
         }
         if code == Code::FailedPrecondition {
             assert_eq!(status.get_details_precondition_failure().unwrap().violations.len(), 1);
@@ -492,142 +460,4 @@ async fn what_is_no_message_of_ours_is_refused_with_details() {
         assert_eq!((found, &*why), (code, reason), "{path} {status:?}");
     }
     server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fault_of_the_server_is_one_calls_alone_and_names_only_its_id() {
-    let server = Running::start_on(&[], on_store(Arc::new(Faulty::default()))).await;
-    let mut clients = Clients::new(&server).await;
-    clients.ingest(three_customers()).await.unwrap();
-    for customer in ["panics", "fails"] {
-        let status = clients.score(subject(customer)).await.unwrap_err();
-        let (code, reason, _) = told(&status);
-        assert_eq!((code, &*reason), (Code::Internal, "INTERNAL"));
-        let info = status.get_details_error_info().unwrap();
-        assert!(!info.metadata["incident"].is_empty());
-        assert!(!format!("{status:?}").contains("secret"), "{status:?}");
-        assert_eq!(clients.view(customer).await.unwrap_err().code(), Code::Internal);
-    }
-    let rows = vec![subject("once"), subject("panics"), subject("fails"), subject("regular")];
-    let codes: Vec<i32> = clients
-        .batch(rows)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|outcome| match outcome {
-            Outcome::Score(_) => 0,
-            Outcome::Error(error) => error.code,
-        })
-        .collect();
-    assert_eq!(codes, [0, 13, 13, 0]);
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_takes_no_writes_is_told_by_code_and_by_health() {
-    let store = Arc::new(Faulty::default());
-    let server = Running::start_on(&[], on_store(Arc::clone(&store) as Arc<dyn StateStore>)).await;
-    let mut clients = Clients::new(&server).await;
-    clients.ingest(three_customers()).await.unwrap();
-    let mut health = tonic_health::pb::health_client::HealthClient::new(server.channel().await);
-    assert_eq!(check(&mut health, "tenure.v1.EventService").await, SERVING);
-    store.break_writes();
-    let refused = clients.ingest(vec![purchase("x", "once", 1, 1.0)]).await.unwrap_err();
-    let (code, reason, _) = told(&refused);
-    assert_eq!((code, &*reason), (Code::Unavailable, "STORE_READ_ONLY"));
-    assert!(refused.get_details_retry_info().unwrap().retry_delay.is_some());
-    while check(&mut health, "tenure.v1.EventService").await == SERVING {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(check(&mut health, "").await, NOT_SERVING);
-    assert_eq!(check(&mut health, "tenure.v1.ScoringService").await, SERVING);
-    assert!(clients.score(subject("once")).await.is_ok());
-    server.stop().await;
-}
-
-const SERVING: i32 = tonic_health::pb::health_check_response::ServingStatus::Serving as i32;
-const NOT_SERVING: i32 = tonic_health::pb::health_check_response::ServingStatus::NotServing as i32;
-
-type HealthClient = tonic_health::pb::health_client::HealthClient<Channel>;
-
-async fn check(client: &mut HealthClient, service: &str) -> i32 {
-    let request = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
-    client.check(request).await.unwrap().into_inner().status
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn health_and_reflection_know_every_service() {
-    let server = Running::start(&[]).await;
-    let mut health = HealthClient::new(server.channel().await);
-    let ours = ["ScoringService", "EventService", "CustomerService", "ModelService"];
-    for name in ours.map(|name| format!("tenure.v1.{name}")).into_iter().chain([String::new()]) {
-        assert_eq!(check(&mut health, &name).await, SERVING, "{name:?}");
-    }
-    let unknown = tonic_health::pb::HealthCheckRequest { service: "nothing".to_owned() };
-    assert_eq!(health.check(unknown).await.unwrap_err().code(), Code::NotFound);
-    let listed = {
-        use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-        use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-        use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-        use tonic_reflection::pb::v1::ServerReflectionRequest;
-        let mut client = ServerReflectionClient::new(server.channel().await);
-        let message_request = Some(MessageRequest::ListServices(String::new()));
-        let request = ServerReflectionRequest { host: String::new(), message_request };
-        let mut answers = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
-        match answers.message().await.unwrap().unwrap().message_response.unwrap() {
-            MessageResponse::ListServicesResponse(list) => list.service,
-            other => panic!("{other:?}"),
-        }
-    };
-    let listed: Vec<String> = listed.into_iter().map(|service| service.name).collect();
-    for name in ours {
-        assert!(listed.contains(&format!("tenure.v1.{name}")), "{listed:?}");
-    }
-    assert!(listed.contains(&"grpc.health.v1.Health".to_owned()));
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_ends_says_so_finishes_its_work_and_leaves_a_closed_store() {
-    let mut server = Running::start(&[("notice_seconds", "1")]).await;
-    let mut clients = Clients::new(&server).await;
-    clients.ingest(three_customers()).await.unwrap();
-    let mut health = HealthClient::new(server.channel().await);
-    let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
-    let mut watch = health.watch(request).await.unwrap().into_inner();
-    assert_eq!(watch.message().await.unwrap().unwrap().status, SERVING);
-    server.tell();
-    assert_eq!(watch.message().await.unwrap().unwrap().status, NOT_SERVING);
-    // Still answering: the notice has begun, the door is open.
-    let late = purchase("late", "once", 2, 3.0);
-    assert_eq!(clients.ingest(vec![late]).await.unwrap().accepted_count, 1);
-    // Closing ends the watch, so that it does not hold the server up.
-    assert_eq!(watch.message().await.unwrap(), None);
-    assert!(server.ended().await.complete);
-    let refused = clients.score(subject("once")).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unavailable);
-    let (store, _) = SledStore::open(&server.config.store, &SledOptions::default()).unwrap();
-    let state = store.get(&CustomerId::try_new("once").unwrap()).unwrap().unwrap();
-    let history = tenure::history::History::from_bytes(&state.bytes).unwrap();
-    assert_eq!(history.n_events(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_takes_too_long_to_end_is_cut_off() {
-    let store = Arc::new(Faulty::default());
-    let settings = [("drain_seconds", "0"), ("call_seconds_max", "600")];
-    let mut server = Running::start_on(&settings, on_store(Arc::clone(&store) as _)).await;
-    let mut clients = Clients::new(&server).await;
-    store.hold_writes();
-    let call = tokio::spawn(async move { clients.ingest(three_customers()).await });
-    while store.n_held() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    server.tell();
-    let (code, reason, _) = told(&call.await.unwrap().unwrap_err());
-    assert_eq!((code, &*reason), (Code::Unavailable, "SHUTTING_DOWN"));
-    store.release_writes();
-    assert!(!server.ended().await.complete);
-    // Not acknowledged, yet taken: sending it again would have been a duplicate.
-    assert!(store.get(&CustomerId::try_new("once").unwrap()).unwrap().is_some());
 }

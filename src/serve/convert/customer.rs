@@ -39,9 +39,10 @@ pub(in crate::serve) fn customer(
         channels: Channel::ALL.iter().filter_map(|by| channel(history, *by)).collect(),
         persona: text(profile.persona.as_ref()),
         acquisition_channel: text(profile.acquisition_channel.as_ref()),
-        tags: profile.tags.as_ref().map_or_else(Vec::new, |tags| {
-            tags.value().iter().map(ToString::to_string).collect()
-        }),
+        tags: profile
+            .tags
+            .as_ref()
+            .map_or_else(Vec::new, |tags| tags.value().iter().map(ToString::to_string).collect()),
         score: None,
     }
 }
@@ -93,6 +94,7 @@ fn channel(history: &History, channel: Channel) -> Option<pb::ChannelView> {
 
 /// The facts that policies see, by name. Those about channels and campaigns are left out: the
 /// channels have a place of their own.
+#[allow(clippy::too_many_lines, reason = "a table of facts: every field by name, once")]
 pub(in crate::serve) fn facts(facts: &Facts) -> Vec<pb::Fact> {
     let Facts {
         has_email,

@@ -53,9 +53,7 @@ fn raw_value(value: &prost_types::Value) -> RawValue<'_> {
         Some(Kind::StringValue(text)) => RawValue::text(text),
         Some(Kind::BoolValue(flag)) => RawValue::Flag(*flag),
         Some(Kind::StructValue(_)) => RawValue::Other(OBJECT),
-        Some(Kind::ListValue(list)) => {
-            RawValue::List(list.values.iter().map(flat_value).collect())
-        }
+        Some(Kind::ListValue(list)) => RawValue::List(list.values.iter().map(flat_value).collect()),
     }
 }
 

@@ -94,12 +94,7 @@ fn value(clv: &Clv, currency: Currency) -> pb::Clv {
 
 fn rfm(rfm: Rfm) -> pb::Rfm {
     let Rfm { r, f, m, v } = rfm;
-    pb::Rfm {
-        r: r.map(u32::from),
-        f: f.map(u32::from),
-        m: m.map(u32::from),
-        v: v.map(u32::from),
-    }
+    pb::Rfm { r: r.map(u32::from), f: f.map(u32::from), m: m.map(u32::from), v: v.map(u32::from) }
 }
 
 fn lapse(state: Lapse, silence_prob: Option<f64>) -> pb::Lapse {

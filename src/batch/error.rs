@@ -1,0 +1,107 @@
+//! Why a base was not scored, or a store not filled.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::bundle::BundleError;
+use crate::config::ConfigError;
+use crate::decision::PolicyErrors;
+use crate::events::{IntakeError, ThresholdError};
+use crate::scoring::ScoringError;
+
+/// Why a base was not scored. No file was written or replaced when one is returned.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BatchError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The policy file cannot be read.
+    #[error("{}: {source}", path.display())]
+    PolicyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The policy has errors.
+    #[error("{}: {source}", path.display())]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, by line.
+        source: PolicyErrors,
+    },
+    /// Another time zone than the bundle's was asked for.
+    #[error("timezone is {wanted}, the model was trained with {found}: leave --timezone away")]
+    Zone {
+        /// The zone asked for.
+        wanted: String,
+        /// The bundle's.
+        found: String,
+    },
+    /// The log's amounts are in another currency than the bundle's.
+    #[error("the log's amounts are in {found}, the model was trained on {wanted}: convert them")]
+    Currency {
+        /// The log's.
+        found: String,
+        /// The bundle's.
+        wanted: String,
+    },
+    /// The bundle cannot be read.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The bundle does not score as it should.
+    #[error(transparent)]
+    Scoring(#[from] ScoringError),
+    /// The log cannot be taken in.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
+    /// Too much of the log was dropped.
+    #[error(transparent)]
+    Threshold(#[from] ThresholdError),
+    /// No event lies before the instant.
+    #[error("no event of the log lies before the end of {as_of}: {n_after} lie after it")]
+    NothingBefore {
+        /// The last day looked at.
+        as_of: crate::domain::Day,
+        /// Events after it.
+        n_after: u64,
+    },
+    /// The system gave no threads.
+    #[error("starting {threads} threads: {source}")]
+    Threads {
+        /// How many were wanted, 0 for one a core.
+        threads: usize,
+        /// Why not.
+        source: rayon::ThreadPoolBuildError,
+    },
+    /// The scores could not be written.
+    #[error("writing {out}: {source}")]
+    Write {
+        /// Where to.
+        out: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl BatchError {
+    /// The program's exit code: 64 for settings, 65 for data and models, 1 for all else.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::PolicyFile { .. } | Self::Policy { .. } | Self::Zone { .. } => {
+                64
+            }
+            Self::Currency { .. }
+            | Self::Bundle(_)
+            | Self::Scoring(_)
+            | Self::Intake(_)
+            | Self::Threshold(_)
+            | Self::NothingBefore { .. } => 65,
+            Self::Threads { .. } | Self::Write { .. } => 1,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Rows as a Parquet file, without arrow: flat optional columns, one row group after the other.
+
+use std::io;
+use std::sync::Arc;
+
+use ::parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
+use ::parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int32Type};
+use ::parquet::errors::ParquetError;
+use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
+use ::parquet::schema::types::{Type, TypePtr};
+
+use super::output::Output;
+use super::row::{COLUMNS, Cell, ColumnKind};
+use super::sink::Sink;
+
+/// Rows of a row group: some 20 MB while it is gathered, and readers can skip by group.
+const GROUP_ROWS: usize = 65_536;
+
+/// What stands in the file for who wrote it; the version of the library says nothing to readers.
+const CREATED_BY: &str = concat!("tenure ", env!("CARGO_PKG_VERSION"));
+
+/// The values of one column of the row group that is gathered, and where none stands.
+struct Gathered {
+    values: Values,
+    /// 1 where there is a value, 0 where it is missing.
+    levels: Vec<i16>,
+}
+
+enum Values {
+    Text(Vec<ByteArray>),
+    Float(Vec<f64>),
+    Int(Vec<i32>),
+    Flag(Vec<bool>),
+}
+
+impl Gathered {
+    fn new(kind: ColumnKind) -> Self {
+        let values = match kind {
+            ColumnKind::Text => Values::Text(Vec::new()),
+            ColumnKind::Float => Values::Float(Vec::new()),
+            ColumnKind::Int => Values::Int(Vec::new()),
+            ColumnKind::Flag => Values::Flag(Vec::new()),
+        };
+        Self { values, levels: Vec::new() }
+    }
+
+    fn push(&mut self, cell: &Cell<'_>) -> io::Result<()> {
+        match (&mut self.values, cell) {
+            (_, Cell::Missing) => {
+                self.levels.push(0);
+                return Ok(());
+            }
+            (Values::Text(held), Cell::Text(text)) => held.push(ByteArray::from(text.as_ref())),
+            (Values::Float(held), Cell::Float(number)) => held.push(*number),
+            (Values::Int(held), Cell::Int(number)) => held.push(*number),
+            (Values::Flag(held), Cell::Flag(flag)) => held.push(*flag),
+            _ => return Err(io::Error::other("a cell is not of the kind of its column")),
+        }
+        self.levels.push(1);
+        Ok(())
+    }
+
+    fn write(&self, column: &mut SerializedColumnWriter<'_>) -> Result<usize, ParquetError> {
+        let levels = Some(self.levels.as_slice());
+        match &self.values {
+            Values::Text(held) => column.typed::<ByteArrayType>().write_batch(held, levels, None),
+            Values::Float(held) => column.typed::<DoubleType>().write_batch(held, levels, None),
+            Values::Int(held) => column.typed::<Int32Type>().write_batch(held, levels, None),
+            Values::Flag(held) => column.typed::<BoolType>().write_batch(held, levels, None),
+        }
+    }
+}
+
+/// Gathers rows and writes them a row group at a time.
+pub(super) struct ParquetSink {
+    writer: SerializedFileWriter<Output>,
+    columns: Vec<Gathered>,
+    n_rows: usize,
+}
+
+impl ParquetSink {
+    pub(super) fn begin(output: Output) -> io::Result<Self> {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_created_by(CREATED_BY.to_owned())
+            .build();
+        let schema = schema().map_err(io::Error::other)?;
+        let writer = SerializedFileWriter::new(output, schema, Arc::new(properties));
+        let writer = writer.map_err(io::Error::other)?;
+        Ok(Self { writer, columns: gathered(), n_rows: 0 })
+    }
+
+    fn write_group(&mut self) -> Result<(), ParquetError> {
+        let columns = std::mem::replace(&mut self.columns, gathered());
+        self.n_rows = 0;
+        let mut group = self.writer.next_row_group()?;
+        for gathered in columns {
+            let Some(mut column) = group.next_column()? else { break };
+            gathered.write(&mut column)?;
+            column.close()?;
+        }
+        group.close()?;
+        Ok(())
+    }
+}
+
+impl Sink for ParquetSink {
+    fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()> {
+        for (column, cell) in self.columns.iter_mut().zip(row) {
+            column.push(cell)?;
+        }
+        self.n_rows += 1;
+        if self.n_rows == GROUP_ROWS {
+            self.write_group().map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> io::Result<Output> {
+        if self.n_rows > 0 {
+            self.write_group().map_err(io::Error::other)?;
+        }
+        self.writer.into_inner().map_err(io::Error::other)
+    }
+}
+
+fn gathered() -> Vec<Gathered> {
+    COLUMNS.iter().map(|(_, kind)| Gathered::new(*kind)).collect()
+}
+
+fn schema() -> Result<TypePtr, ParquetError> {
+    let fields: Result<Vec<TypePtr>, ParquetError> = COLUMNS
+        .iter()
+        .map(|(name, kind)| {
+            let (physical, logical) = match kind {
+                ColumnKind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+                ColumnKind::Float => (Physical::DOUBLE, None),
+                ColumnKind::Int => (Physical::INT32, None),
+                ColumnKind::Flag => (Physical::BOOLEAN, None),
+            };
+            let builder = Type::primitive_type_builder(name, physical)
+                .with_repetition(Repetition::OPTIONAL)
+                .with_logical_type(logical);
+            Ok(Arc::new(builder.build()?))
+        })
+        .collect();
+    Ok(Arc::new(Type::group_type_builder("scores").with_fields(fields?).build()?))
+}

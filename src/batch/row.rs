@@ -1,0 +1,150 @@
+//! One row of the file of scores.
+//!
+//! In: an answer of the engine. Out: one cell for each of [`COLUMNS`], in their order. What is
+//! not known is missing, never 0.
+
+use std::borrow::Cow;
+
+use crate::decision::{Campaign, Decision, Heartbeat, Phase, Segment, SuppressionReason, Tier};
+use crate::domain::{Channel, Currency};
+use crate::model::{Clv, Score};
+use crate::scoring::{Answer, Engine};
+
+/// What stands in a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// Text.
+    Text,
+    /// A 64-bit float.
+    Float,
+    /// A whole number.
+    Int,
+    /// True or false.
+    Flag,
+}
+
+use ColumnKind::{Flag, Float, Int, Text};
+
+/// The columns, in the order in which they are written. New ones are added at the end only.
+pub const COLUMNS: [(&str, ColumnKind); 31] = [
+    ("customer_id", Text),
+    ("churn_probability", Float),
+    ("churn_horizon_days", Int),
+    ("risk_tier", Text),
+    ("clv_mean", Float),
+    ("clv_p10", Float),
+    ("clv_p50", Float),
+    ("clv_p90", Float),
+    ("clv_horizon_days", Int),
+    ("expected_purchases", Float),
+    ("p_alive", Float),
+    ("value_at_risk", Float),
+    ("segment", Text),
+    ("lifecycle_phase", Text),
+    ("r", Int),
+    ("f", Int),
+    ("m", Int),
+    ("v", Int),
+    ("heartbeat", Text),
+    ("tier_reasons", Text),
+    ("campaign", Text),
+    ("would_be_campaign", Text),
+    ("channel", Text),
+    ("offer", Text),
+    ("campaign_reason", Text),
+    ("suppression", Text),
+    ("holdout", Flag),
+    ("currency", Text),
+    ("clv_basis", Text),
+    ("model_version", Text),
+    ("policy_version", Text),
+];
+
+/// What the value is of: the same words as in `metrics.json`, as one.
+const BASIS: &str = "revenue_less_refunds";
+/// The same where no complete window of the horizon was there to judge it.
+const BASIS_EXTRAPOLATED: &str = "revenue_less_refunds_extrapolated";
+
+/// One cell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell<'e> {
+    /// Nothing is known.
+    Missing,
+    /// Text.
+    Text(Cow<'e, str>),
+    /// A finite number.
+    Float(f64),
+    /// A whole number.
+    Int(i32),
+    /// True or false.
+    Flag(bool),
+}
+
+impl<'e> Cell<'e> {
+    fn text(text: Option<&'e str>) -> Self {
+        text.map_or(Self::Missing, |text| Self::Text(Cow::Borrowed(text)))
+    }
+
+    fn float(number: Option<f64>) -> Self {
+        number.filter(|number| number.is_finite()).map_or(Self::Missing, Self::Float)
+    }
+
+    fn int(number: Option<impl Into<i32>>) -> Self {
+        number.map_or(Self::Missing, |number| Self::Int(number.into()))
+    }
+}
+
+/// The row of one answer.
+pub(super) fn cells<'e>(engine: &'e Engine, answer: &Answer<'e>) -> Vec<Cell<'e>> {
+    let Answer { customer, as_of: _, facts_as_of: _, facts: _, score, decision } = answer;
+    let Score { churn_prob, churn_horizon_days, clv, expected_purchases, p_alive, .. } = score;
+    let clv_part = |part: fn(&Clv) -> f64| Cell::float(clv.as_ref().map(part));
+    let currency = engine.currency();
+    let reasons = (!decision.tier_reasons.is_empty()).then(|| decision.tier_reasons.join("|"));
+    let suppression = decision.suppression.map(|held| held.reason);
+    let row: [Cell<'e>; COLUMNS.len()] = [
+        Cell::Text(Cow::Owned(customer.as_str().to_owned())),
+        Cell::float(*churn_prob),
+        Cell::int(churn_prob.map(|_| *churn_horizon_days)),
+        Cell::text(decision.tier.map(Tier::as_str)),
+        clv_part(|clv| clv.mean),
+        clv_part(|clv| clv.p10),
+        clv_part(|clv| clv.p50),
+        clv_part(|clv| clv.p90),
+        Cell::int(clv.as_ref().map(|clv| clv.horizon_days)),
+        Cell::float(*expected_purchases),
+        Cell::float(*p_alive),
+        Cell::float(decision.value_at_risk),
+        Cell::text(Some(Segment::as_str(decision.segment))),
+        Cell::text(Some(Phase::as_str(decision.phase))),
+        Cell::int(decision.rfm.r),
+        Cell::int(decision.rfm.f),
+        Cell::int(decision.rfm.m),
+        Cell::int(decision.rfm.v),
+        Cell::text(Some(decision.heartbeat.orders.unwrap_or(Heartbeat::NoData).as_str())),
+        reasons.map_or(Cell::Missing, |reasons| Cell::Text(Cow::Owned(reasons))),
+        Cell::text(Some(campaign_id(decision))),
+        Cell::text(decision.would_be_campaign.map(Campaign::id)),
+        Cell::text(decision.channels.first().copied().map(Channel::as_str)),
+        Cell::text(decision.campaign.map(|_| decision.offer.kind.as_str())),
+        Cell::text(decision.campaign.map(Campaign::reason)),
+        Cell::text(suppression.map(SuppressionReason::as_str)),
+        Cell::Flag(decision.is_held_out()),
+        if currency == Currency::NONE {
+            Cell::Missing
+        } else {
+            Cell::Text(Cow::Owned(currency.as_str().to_owned()))
+        },
+        Cell::text(
+            clv.as_ref().map(|clv| if clv.extrapolated { BASIS_EXTRAPOLATED } else { BASIS }),
+        ),
+        Cell::text(Some(&engine.bundle().version)),
+        Cell::text(Some(&decision.policy.version)),
+    ];
+    row.into()
+}
+
+/// As [`Decision::campaign_id`], borrowed from the policy and not from the decision.
+fn campaign_id<'e>(decision: &Decision<'e>) -> &'e str {
+    decision.campaign.map_or(crate::decision::NO_ACTION, Campaign::id)
+}

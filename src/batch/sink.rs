@@ -1,0 +1,144 @@
+//! Writers of rows: CSV and JSON lines, plain or with gzip; Parquet has a file of its own.
+//!
+//! In: rows of cells. Out: bytes. Floats are written with the fewest digits that read back as the
+//! same bits.
+
+use std::io;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::config::{OutFile, OutFormat};
+
+use super::output::Output;
+use super::row::{COLUMNS, Cell};
+
+/// Takes rows one after the other.
+pub(super) trait Sink {
+    /// Takes one row of one cell for each of [`COLUMNS`].
+    fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()>;
+
+    /// Writes what is still held back and gives the output.
+    fn finish(self: Box<Self>) -> io::Result<Output>;
+}
+
+/// The sink for a file.
+pub(super) fn sink(out: &OutFile, output: Output) -> io::Result<Box<dyn Sink>> {
+    let plain = |output| if out.gzip { Text::gzip(output) } else { Text::Plain(output) };
+    Ok(match out.format {
+        OutFormat::Csv => Box::new(CsvSink::begin(plain(output))?),
+        OutFormat::Jsonl => Box::new(JsonlSink(plain(output))),
+        #[cfg(feature = "parquet")]
+        OutFormat::Parquet => Box::new(super::parquet::ParquetSink::begin(output)?),
+        #[cfg(not(feature = "parquet"))]
+        OutFormat::Parquet => {
+            let why = "this program was built without Parquet: use .csv or .jsonl";
+            return Err(io::Error::other(why));
+        }
+    })
+}
+
+/// Text, compressed or not.
+enum Text {
+    Plain(Output),
+    Gzip(Box<GzEncoder<Output>>),
+}
+
+impl Text {
+    fn gzip(output: Output) -> Self {
+        // No name and no time goes into the header: the same rows give the same bytes.
+        Self::Gzip(Box::new(GzEncoder::new(output, Compression::default())))
+    }
+
+    fn finish(self) -> io::Result<Output> {
+        match self {
+            Self::Plain(output) => Ok(output),
+            Self::Gzip(encoder) => encoder.finish(),
+        }
+    }
+}
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(output) => output.write(bytes),
+            Self::Gzip(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(output) => output.flush(),
+            Self::Gzip(encoder) => encoder.flush(),
+        }
+    }
+}
+
+/// CSV with a header; a missing cell is empty.
+struct CsvSink {
+    writer: csv::Writer<Text>,
+    scratch: String,
+}
+
+impl CsvSink {
+    fn begin(text: Text) -> io::Result<Self> {
+        let mut writer = csv::Writer::from_writer(text);
+        writer.write_record(COLUMNS.iter().map(|(name, _)| name))?;
+        Ok(Self { writer, scratch: String::new() })
+    }
+}
+
+impl Sink for CsvSink {
+    fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()> {
+        for cell in row {
+            self.scratch.clear();
+            let text = match cell {
+                Cell::Missing => "",
+                Cell::Text(text) => text,
+                Cell::Float(number) => formatted(&mut self.scratch, format_args!("{number:?}")),
+                Cell::Int(number) => formatted(&mut self.scratch, format_args!("{number}")),
+                Cell::Flag(flag) => formatted(&mut self.scratch, format_args!("{flag}")),
+            };
+            self.writer.write_field(text)?;
+        }
+        self.writer.write_record(None::<&[u8]>)?;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<Output> {
+        self.writer.into_inner().map_err(csv::IntoInnerError::into_error)?.finish()
+    }
+}
+
+fn formatted<'s>(scratch: &'s mut String, args: std::fmt::Arguments<'_>) -> &'s str {
+    use std::fmt::Write;
+
+    // Writing to a string cannot fail.
+    let _ = scratch.write_fmt(args);
+    scratch
+}
+
+/// One object a line, all keys in the order of the columns; a missing cell is null.
+struct JsonlSink(Text);
+
+impl Sink for JsonlSink {
+    fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()> {
+        let out = &mut self.0;
+        for (idx, (cell, (name, _))) in row.iter().zip(COLUMNS).enumerate() {
+            write!(out, "{}\"{name}\":", if idx == 0 { '{' } else { ',' })?;
+            match cell {
+                Cell::Missing => out.write_all(b"null")?,
+                Cell::Text(text) => serde_json::to_writer(&mut *out, text)?,
+                Cell::Float(number) => serde_json::to_writer(&mut *out, number)?,
+                Cell::Int(number) => write!(out, "{number}")?,
+                Cell::Flag(flag) => write!(out, "{flag}")?,
+            }
+        }
+        out.write_all(b"}\n")
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<Output> {
+        self.0.finish()
+    }
+}

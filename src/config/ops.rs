@@ -1,0 +1,380 @@
+//! The settings of `tenure-ops`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::log::{LogArgs, LogConfig, said};
+use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
+use super::score::parse_selector;
+use super::train::{layers, parse_day};
+use crate::bundle::{BundleSelector, CHAMPION};
+use crate::domain::Day;
+
+/// Begins the name of every variable that this program reads.
+const PREFIX: &str = "TENURE_OPS_";
+
+/// Settings that one of the commands uses: the file and the environment may hold them for all.
+const KEYS: [&str; 12] = [
+    "models", "name", "alias", "store", "out", "from", "as_of", "append", "file", "json", "quiet",
+    "events",
+];
+
+/// Looks after bundles, stores and policies.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "tenure-ops",
+    version,
+    after_help = "\
+Every setting can also come from the environment (TENURE_OPS_MODELS=...) or from the file
+(models = \"...\"); a flag wins over the environment, that over the file.
+
+Examples:
+  tenure-ops bundle list --models models
+  tenure-ops bundle promote --models models --name shop@3f2a90c1d7e4
+  tenure-ops store load --store state --events orders.csv.gz --models models --name shop
+  tenure-ops policy check policy.toml
+
+Exit codes: 0 done, 1 failed, 64 usage or configuration, 65 bundle, store, data or policy
+rejected, 75 try again later (the store is in use)."
+)]
+pub struct OpsArgs {
+    #[command(subcommand)]
+    room: RoomArgs,
+    /// Settings in a TOML file
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Prints the result as one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+    /// Prints no progress
+    #[arg(long, global = true)]
+    quiet: bool,
+    /// Prints the settings with where each came from, and ends
+    #[arg(long, global = true)]
+    pub print_config: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum RoomArgs {
+    /// Models on disk
+    #[command(subcommand)]
+    Bundle(BundleArgs),
+    /// Customer states on disk
+    #[command(subcommand)]
+    Store(StoreArgs),
+    /// Policies
+    #[command(subcommand)]
+    Policy(PolicyArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+struct Models {
+    /// Directory of models
+    #[arg(long, value_name = "DIR")]
+    models: Option<String>,
+    /// Which model; the champion where nothing follows its name
+    #[arg(long, value_name = "NAME[@ALIAS|@VERSION]")]
+    name: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+struct StoreDir {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR")]
+    store: Option<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum BundleArgs {
+    /// Lists all versions of all models, or of one
+    List(Models),
+    /// Shows what a bundle is and how its models did
+    Show(Models),
+    /// Checks every digest and scores the bundle's own examples
+    Verify(Models),
+    /// Points an alias at a version, after checking it
+    Promote {
+        #[command(flatten)]
+        models: Models,
+        /// The alias [default: champion]
+        #[arg(long, value_name = "ALIAS")]
+        alias: Option<String>,
+    },
+    /// Says where the report lies
+    ReportPath(Models),
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum StoreArgs {
+    /// Fills an empty store from a log, for the server to go on with
+    Load(Box<LoadArgs>),
+    /// Reads and checks every entry
+    Verify(StoreDir),
+    /// Counts what is in it
+    Stats(StoreDir),
+    /// Writes all of it into a new directory
+    Export {
+        #[command(flatten)]
+        store: StoreDir,
+        /// The new directory
+        #[arg(long, value_name = "DIR")]
+        out: Option<String>,
+    },
+    /// Fills an empty store from an export
+    Import {
+        #[command(flatten)]
+        store: StoreDir,
+        /// Directory of the export
+        #[arg(long, value_name = "DIR")]
+        from: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+struct LoadArgs {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    models: Models,
+    #[command(flatten)]
+    store: StoreDir,
+    /// Last day that is loaded [default: all]
+    #[arg(long, visible_alias = "until", value_name = "DATE")]
+    as_of: Option<String>,
+    /// Adds to what is there; events known already change nothing
+    #[arg(long)]
+    append: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum PolicyArgs {
+    /// Checks a policy file
+    Check {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: Option<String>,
+    },
+}
+
+type Given = Vec<(&'static str, Option<String>)>;
+
+impl Models {
+    fn given(&self) -> Given {
+        vec![("models", self.models.clone()), ("name", self.name.clone())]
+    }
+}
+
+impl StoreDir {
+    fn given(&self) -> Given {
+        vec![("store", self.store.clone())]
+    }
+}
+
+impl OpsArgs {
+    /// The configuration that flags, the environment of the process and the file make together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with everything that is wrong.
+    pub fn to_config(&self) -> Result<OpsConfig, ConfigError> {
+        let (task, mut given) = self.room.given();
+        given.extend([("json", said(self.json)), ("quiet", said(self.quiet))]);
+        OpsConfig::check(task, layers(PREFIX, self.config.as_ref(), given)?)
+    }
+}
+
+impl RoomArgs {
+    fn given(&self) -> (OpsTask, Given) {
+        match self {
+            Self::Bundle(BundleArgs::List(models)) => (OpsTask::BundleList, models.given()),
+            Self::Bundle(BundleArgs::Show(models)) => (OpsTask::BundleShow, models.given()),
+            Self::Bundle(BundleArgs::Verify(models)) => (OpsTask::BundleVerify, models.given()),
+            Self::Bundle(BundleArgs::ReportPath(models)) => {
+                (OpsTask::BundleReportPath, models.given())
+            }
+            Self::Bundle(BundleArgs::Promote { models, alias }) => {
+                (OpsTask::BundlePromote, [models.given(), vec![("alias", alias.clone())]].concat())
+            }
+            Self::Store(StoreArgs::Load(load)) => {
+                let own = vec![("as_of", load.as_of.clone()), ("append", said(load.append))];
+                let shared = [load.log.given(), load.models.given(), load.store.given()].concat();
+                (OpsTask::StoreLoad, [shared, own].concat())
+            }
+            Self::Store(StoreArgs::Verify(store)) => (OpsTask::StoreVerify, store.given()),
+            Self::Store(StoreArgs::Stats(store)) => (OpsTask::StoreStats, store.given()),
+            Self::Store(StoreArgs::Export { store, out }) => {
+                (OpsTask::StoreExport, [store.given(), vec![("out", out.clone())]].concat())
+            }
+            Self::Store(StoreArgs::Import { store, from }) => {
+                (OpsTask::StoreImport, [store.given(), vec![("from", from.clone())]].concat())
+            }
+            Self::Policy(PolicyArgs::Check { file }) => {
+                (OpsTask::PolicyCheck, vec![("file", file.clone())])
+            }
+        }
+    }
+}
+
+/// What is to be done, without its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpsTask {
+    /// List versions.
+    BundleList,
+    /// Show one.
+    BundleShow,
+    /// Check one.
+    BundleVerify,
+    /// Point an alias at one.
+    BundlePromote,
+    /// Say where its report lies.
+    BundleReportPath,
+    /// Fill a store from a log.
+    StoreLoad,
+    /// Check a store.
+    StoreVerify,
+    /// Count what is in a store.
+    StoreStats,
+    /// Write a store out.
+    StoreExport,
+    /// Read a store in.
+    StoreImport,
+    /// Check a policy file.
+    PolicyCheck,
+}
+
+/// What fills a store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadConfig {
+    /// How the log is read.
+    pub log: LogConfig,
+    /// Directory of models.
+    pub models: PathBuf,
+    /// Whose time zone and currency hold.
+    pub model: BundleSelector,
+    /// The store.
+    pub store: PathBuf,
+    /// The last day that is loaded; none for all.
+    pub as_of: Option<Day>,
+    /// Whether the store may hold states already.
+    pub append: bool,
+}
+
+/// What is to be done, with its settings.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OpsCommand {
+    /// List the versions of all models, or of one.
+    BundleList {
+        /// Directory of models.
+        models: PathBuf,
+        /// The model, none for all.
+        name: Option<String>,
+    },
+    /// Look at one bundle.
+    Bundle {
+        /// What to do with it.
+        task: OpsTask,
+        /// Directory of models.
+        models: PathBuf,
+        /// Which one.
+        model: BundleSelector,
+        /// The alias that is to point at it.
+        alias: String,
+    },
+    /// Fill a store.
+    StoreLoad(Box<LoadConfig>),
+    /// Look at a store, write it out or read it in.
+    Store {
+        /// What to do with it.
+        task: OpsTask,
+        /// The store.
+        store: PathBuf,
+        /// The export, for those that have one.
+        export: PathBuf,
+    },
+    /// Check a policy file.
+    PolicyCheck {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// What `tenure-ops` runs with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpsConfig {
+    /// What is to be done.
+    pub command: OpsCommand,
+    /// Whether standard output is JSON.
+    pub json: bool,
+    /// Whether there is no progress.
+    pub quiet: bool,
+    /// Every setting with where it came from.
+    pub settings: Vec<Setting>,
+}
+
+impl OpsConfig {
+    /// Checks settings.
+    ///
+    /// # Errors
+    /// [`ConfigError::Issues`] with everything that is wrong.
+    pub fn check(task: OpsTask, layers: Layers) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(layers);
+        reader.tolerate(&KEYS);
+        let command = match task {
+            OpsTask::BundleList => OpsCommand::BundleList {
+                models: PathBuf::from(reader.required("models")),
+                name: reader.optional("name"),
+            },
+            OpsTask::BundleShow
+            | OpsTask::BundleVerify
+            | OpsTask::BundlePromote
+            | OpsTask::BundleReportPath => {
+                let (models, model) = read_model(&mut reader);
+                let alias = reader.parsed("alias", CHAMPION.to_owned(), |text| Ok(text.to_owned()));
+                OpsCommand::Bundle { task, models, model, alias }
+            }
+            OpsTask::StoreLoad => OpsCommand::StoreLoad(Box::new(read_load(&mut reader))),
+            OpsTask::StoreVerify | OpsTask::StoreStats => {
+                let store = PathBuf::from(reader.required("store"));
+                OpsCommand::Store { task, store, export: PathBuf::new() }
+            }
+            OpsTask::StoreExport | OpsTask::StoreImport => {
+                let store = PathBuf::from(reader.required("store"));
+                let key = if task == OpsTask::StoreExport { "out" } else { "from" };
+                OpsCommand::Store { task, store, export: PathBuf::from(reader.required(key)) }
+            }
+            OpsTask::PolicyCheck => {
+                OpsCommand::PolicyCheck { file: PathBuf::from(reader.required("file")) }
+            }
+        };
+        let (json, quiet) = (reader.flag("json"), reader.flag("quiet"));
+        Ok(Self { command, json, quiet, settings: reader.finish()? })
+    }
+
+    /// The settings as a TOML file, each with a comment on where it came from.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        settings_toml(&self.settings)
+    }
+}
+
+fn read_model(reader: &mut Reader) -> (PathBuf, BundleSelector) {
+    let models = PathBuf::from(reader.required("models"));
+    let model = reader.required_parsed("name", parse_selector);
+    // A missing or wrong one is an issue, which ends the reading.
+    let none = || BundleSelector { name: String::new(), version: String::new() };
+    (models, model.unwrap_or_else(none))
+}
+
+fn read_load(reader: &mut Reader) -> LoadConfig {
+    let log = LogConfig::read(reader);
+    log.require_events(reader);
+    let (models, model) = read_model(reader);
+    LoadConfig {
+        log,
+        models,
+        model,
+        store: PathBuf::from(reader.required("store")),
+        as_of: reader.optional_parsed("as_of", parse_day),
+        append: reader.flag("append"),
+    }
+}

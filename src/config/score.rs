@@ -1,0 +1,245 @@
+//! The settings of `tenure-score`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+use super::log::{LogArgs, LogConfig, said};
+use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
+use super::train::{layers, parse_day, read_threads};
+use crate::bundle::BundleSelector;
+use crate::domain::Day;
+use crate::store::N_SHARDS;
+
+/// Begins the name of every variable that this program reads.
+const PREFIX: &str = "TENURE_SCORE_";
+/// Standard output in place of a file.
+const STDOUT: &str = "-";
+
+/// Scores all customers of a log and writes one row for each.
+#[derive(Debug, Clone, Default, Parser)]
+#[command(
+    name = "tenure-score",
+    version,
+    after_help = "\
+Every setting can also come from the environment (TENURE_SCORE_OUT=...) or from the file
+(out = \"...\"); a flag wins over the environment, that over the file. --print-config lists all.
+
+Examples:
+  tenure-score --models models --name shop --events orders.csv.gz --as-of 2026-06-30 --out scores.csv
+  tenure-score --models models --name shop@challenger --events orders.csv.gz --as-of 2026-06-30 \\
+    --out scores.parquet --json
+  tenure-score --models models --name shop --events orders.csv.gz --as-of 2026-06-30 \\
+    --shards 4 --shard 0 --out scores-0.csv.gz
+
+Beside the file FILE.manifest.json says how many rows it has, its sha256, and what made it.
+
+Exit codes: 0 done, 1 failed, 64 usage or configuration, 65 data or model rejected."
+)]
+pub struct ScoreArgs {
+    #[command(flatten)]
+    log: LogArgs,
+    /// Directory of models
+    #[arg(long, value_name = "DIR", help_heading = "The scores")]
+    models: Option<String>,
+    /// Which model
+    #[arg(long, value_name = "NAME[@ALIAS|@VERSION]", help_heading = "The scores")]
+    name: Option<String>,
+    /// Last day that is looked at, such as 2026-06-30
+    #[arg(long, value_name = "DATE", help_heading = "The scores")]
+    as_of: Option<String>,
+    /// Where to: .csv, .csv.gz, .jsonl, .jsonl.gz or .parquet; - is CSV on standard output
+    #[arg(long, value_name = "FILE", help_heading = "The scores")]
+    out: Option<String>,
+    /// A policy in place of the model's own
+    #[arg(long, value_name = "FILE", help_heading = "The scores")]
+    policy: Option<String>,
+    /// Splits the customers into so many parts [default: 1]
+    #[arg(long, value_name = "NUMBER", help_heading = "The scores")]
+    shards: Option<String>,
+    /// Scores only this part, counted from 0 [default: 0]
+    #[arg(long, value_name = "NUMBER", help_heading = "The scores")]
+    shard: Option<String>,
+    /// Threads, 0 for one a core; changes no result [default: 0]
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<String>,
+    /// Settings in a TOML file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Prints the summary as one JSON object on standard output
+    #[arg(long)]
+    json: bool,
+    /// Prints no progress and no summary
+    #[arg(long)]
+    quiet: bool,
+    /// Prints the settings with where each came from, and ends
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+impl ScoreArgs {
+    /// The configuration that flags, the environment of the process and the file make together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with everything that is wrong.
+    pub fn to_config(&self) -> Result<ScoreConfig, ConfigError> {
+        ScoreConfig::check(layers(PREFIX, self.config.as_ref(), self.given())?)
+    }
+
+    fn given(&self) -> Vec<(&'static str, Option<String>)> {
+        let mut given = self.log.given();
+        given.extend([
+            ("models", self.models.clone()),
+            ("name", self.name.clone()),
+            ("as_of", self.as_of.clone()),
+            ("out", self.out.clone()),
+            ("policy", self.policy.clone()),
+            ("shards", self.shards.clone()),
+            ("shard", self.shard.clone()),
+            ("threads", self.threads.clone()),
+            ("json", said(self.json)),
+            ("quiet", said(self.quiet)),
+        ]);
+        given
+    }
+}
+
+/// How scores are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutFormat {
+    /// Comma-separated text with a header.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+    /// Apache Parquet.
+    Parquet,
+}
+
+/// Where scores go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutFile {
+    /// The file; none is standard output.
+    pub path: Option<PathBuf>,
+    /// Its format.
+    pub format: OutFormat,
+    /// Whether it is compressed with gzip.
+    pub gzip: bool,
+}
+
+impl OutFile {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == STDOUT {
+            return Ok(Self { path: None, format: OutFormat::Csv, gzip: false });
+        }
+        let path = Path::new(text);
+        let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase());
+        let name = name.unwrap_or_default();
+        let plain = name.strip_suffix(".gz");
+        let gzip = plain.is_some();
+        let format = match plain.unwrap_or(&name).rsplit_once('.') {
+            Some((_, "csv")) => Some(OutFormat::Csv),
+            Some((_, "jsonl")) => Some(OutFormat::Jsonl),
+            Some((_, "parquet")) if !gzip => Some(OutFormat::Parquet),
+            _ => None,
+        };
+        let wanted = || "a file name ending in .csv, .jsonl (each also .gz) or .parquet, or -";
+        let format = format.ok_or_else(|| wanted().to_owned())?;
+        Ok(Self { path: Some(path.to_owned()), format, gzip })
+    }
+}
+
+impl fmt::Display for OutFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => path.display().fmt(f),
+            None => f.write_str(STDOUT),
+        }
+    }
+}
+
+/// What `tenure-score` runs with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreConfig {
+    /// How the log is read.
+    pub log: LogConfig,
+    /// Directory of models.
+    pub models: PathBuf,
+    /// Which one.
+    pub model: BundleSelector,
+    /// The last day that is looked at.
+    pub as_of: Day,
+    /// Where the scores go.
+    pub out: OutFile,
+    /// A policy in place of the bundle's.
+    pub policy: Option<PathBuf>,
+    /// Parts that the customers are split into, 1 to 1,024.
+    pub shards: u16,
+    /// The part that is scored, below `shards`.
+    pub shard: u16,
+    /// Threads, 0 for one a core.
+    pub threads: usize,
+    /// Whether the summary is JSON.
+    pub json: bool,
+    /// Whether there is none.
+    pub quiet: bool,
+    /// Every setting with where it came from.
+    pub settings: Vec<Setting>,
+}
+
+impl ScoreConfig {
+    /// Checks settings.
+    ///
+    /// # Errors
+    /// [`ConfigError::Issues`] with everything that is wrong.
+    pub fn check(layers: Layers) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(layers);
+        let log = LogConfig::read(&mut reader);
+        log.require_events(&mut reader);
+        let models = PathBuf::from(reader.required("models"));
+        let model = reader.required_parsed("name", parse_selector);
+        let as_of = reader.required_parsed("as_of", parse_day);
+        let out = reader.required_parsed("out", OutFile::parse);
+        let policy = reader.optional("policy").map(PathBuf::from);
+        let limit = u64::from(N_SHARDS);
+        let shards = u16::try_from(reader.number("shards", 1, 1..=limit)).unwrap_or(1);
+        let shard = u16::try_from(reader.number("shard", 0, 0..=limit - 1)).unwrap_or(0);
+        if shard >= shards {
+            reader.conflict(format!("shard is {shard} of {shards}: shards are counted from 0"));
+        }
+        let threads = read_threads(&mut reader);
+        let (json, quiet) = (reader.flag("json"), reader.flag("quiet"));
+        if json && out.as_ref().is_some_and(|out| out.path.is_none()) {
+            reader.conflict("--json and --out - both want standard output: name a file".to_owned());
+        }
+        let settings = reader.finish()?;
+        // Missing or wrong ones are issues, and those have ended this above.
+        let model = model.unwrap_or(BundleSelector { name: String::new(), version: String::new() });
+        let as_of = as_of.unwrap_or(Day::from_number(0));
+        let out = out.unwrap_or(OutFile { path: None, format: OutFormat::Csv, gzip: false });
+        Ok(Self {
+            log,
+            models,
+            model,
+            as_of,
+            out,
+            policy,
+            shards,
+            shard,
+            threads,
+            json,
+            quiet,
+            settings,
+        })
+    }
+
+    /// The settings as a TOML file, each with a comment on where it came from.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        settings_toml(&self.settings)
+    }
+}
+
+pub(super) fn parse_selector(text: &str) -> Result<BundleSelector, String> {
+    BundleSelector::parse(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,164 @@
+//! A run's outcome as text for a person and as JSON for a program.
+//!
+//! In: the outcome. Out: texts. Every number in them stands in `metrics.json` as well.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::run::TrainOutcome;
+
+/// The outcome as one JSON object, under names that stay.
+#[must_use]
+pub fn to_json(outcome: &TrainOutcome) -> Value {
+    json!({
+        "version": outcome.version,
+        "folder": outcome.folder,
+        "promoted": outcome.promoted,
+        "promotion_reason": outcome.promotion_reason,
+        "alias": outcome.alias(),
+        "grade": outcome.grade.letter,
+        "grade_reason": outcome.grade.reason,
+        "metrics": outcome.metrics,
+    })
+}
+
+/// The outcome as lines of text.
+#[must_use]
+pub fn to_text(outcome: &TrainOutcome) -> String {
+    let metrics = &outcome.metrics;
+    let mut text = outcome.intake.clone();
+    usability(&mut text, &metrics["data"]);
+    churn(&mut text, &metrics["churn"]);
+    value(&mut text, &metrics["clv"]);
+    tiers(&mut text, &metrics["churn"]["tiers"]);
+    let grade = &outcome.grade;
+    line(&mut text, format_args!("\nGrade {}: {}", grade.letter, grade.reason));
+    let (version, alias) = (&outcome.version, outcome.alias());
+    line(&mut text, format_args!("Version {version} is {alias}: {}", outcome.promotion_reason));
+    line(&mut text, format_args!("Bundle {}", outcome.folder.display()));
+    let report = outcome.folder.join("report.html");
+    line(&mut text, format_args!("Report {}", report.display()));
+    text
+}
+
+fn line(text: &mut String, args: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{args}");
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A text as it is, `-` where there is none.
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+/// A number with some digits, `-` where there is none.
+fn number(value: &Value, digits: usize) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), |number| format!("{number:.digits$}"))
+}
+
+/// A share in percent, `-` where there is none.
+fn percent(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share))
+}
+
+fn usability(text: &mut String, data: &Value) {
+    line(text, format_args!("\nData"));
+    for finding in items(&data["usability"]) {
+        let mark = if finding["ok"] == json!(true) { "ok" } else { "TOO FEW" };
+        let (what, found, needed) = (word(&finding["what"]), &finding["found"], &finding["needed"]);
+        line(text, format_args!("  {what:<42}{found:>10} of {needed:>4} needed  {mark}"));
+    }
+    if data["learned"] != json!(true) {
+        let only = "nothing is learned: purchase models with a weak prior only (--allow-small)";
+        line(text, format_args!("  {only}"));
+    }
+}
+
+fn churn(text: &mut String, churn: &Value) {
+    let days = &churn["horizon_days"];
+    line(text, format_args!("\nChurn within {days} days: {}", word(&churn["champion"])));
+    if churn["signal"] != json!(true) {
+        line(text, format_args!("  no usable signal"));
+    }
+    if let Some(note) = churn["note"].as_str() {
+        line(text, format_args!("  {note}"));
+    }
+    let candidates = items(&churn["candidates"]);
+    if !candidates.is_empty() {
+        let [a, b, c, d] = ["AUC", "log loss", "Brier", "ECE"];
+        line(text, format_args!("  {:<16}{a:>8}{b:>10}{c:>8}{d:>8}", "candidate"));
+    }
+    for candidate in candidates {
+        let mark = if candidate["name"] == churn["champion"] { "  <- champion" } else { "" };
+        line(
+            text,
+            format_args!(
+                "  {:<16}{:>8}{:>10}{:>8}{:>8}{mark}",
+                word(&candidate["name"]),
+                number(&candidate["auc"], 3),
+                number(&candidate["log_loss"], 4),
+                number(&candidate["brier"], 4),
+                number(&candidate["ece"], 4),
+            ),
+        );
+    }
+    if let Some(note) = churn["calibration"]["note"].as_str() {
+        line(text, format_args!("  calibration: {note}"));
+    }
+}
+
+fn value(text: &mut String, clv: &Value) {
+    let (days, champion) = (&clv["horizon_days"], word(&clv["champion"]));
+    line(text, format_args!("\nValue within {days} days: {champion}"));
+    let candidates = items(&clv["candidates"]);
+    if !candidates.is_empty() {
+        let [a, b, c, d] = ["Gini", "Spearman", "RMSE", "total"];
+        let judged = &clv["judged_horizon_days"];
+        line(
+            text,
+            format_args!("  {:<16}{a:>8}{b:>10}{c:>10}{d:>8}  ({judged} days)", "candidate"),
+        );
+    }
+    for candidate in candidates {
+        let mark = if candidate["name"] == clv["champion"] { "  <- champion" } else { "" };
+        line(
+            text,
+            format_args!(
+                "  {:<16}{:>8}{:>10}{:>10}{:>8}{mark}",
+                word(&candidate["name"]),
+                number(&candidate["gini"], 3),
+                number(&candidate["spearman"], 3),
+                number(&candidate["rmse"], 2),
+                number(&candidate["total_ratio"], 3),
+            ),
+        );
+    }
+    if clv["extrapolated"] == json!(true) {
+        let why = "no complete window of this length: the value is extrapolated";
+        line(text, format_args!("  {why}"));
+    }
+}
+
+fn tiers(text: &mut String, tiers: &Value) {
+    if items(tiers).is_empty() {
+        return;
+    }
+    line(text, format_args!("\nRisk tiers on the judged window"));
+    for tier in items(tiers) {
+        line(
+            text,
+            format_args!(
+                "  {:<8}{:>10} customers{:>9} of all, {:>7} of them left",
+                word(&tier["tier"]),
+                tier["customers"].to_string(),
+                percent(&tier["share"]),
+                percent(&tier["observed_churn"]),
+            ),
+        );
+    }
+}
