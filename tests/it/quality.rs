@@ -4,7 +4,7 @@
 //! The floors lie a little below what was measured, so that a change which costs accuracy fails
 //! here. Only data that ship with the project are used. In a debug build nothing is fitted: it
 //! would take minutes and say nothing else.
-#![allow(clippy::unwrap_used, reason = "a test may stop")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 #![allow(clippy::print_stdout, reason = "the measured numbers are what one looks for here")]
 
 use std::collections::BTreeMap;
@@ -83,6 +83,7 @@ impl Case {
             seed: 42,
             threads,
             allow_small: false,
+            assume_complete: false,
             currency: Currency::try_new("USD").unwrap(),
             policy: Policy::default_text().to_owned(),
         }
