@@ -101,7 +101,7 @@ fn draft(
         report: crate::evaluate::report::render(
             &serde_json::to_value(&manifest).unwrap_or_default(),
             metrics,
-        ),
+        )?,
         manifest,
     })
 }
