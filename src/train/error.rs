@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::bundle::BundleError;
 use crate::dataset::{CutoffError, MatrixError};
+use crate::evaluate::report::ReportError;
 use crate::events::{IntakeError, ThresholdError};
 use crate::model::btyd::BtydError;
 use crate::model::{FitError, MissingColumn};
@@ -64,6 +65,9 @@ pub enum TrainError {
     /// The bundle could not be written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// The report could not be written.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// The finished bundle does not score.
     #[error(transparent)]
     Scoring(#[from] ScoringError),
@@ -81,7 +85,11 @@ impl TrainError {
             | Self::Incomplete { .. }
             | Self::Btyd(_)
             | Self::Fit(_) => true,
-            Self::Matrix(_) | Self::Column(_) | Self::Bundle(_) | Self::Scoring(_) => false,
+            Self::Matrix(_)
+            | Self::Column(_)
+            | Self::Bundle(_)
+            | Self::Report(_)
+            | Self::Scoring(_) => false,
         }
     }
 }

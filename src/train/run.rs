@@ -137,7 +137,7 @@ fn draft(
         report: crate::evaluate::report::render(
             &serde_json::to_value(&manifest).unwrap_or_default(),
             metrics,
-        ),
+        )?,
         manifest,
     })
 }
