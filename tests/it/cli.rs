@@ -84,12 +84,10 @@ impl Place {
     /// Trains on some events of the sample.
     fn train(&self, events: &str, more: &[&str]) -> Ran {
         let models = self.path("models");
-        let args = [
-            ["--events", events, "--until", "1997-09-30", "--churn-horizon-days", "91"].as_slice(),
-            &["--clv-horizon-days", "273", "--models", &models, "--name", "cd", "--json"],
-            more,
-        ];
-        run(TRAIN, &args.concat())
+        let log = ["--events", events, "--until", "1997-09-30", "--json"];
+        let horizons = ["--churn-horizon-days", "91", "--clv-horizon-days", "273"];
+        let model = ["--models", &models, "--name", "cd"];
+        run(TRAIN, &[log.as_slice(), &horizons, &model, more].concat())
     }
 
     /// Scores with a model of this place.
@@ -99,12 +97,9 @@ impl Place {
 
     fn score_with(&self, models: &str, events: &str, out: &str, more: &[&str]) -> Ran {
         let out = self.path(out);
-        let args = [
-            ["--models", models, "--name", "cd", "--events", events, "--out", &out].as_slice(),
-            &["--as-of", "1997-09-30", "--json"],
-            more,
-        ];
-        run(SCORE, &args.concat())
+        let model = ["--models", models, "--name", "cd"];
+        let log = ["--events", events, "--as-of", "1997-09-30", "--out", &out, "--json"];
+        run(SCORE, &[model.as_slice(), &log, more].concat())
     }
 
     fn read(&self, name: &str) -> String {
