@@ -5,27 +5,22 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 use tenure::config::{ServeArgs, ServeConfig};
 use tenure::serve;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-/// An exit code and its reason.
+/// An exit code and the reason.
 type Failure = (u8, anyhow::Error);
 
 fn main() -> ExitCode {
-    let args = ServeArgs::try_parse().unwrap_or_else(|told| {
-        let _ = told.print();
-        std::process::exit(if told.use_stderr() { 64 } else { 0 })
-    });
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err((code, error)) => {
+    let run = |args: ServeArgs| {
+        run(&args).map_err(|(code, error)| {
             eprintln!("tenure-serve: {error:#}");
-            ExitCode::from(code)
-        }
-    }
+            code
+        })
+    };
+    ExitCode::from(ServeArgs::read().and_then(run).err().unwrap_or(0))
 }
 
 fn run(args: &ServeArgs) -> Result<(), Failure> {
@@ -35,21 +30,18 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let filter = EnvFilter::try_new(&config.log).context("log").map_err(|error| (64, error))?;
-    let ansi = std::io::stderr().is_terminal();
-    let logs = tracing_subscriber::fmt().with_ansi(ansi).with_env_filter(filter);
-    let logs = logs.with_writer(std::io::stderr);
-    if config.json {
-        logs.json().init()
-    } else {
-        logs.init()
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.json {
+        true => logs.json().init(),
+        false => logs.with_ansi(std::io::stderr().is_terminal()).init(),
     }
-    let parts = serve::open(&config)
-        .map_err(|error| (if error.is_temporary() { 75 } else { 65 }, error.into()))?;
+    let parts = serve::open(&config).map_err(|error| (error.exit_code(), error.into()))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| (1, error.into()))?;
     runtime.block_on(listen(&config, parts))
 }
 
 async fn listen(config: &ServeConfig, parts: serve::Parts) -> Result<(), Failure> {
+    let signals = serve::signals().context("signals").map_err(|error| (1, error))?;
     let listener = TcpListener::bind(config.listen).await;
     let listener = listener.with_context(|| format!("listen on {}", config.listen));
     let listener = listener.map_err(|error| (75, error))?;
@@ -60,8 +52,8 @@ async fn listen(config: &ServeConfig, parts: serve::Parts) -> Result<(), Failure
         false => println!("listening on {address}"),
     }
     let shutdown = async {
-        let signal = serve::signals().await;
-        tracing::info!(?signal, "shutting down");
+        let signal = signals.await;
+        tracing::info!(signal, "shutting down");
     };
     serve::serve(config, parts, listener, shutdown).await.map_err(|error| (1, error.into()))?;
     Ok(())

@@ -69,6 +69,18 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
+    /// Reads the command line of the process.
+    ///
+    /// # Errors
+    /// The exit code, once help or what is wrong has been printed: 0 or 64.
+    pub fn read() -> Result<Self, u8> {
+        Self::try_parse().map_err(|told| {
+            // Nobody is left to tell where the terminal is gone.
+            let _ = told.print();
+            if told.use_stderr() { 64 } else { 0 }
+        })
+    }
+
     /// The configuration that flags, the environment of the process and the file make together.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! From a policy file to a checked policy, or to everything that is wrong with it.
 //!
-//! In: TOML. Out: a policy without its hash. Reading goes on past every issue, with a stand-in value,
-//! so one run shows them all; a policy comes out only when there was none.
+//! In: TOML. Out: a policy without its hash. Reading goes on past every issue, with a stand-in
+//! value, so one run shows them all; a policy comes out only when there was none.
 
 use toml::de::DeTable;
 

@@ -1,8 +1,8 @@
 //! The gates a campaign passes for a customer, in order; the first that is shut says why.
 //!
-//! In: facts, tier and one campaign whose rule holds. Out: its channels, or the reason it must wait.
-//! Holdout is not a gate here: it comes last, after the choice, so that control and treatment are
-//! drawn from the same eligible customers.
+//! In: facts, tier and one campaign whose rule holds. Out: its channels, or the reason it must
+//! wait. Holdout is not a gate here: it comes last, after the choice, so that control and treatment
+//! are drawn from the same eligible customers.
 
 use crate::decision::channel::NoChannel;
 use crate::decision::channel::RankedChannels;

@@ -1,8 +1,8 @@
 //! Who is left alone on purpose: membership in experiments is a pure hash.
 //!
 //! In: a salt, a customer id, a share. Out: an arm. u = the first 8 bytes of
-//! SHA-256(salt || 0x1f || customer id), big endian, over 2^64; control where u < share. Anybody can
-//! work it out again, in any language.
+//! SHA-256(salt || 0x1f || customer id), big endian, over 2^64; control where u < share. Anybody
+//! can work it out again, in any language.
 //!
 //! Every experiment has a salt of its own, derived from one root (the installation's, or the one
 //! fixed in the policy): `<root>/global` for the global control, `<root>/campaign/<id>` for a
@@ -194,7 +194,8 @@ impl<'p> Assignment<'p> {
 mod tests {
     use super::*;
 
-    /// Worked out once with hashlib: int.from_bytes(sha256(salt + b"\x1f" + id).digest()[:8]) / 2^64.
+    /// Worked out once with hashlib:
+    /// int.from_bytes(sha256(salt + b"\x1f" + id).digest()[:8]) / 2^64.
     const VECTORS: &str = include_str!("../../tests/golden/decision/holdout.csv");
 
     #[test]

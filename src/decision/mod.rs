@@ -1,13 +1,14 @@
 //! What to do about a customer: scores and facts -> tier, segment, campaign, channel, holdout.
 //!
-//! In: a checked [`Policy`], a [`Score`](crate::model::Score) and the [`Facts`] of one customer. Out:
-//! a [`Decision`], the same every time for the same input. It deliberately knows no history, no
-//! store, no clock, no randomness and no model; it sends nothing and keeps nothing.
+//! In: a checked [`Policy`], a [`Score`](crate::model::Score) and the [`Facts`] of one customer.
+//! Out: a [`Decision`], the same every time for the same input. It deliberately knows no history,
+//! no store, no clock, no randomness and no model; it sends nothing and keeps nothing.
 //!
-//! Invariants, whatever the policy says: nobody who asked for no contact gets a campaign; a discount
-//! never leaves the guard; with a serious complaint only service speaks; no campaign for non-buyers
-//! reaches a buyer; no campaign without a channel that reaches the customer; a decision without
-//! a campaign says why; an override never lowers a tier; a held-out customer gets no campaign.
+//! Invariants, whatever the policy says: nobody who asked for no contact gets a campaign; a
+//! discount never leaves the guard; with a serious complaint only service speaks; no campaign for
+//! non-buyers reaches a buyer; no campaign without a channel that reaches the customer; a decision
+//! without a campaign says why; an override never lowers a tier; a held-out customer gets no
+//! campaign.
 
 mod arbitrate;
 mod campaigns;

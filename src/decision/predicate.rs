@@ -1,7 +1,7 @@
 //! Predicates: `field op literal`, compiled to comparisons of numbers.
 //!
-//! In: text from a policy. Out: typed tests. `when` is a list of which all must hold, `any` a list of
-//! such lists of which one must. There is deliberately no expression language: no brackets, no
+//! In: text from a policy. Out: typed tests. `when` is a list of which all must hold, `any` a list
+//! of such lists of which one must. There is deliberately no expression language: no brackets, no
 //! arithmetic, no negation, so a rule can be read, checked and hashed. A missing fact makes its
 //! test false.
 

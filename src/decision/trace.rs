@@ -1,7 +1,7 @@
 //! Why a decision came out as it did: every rule that was tried, for those who ask.
 //!
-//! In: the policy and the flat view of one customer. Out: rules with their tests and what was found.
-//! It evaluates the same compiled rules once more, so it costs nothing where nobody asks.
+//! In: the policy and the flat view of one customer. Out: rules with their tests and what was
+//! found. It evaluates the same compiled rules once more, so it costs nothing where nobody asks.
 
 use crate::decision::fact::Fact;
 use crate::decision::fact::View;

@@ -4,8 +4,8 @@
 //! where a value cannot exist (such as a gap before the second purchase). Every value is a pure
 //! function of events strictly before the instant (invariant F-1).
 //! It deliberately sees no label, no model and no clock. One file a family:
-//! [`rfm`] money and timing, [`windows`] trailing windows, [`breadth`] what was bought and used,
-//! [`relation`] contacts and satisfaction.
+//! `rfm` money and timing, `windows` trailing windows, `breadth` what was bought and used,
+//! `relation` contacts and satisfaction.
 
 mod base;
 mod breadth;

@@ -178,7 +178,7 @@ pub struct Ticket {
 pub struct Satisfaction {
     /// Newest serious complaints, newest first.
     pub(super) complaints: Vec<Stamp>,
-    /// Newest tickets, newest first; closed ones too, since a closing may arrive before its opening.
+    /// Newest tickets, newest first; closed ones too: a closing may arrive before its opening.
     pub(super) tickets: Vec<Ticket>,
     /// Newest net promoter score, 0 to 10.
     pub nps: Option<Latest<u8>>,

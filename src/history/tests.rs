@@ -171,7 +171,9 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_refused_or_read_without_a_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_refused_or_read_without_a_panic(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
         let _ = History::from_bytes(&bytes);
         // Past the checksum, too.
         if let Some(first) = bytes.first_mut() {

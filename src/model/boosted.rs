@@ -127,7 +127,8 @@ impl Boosted {
         weights: Option<&[f64]>,
         valid: Option<(&FeatureMatrix, &[f64])>,
     ) -> Result<Forest, FitError> {
-        Self::export(&train(spec, (x, target, weights, None), valid)?)
+        let rows = TrainingRows { x, target, weights, margin: None };
+        Self::export(&train(spec, rows, valid)?)
     }
 
     /// Grows trees on top of a known margin a row (a logit; for Tweedie the logarithm of a mean):
@@ -147,7 +148,8 @@ impl Boosted {
             let (what, found, wanted) = ("margin", margin[row], "finite");
             return Err(FitError::Number { what, row, found, wanted });
         }
-        Self::export(&train(spec, (x, target, None, Some(margin)), None)?)
+        let rows = TrainingRows { x, target, weights: None, margin: Some(margin) };
+        Self::export(&train(spec, rows, None)?)
     }
 
     fn export(model: &BoostedModel) -> Result<Forest, FitError> {
@@ -162,10 +164,20 @@ fn library(error: HessboostError) -> FitError {
     FitError::Library { library: "hessboost", source: error.into() }
 }
 
+/// What trees are grown on.
+#[derive(Clone, Copy)]
+struct TrainingRows<'r> {
+    x: &'r FeatureMatrix,
+    target: &'r [f64],
+    weights: Option<&'r [f64]>,
+    /// What is known of each row beforehand, on the scale of the sum of leaves.
+    margin: Option<&'r [f64]>,
+}
+
 /// Grows the trees and cuts them back to the best round.
 fn train(
     spec: &BoostedSpec,
-    (x, target, weights, margin): (&FeatureMatrix, &[f64], Option<&[f64]>, Option<&[f64]>),
+    TrainingRows { x, target, weights, margin }: TrainingRows<'_>,
     valid: Option<(&FeatureMatrix, &[f64])>,
 ) -> Result<BoostedModel, FitError> {
     check_spec(spec, x.n_columns(), valid.is_some())?;
@@ -173,6 +185,7 @@ fn train(
     let mut rows = matrix(x, target, weights)?;
     let mut base_score = mean;
     if let Some(margin) = margin {
+        #[allow(clippy::cast_possible_truncation, reason = "the library takes f32")]
         let margin: Vec<f32> = margin.iter().map(|&m| m as f32).collect();
         rows = rows.with_base_margin(&margin).map_err(library)?;
         base_score = match spec.objective {

@@ -74,6 +74,9 @@ pub struct Columns {
     pub(super) btyd_purchases_churn: usize,
     pub(super) btyd_purchases_value: usize,
     pub(super) btyd_spend: usize,
+    pub(super) frequency: usize,
+    pub(super) active_span: usize,
+    pub(super) tenure: usize,
     pub(super) recency: usize,
     pub(super) spend_total: usize,
 }
@@ -101,6 +104,9 @@ impl Columns {
             btyd_purchases_churn: at("btyd_purchases_churn")?,
             btyd_purchases_value: at("btyd_purchases_value")?,
             btyd_spend: at("btyd_spend_mean")?,
+            frequency: at("frequency")?,
+            active_span: at("active_span_days")?,
+            tenure: at("tenure_days")?,
             recency: at("recency_days")?,
             spend_total: at("spend_total")?,
         })

@@ -6,6 +6,7 @@ use crate::features::{
 };
 use crate::history::History;
 
+use super::btyd::BtydRow;
 use super::churn::ChurnModel;
 use super::columns::{Columns, MissingColumn};
 use super::score::{Clv, Score};
@@ -100,8 +101,7 @@ impl Predictor {
         let bought = !row[self.columns.btyd_churn].is_nan();
         let clv = value.as_ref().filter(|_| bought).map(|value| {
             let mean = value.mean(&self.columns, row, ValueHorizon::Full);
-            let observed = value.mean(&self.columns, row, ValueHorizon::Observed);
-            let [p10, p50, p90] = self.fitted.intervals.quantiles(observed, mean);
+            let [p10, p50, p90] = self.interval(value, row, mean);
             let quantiles = &self.fitted.value_quantiles;
             let below = quantiles.partition_point(|&quantile| quantile < mean);
             Clv {
@@ -123,6 +123,30 @@ impl Predictor {
             p_alive: bought.then(|| row[self.columns.btyd_alive]),
             out_of_distribution: bought && self.is_outside(row),
         }
+    }
+
+    /// 10th percentile, median and 90th percentile: conformal where a window was there to learn
+    /// them from, else those of the purchase count times the expected spend.
+    fn interval(&self, value: &ValueModel, row: &[f64], mean: f64) -> [f64; 3] {
+        let Fitted { intervals, stage, .. } = &self.fitted;
+        if !intervals.bins.is_empty() {
+            let observed = value.mean(&self.columns, row, ValueHorizon::Observed);
+            return intervals.quantiles(observed, mean);
+        }
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count of purchase days that came from a u32"
+        )]
+        let x = row[self.columns.frequency].max(0.0) as u32;
+        let weeks = |column: usize| row[column] / 7.0;
+        let purchases =
+            BtydRow { x, t_x: weeks(self.columns.active_span), t: weeks(self.columns.tenure) };
+        let spend = row[self.columns.btyd_spend];
+        [0.1, 0.5, 0.9].map(|level| {
+            let count = stage.counts.purchase_quantile(&purchases, stage.value_weeks, level);
+            f64::from(count) * spend
+        })
     }
 
     fn is_outside(&self, row: &[f64]) -> bool {

@@ -136,6 +136,19 @@ impl CountModel {
     }
 }
 
+impl CountModel {
+    /// The predictive quantile of the number of purchases within `weeks`: the smallest n such that
+    /// at most n have at least the probability `level`.
+    #[must_use]
+    pub fn purchase_quantile(&self, row: &BtydRow, weeks: f64, level: f64) -> u32 {
+        match self {
+            Self::BgNbd(m) => m.purchase_quantile(row, weeks, level),
+            Self::MbgNbd(m) => m.purchase_quantile(row, weeks, level),
+            Self::ParetoNbd(m) => m.purchase_quantile(row, weeks, level),
+        }
+    }
+}
+
 /// Why a stored purchase-count model cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]

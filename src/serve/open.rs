@@ -48,10 +48,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether trying again later may help: somebody else has the store open.
+    /// The exit code of a program that ends with it: 75 where trying again later may help, since
+    /// somebody else has the store open; else 65.
     #[must_use]
-    pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Store(StoreError::AlreadyOpen { .. }))
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(StoreError::AlreadyOpen { .. }) => 75,
+            _ => 65,
+        }
     }
 }
 

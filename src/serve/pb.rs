@@ -4,6 +4,7 @@
     unreachable_pub,
     missing_debug_implementations,
     clippy::all,
+    clippy::too_many_lines,
     clippy::allow_attributes_without_reason,
     reason = "generated code; the protos hold its documentation"
 )]

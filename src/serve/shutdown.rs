@@ -23,15 +23,17 @@ pub struct Drained {
     pub complete: bool,
 }
 
-/// Waits for SIGTERM or SIGINT and names it.
+/// Catches SIGTERM and SIGINT from now on; the future is ready at the first and names it.
 ///
 /// # Errors
 /// The system's, when it lets nobody wait for signals.
-pub async fn signals() -> io::Result<&'static str> {
+pub fn signals() -> io::Result<impl Future<Output = &'static str>> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => "SIGTERM",
+            _ = int.recv() => "SIGINT",
+        }
     })
 }
 

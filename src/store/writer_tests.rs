@@ -240,8 +240,9 @@ fn what_waits_shares_a_commit_in_order() {
     let writer = start(&store, limits);
     let closed = store.gate.lock().unwrap();
     let first = writer.submit(vec![update("a", &[0])], vec![]).unwrap();
-    // The thread holds the first one by now, or will take it with the others: either way the
-    // hundred (two operations each) need three commits of forty, and at most one each for the first.
+    // The thread holds the first one by now, or will take it with the others: either way
+    // the hundred (two operations each) need three commits of forty, and at most one each for the
+    // first.
     let tickets: Vec<_> = (1..=100_u128)
         .map(|id| writer.submit(vec![update("a", &[id])], vec![mark(low(id))]).unwrap())
         .collect();

@@ -186,6 +186,10 @@ fn build_slices(
             Err(error) => return Err(error.into()),
         }
     }
+    if past.last().map(|slice| slice.cutoff) != plan.map(|plan| plan.judged) {
+        // Nobody had bought by the judged cutoff: there is nothing to judge on.
+        past.clear();
+    }
     replay.advance(AsOf::end_of(spec.until, &spec.zone));
     let today =
         Slice::build(&slice_spec, log, &replay, spec.until).map_err(|error| match error {

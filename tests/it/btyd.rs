@@ -520,7 +520,7 @@ fn wild_row() -> impl Strategy<Value = BtydRow> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(debug_assertions) { 400 } else { 4_000 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 400 } else { 4000 }))]
 
     #[test]
     fn predictions_keep_their_ranges_and_rise_with_the_horizon(

@@ -1,125 +1,20 @@
-//! A real server on a free port and a real client: answers, codes, details, limits, health,
-//! reflection, drain.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+//! A real server on a free port and a real client: answers, refusals with their details, limits.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
 
 use prost_types::value::Kind;
 use tenure::domain::{AsOf, CustomerId, Timestamp, Zone};
 use tenure::serve::pb;
-use tenure::serve::pb::customer_service_client::CustomerServiceClient;
-use tenure::serve::pb::event_service_client::EventServiceClient;
-use tenure::serve::pb::model_service_client::ModelServiceClient;
 use tenure::serve::pb::score_outcome::Outcome;
-use tenure::serve::pb::scoring_service_client::ScoringServiceClient;
-use tenure::store::{SledOptions, SledStore, StateStore};
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::serve_faults::Faulty;
-use crate::serve_fixture::on_store;
+use crate::serve_client::{Clients, DAY, event, purchase, subject, three_customers, time, told};
 use crate::serve_fixture::{NOW_SECONDS, Running};
-
-const DAY: i64 = 86_400;
-
-fn time(seconds: i64) -> Option<prost_types::Timestamp> {
-    Some(prost_types::Timestamp { seconds, nanos: 0 })
-}
-
-fn event(
-    id: &str,
-    customer: &str,
-    kind: &str,
-    seconds: i64,
-    attributes: &[(&str, Kind)],
-) -> pb::Event {
-    let fields = attributes
-        .iter()
-        .map(|(name, kind)| ((*name).to_owned(), prost_types::Value { kind: Some(kind.clone()) }))
-        .collect::<BTreeMap<_, _>>();
-    pb::Event {
-        event_id: id.to_owned(),
-        customer: customer.to_owned(),
-        r#type: kind.to_owned(),
-        event_time: time(seconds),
-        attributes: Some(prost_types::Struct { fields }),
-    }
-}
-
-/// A purchase so many days before now.
-fn purchase(id: &str, customer: &str, days_ago: i64, amount: f64) -> pb::Event {
-    let attributes = [("amount", Kind::NumberValue(amount))];
-    event(id, customer, "purchase", NOW_SECONDS - days_ago * DAY, &attributes)
-}
-
-struct Clients {
-    scoring: ScoringServiceClient<Channel>,
-    events: EventServiceClient<Channel>,
-    customers: CustomerServiceClient<Channel>,
-    models: ModelServiceClient<Channel>,
-}
-
-impl Clients {
-    async fn new(server: &Running) -> Self {
-        let channel = server.channel().await;
-        Self {
-            scoring: ScoringServiceClient::new(channel.clone()),
-            events: EventServiceClient::new(channel.clone()),
-            customers: CustomerServiceClient::new(channel.clone()),
-            models: ModelServiceClient::new(channel),
-        }
-    }
-
-    async fn ingest(&mut self, events: Vec<pb::Event>) -> Result<pb::IngestEventsResponse, Status> {
-        let request = pb::IngestEventsRequest { events };
-        self.events.ingest_events(request).await.map(tonic::Response::into_inner)
-    }
-
-    async fn score(&mut self, subject: pb::ScoreSubject) -> Result<pb::Score, Status> {
-        let request = pb::ScoreCustomerRequest { subject: Some(subject), model: None };
-        let answer = self.scoring.score_customer(request).await?;
-        Ok(answer.into_inner().score.unwrap())
-    }
-
-    async fn batch(&mut self, subjects: Vec<pb::ScoreSubject>) -> Result<Vec<Outcome>, Status> {
-        let request = pb::BatchScoreCustomersRequest { subjects, model: None };
-        let answer = self.scoring.batch_score_customers(request).await?.into_inner();
-        Ok(answer.outcomes.into_iter().map(|row| row.outcome.unwrap()).collect())
-    }
-
-    async fn view(&mut self, customer: &str) -> Result<pb::Customer, Status> {
-        let request =
-            pb::GetCustomerRequest { customer: customer.to_owned(), ..Default::default() };
-        let answer = self.customers.get_customer(request).await?;
-        Ok(answer.into_inner().customer.unwrap())
-    }
-}
-
-fn subject(customer: &str) -> pb::ScoreSubject {
-    pb::ScoreSubject { customer: customer.to_owned(), ..Default::default() }
-}
-
-/// Three customers: a regular, a one-time buyer, and one who never bought.
-fn three_customers() -> Vec<pb::Event> {
-    let mut events: Vec<_> =
-        (1..=6).map(|n| purchase(&format!("r{n}"), "regular", n * 20, 30.0 + n as f64)).collect();
-    events.push(purchase("o1", "once", 200, 12.5));
-    let visit = [("name", Kind::StringValue("visit".to_owned()))];
-    events.push(event("v1", "visitor", "activity", NOW_SECONDS - DAY, &visit));
-    events
-}
-
-/// The reason, and the paths of the violations.
-fn told(status: &Status) -> (Code, String, Vec<String>) {
-    let info = status.get_details_error_info().expect("every refusal has an ErrorInfo");
-    assert_eq!(info.domain, "tenure");
-    let fields = status.get_details_bad_request().map_or_else(Vec::new, |bad| {
-        bad.field_violations.into_iter().map(|violation| violation.field).collect()
-    });
-    (status.code(), info.reason, fields)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_score_is_the_librarys_to_the_bit_and_names_where_it_came_from() {
@@ -252,10 +147,8 @@ async fn inline_events_count_once_and_are_not_stored() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_batch_of_events_is_taken_in_part_and_each_refusal_says_which_and_why() {
-    let server = Running::start(&[]).await;
-    let mut clients = Clients::new(&server).await;
+/// Fourteen events: good ones, copies, and one of each fault.
+fn good_and_bad_events() -> Vec<pb::Event> {
     let ahead = |seconds: i64| {
         event(
             "f",
@@ -265,7 +158,7 @@ async fn a_batch_of_events_is_taken_in_part_and_each_refusal_says_which_and_why(
             &[("state", Kind::StringValue("updated".to_owned()))],
         )
     };
-    let events = vec![
+    vec![
         purchase("1", "a", 3, 10.0),
         purchase("1", "a", 3, 10.0),
         purchase("", "a", 3, 10.0),
@@ -292,7 +185,14 @@ async fn a_batch_of_events_is_taken_in_part_and_each_refusal_says_which_and_why(
         ),
         purchase("9", "a", 400, 1.0),
         purchase("1", "b", 3, 10.0),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_events_is_taken_in_part_and_each_refusal_says_which_and_why() {
+    let server = Running::start(&[]).await;
+    let mut clients = Clients::new(&server).await;
+    let events = good_and_bad_events();
     let n_events = events.len();
     let taken = clients.ingest(events.clone()).await.unwrap();
     assert_eq!((taken.accepted_count, taken.duplicate_count, taken.late_count), (4, 1, 1));
@@ -560,146 +460,4 @@ async fn what_is_no_message_of_ours_is_refused_with_details() {
         assert_eq!((found, &*why), (code, reason), "{path} {status:?}");
     }
     server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fault_of_the_server_is_one_calls_alone_and_names_only_its_id() {
-    let server = Running::start_on(&[], on_store(Arc::new(Faulty::default()))).await;
-    let mut clients = Clients::new(&server).await;
-    clients.ingest(three_customers()).await.unwrap();
-    for customer in ["panics", "fails"] {
-        let status = clients.score(subject(customer)).await.unwrap_err();
-        let (code, reason, _) = told(&status);
-        assert_eq!((code, &*reason), (Code::Internal, "INTERNAL"));
-        let info = status.get_details_error_info().unwrap();
-        assert!(!info.metadata["incident"].is_empty());
-        assert!(!format!("{status:?}").contains("secret"), "{status:?}");
-        assert_eq!(clients.view(customer).await.unwrap_err().code(), Code::Internal);
-    }
-    let rows = vec![subject("once"), subject("panics"), subject("fails"), subject("regular")];
-    let codes: Vec<i32> = clients
-        .batch(rows)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|outcome| match outcome {
-            Outcome::Score(_) => 0,
-            Outcome::Error(error) => error.code,
-        })
-        .collect();
-    assert_eq!(codes, [0, 13, 13, 0]);
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_takes_no_writes_is_told_by_code_and_by_health() {
-    let store = Arc::new(Faulty::default());
-    let server = Running::start_on(&[], on_store(Arc::clone(&store) as Arc<dyn StateStore>)).await;
-    let mut clients = Clients::new(&server).await;
-    clients.ingest(three_customers()).await.unwrap();
-    let mut health = tonic_health::pb::health_client::HealthClient::new(server.channel().await);
-    assert_eq!(check(&mut health, "tenure.v1.EventService").await, SERVING);
-    store.break_writes();
-    let refused = clients.ingest(vec![purchase("x", "once", 1, 1.0)]).await.unwrap_err();
-    let (code, reason, _) = told(&refused);
-    assert_eq!((code, &*reason), (Code::Unavailable, "STORE_READ_ONLY"));
-    assert!(refused.get_details_retry_info().unwrap().retry_delay.is_some());
-    while check(&mut health, "tenure.v1.EventService").await == SERVING {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(check(&mut health, "").await, NOT_SERVING);
-    assert_eq!(check(&mut health, "tenure.v1.ScoringService").await, SERVING);
-    assert!(clients.score(subject("once")).await.is_ok());
-    server.stop().await;
-}
-
-const SERVING: i32 = tonic_health::pb::health_check_response::ServingStatus::Serving as i32;
-const NOT_SERVING: i32 = tonic_health::pb::health_check_response::ServingStatus::NotServing as i32;
-
-type HealthClient = tonic_health::pb::health_client::HealthClient<Channel>;
-
-async fn check(client: &mut HealthClient, service: &str) -> i32 {
-    let request = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
-    client.check(request).await.unwrap().into_inner().status
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn health_and_reflection_know_every_service() {
-    let server = Running::start(&[]).await;
-    let mut health = HealthClient::new(server.channel().await);
-    let ours = ["ScoringService", "EventService", "CustomerService", "ModelService"];
-    for name in ours.map(|name| format!("tenure.v1.{name}")).into_iter().chain([String::new()]) {
-        assert_eq!(check(&mut health, &name).await, SERVING, "{name:?}");
-    }
-    let unknown = tonic_health::pb::HealthCheckRequest { service: "nothing".to_owned() };
-    assert_eq!(health.check(unknown).await.unwrap_err().code(), Code::NotFound);
-    let listed = {
-        use tonic_reflection::pb::v1::ServerReflectionRequest;
-        use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-        use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-        use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-        let mut client = ServerReflectionClient::new(server.channel().await);
-        let message_request = Some(MessageRequest::ListServices(String::new()));
-        let request = ServerReflectionRequest { host: String::new(), message_request };
-        let mut answers = client
-            .server_reflection_info(tokio_stream::iter([request]))
-            .await
-            .unwrap()
-            .into_inner();
-        match answers.message().await.unwrap().unwrap().message_response.unwrap() {
-            MessageResponse::ListServicesResponse(list) => list.service,
-            other => panic!("{other:?}"),
-        }
-    };
-    let listed: Vec<String> = listed.into_iter().map(|service| service.name).collect();
-    for name in ours {
-        assert!(listed.contains(&format!("tenure.v1.{name}")), "{listed:?}");
-    }
-    assert!(listed.contains(&"grpc.health.v1.Health".to_owned()));
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_ends_says_so_finishes_its_work_and_leaves_a_closed_store() {
-    let mut server = Running::start(&[("notice_seconds", "1")]).await;
-    let mut clients = Clients::new(&server).await;
-    clients.ingest(three_customers()).await.unwrap();
-    let mut health = HealthClient::new(server.channel().await);
-    let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
-    let mut watch = health.watch(request).await.unwrap().into_inner();
-    assert_eq!(watch.message().await.unwrap().unwrap().status, SERVING);
-    server.tell();
-    assert_eq!(watch.message().await.unwrap().unwrap().status, NOT_SERVING);
-    // Still answering: the notice has begun, the door is open.
-    let late = purchase("late", "once", 2, 3.0);
-    assert_eq!(clients.ingest(vec![late]).await.unwrap().accepted_count, 1);
-    // Closing ends the watch, so that it does not hold the server up.
-    assert_eq!(watch.message().await.unwrap(), None);
-    assert!(server.ended().await.complete);
-    let refused = clients.score(subject("once")).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unavailable);
-    let (store, _) = SledStore::open(&server.config.store, &SledOptions::default()).unwrap();
-    let state = store.get(&CustomerId::try_new("once").unwrap()).unwrap().unwrap();
-    let history = tenure::history::History::from_bytes(&state.bytes).unwrap();
-    assert_eq!(history.n_events(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_takes_too_long_to_end_is_cut_off() {
-    let store = Arc::new(Faulty::default());
-    let settings = [("drain_seconds", "0"), ("call_seconds_max", "600")];
-    let mut server = Running::start_on(&settings, on_store(Arc::clone(&store) as _)).await;
-    let mut clients = Clients::new(&server).await;
-    store.hold_writes();
-    let call = tokio::spawn(async move { clients.ingest(three_customers()).await });
-    while store.n_held() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    server.tell();
-    let (code, reason, _) = told(&call.await.unwrap().unwrap_err());
-    assert_eq!((code, &*reason), (Code::Unavailable, "SHUTTING_DOWN"));
-    store.release_writes();
-    assert!(!server.ended().await.complete);
-    // Not acknowledged, yet taken: sending it again would have been a duplicate.
-    assert!(store.get(&CustomerId::try_new("once").unwrap()).unwrap().is_some());
 }

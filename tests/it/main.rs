@@ -3,9 +3,13 @@
 mod btyd;
 mod cli;
 mod grpc;
+mod grpc_life;
 mod learn;
 mod path;
+mod quality;
+mod serve_client;
 mod serve_faults;
 mod serve_fixture;
 mod server_kill;
 mod store_kill;
+mod tidy;

@@ -288,3 +288,66 @@ fn a_customer_of_whom_nothing_is_known_has_no_probability_and_no_campaign_for_bu
     assert_eq!(answer.decision.segment, tenure::decision::Segment::Unknown);
     assert!(answer.decision.campaign.is_none() && answer.decision.suppression.is_some());
 }
+
+/// Trains on a log of (customer, day of 2026, amount) rows.
+fn train_small(rows: &[(usize, u16, f64)], until: &str, churn: i64) -> (TempDir, TrainOutcome) {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("log.csv");
+    let first = day("2026-01-01");
+    let mut text = "customer_id,date,amount\n".to_owned();
+    for (customer, at, amount) in rows {
+        text.push_str(&format!("c{customer},{},{amount}\n", first.plus(i32::from(*at))));
+    }
+    fs::write(&file, text).unwrap();
+    let before = AsOf::end_of(day(until), &Zone::UTC);
+    let log = LogSpec { events: vec![file], before, ..log_spec(UNTIL) };
+    let spec = TrainSpec {
+        until: day(until),
+        churn: Days::try_new(churn).unwrap(),
+        value: Days::try_new(180).unwrap(),
+        ..train_spec("small")
+    };
+    let outcome = run(&spec, &log, &Threshold::default(), dir.path(), &mut |_| {}).unwrap();
+    (dir, outcome)
+}
+
+fn answers_are_finite(folder: &Path, until: &str) {
+    let engine = Engine::try_new(Bundle::load(folder).unwrap(), None, Some(SALT)).unwrap();
+    let as_of = AsOf::end_of(day(until), &Zone::UTC);
+    for example in &engine.bundle().examples {
+        let history = History::from_bytes(&example.history_bytes().unwrap()).unwrap();
+        let customer = CustomerId::try_new("c").unwrap();
+        let answer = engine.answer(&customer, &history, as_of, false).unwrap();
+        let prob = answer.score.churn_prob.unwrap();
+        assert!((0.0..=1.0).contains(&prob));
+        assert!(answer.score.clv.is_none_or(|clv| clv.mean.is_finite() && clv.mean >= 0.0));
+    }
+}
+
+#[test]
+fn a_log_where_everybody_buys_once_gets_grade_d_and_an_answer() {
+    let rows: Vec<(usize, u16, f64)> = (0..800_usize)
+        .map(|n| (n, u16::try_from(n % 60).unwrap(), 10.0 + n as f64 / 100.0))
+        .collect();
+    let (_dir, outcome) = train_small(&rows, "2026-03-01", 20);
+    assert_eq!(outcome.grade.letter, "D", "{}", outcome.grade.reason);
+    assert!(outcome.grade.reason.contains("customers who stayed"), "{}", outcome.grade.reason);
+    answers_are_finite(&outcome.folder, "2026-03-01");
+}
+
+#[test]
+fn a_log_shorter_than_one_window_gets_grade_d_and_an_answer() {
+    let rows: Vec<(usize, u16, f64)> =
+        (0..900_usize).map(|n| (n / 2, u16::try_from((n * 7) % 40).unwrap(), 20.0)).collect();
+    let (_dir, outcome) = train_small(&rows, "2026-02-09", 90);
+    assert_eq!(outcome.grade.letter, "D");
+    assert!(outcome.grade.reason.contains("days of history"), "{}", outcome.grade.reason);
+    answers_are_finite(&outcome.folder, "2026-02-09");
+}
+
+#[test]
+fn a_log_of_one_customer_and_free_orders_gets_an_answer() {
+    let (_dir, outcome) = train_small(&[(1, 0, 0.0), (1, 9, 0.0)], "2026-01-20", 5);
+    assert_eq!(outcome.grade.letter, "D");
+    answers_are_finite(&outcome.folder, "2026-01-20");
+}

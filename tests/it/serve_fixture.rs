@@ -1,4 +1,10 @@
 //! A small bundle made by hand, and a server on it, for the tests of the server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +20,7 @@ use tenure::features::{BaseStats, RhythmBase};
 use tenure::model::btyd::{BgNbd, BgNbdParams, GammaGamma, GammaGammaParams};
 use tenure::model::{
     BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, IntervalBin, IntervalTable,
-    LogitLine, ValueKind, ValueModel, row_definitions,
+    LogitLine, ValueKind, ValueModel, ValueParts, row_definitions,
 };
 use tenure::serve::{Clock, Drained, Parts, serve};
 use tenure::store::StateStore;
@@ -45,10 +51,8 @@ fn fitted() -> Fitted {
         },
         value: Some(ValueModel {
             kind: ValueKind::Btyd,
-            forest: None,
-            boosted_weight: 0.0,
-            boosted_factor: 1.0,
-            btyd_factor: 1.0,
+            parts: ValueParts { glm: None, forest: None },
+            factor: 1.0,
         }),
         intervals: IntervalTable {
             bins: vec![IntervalBin { mean_max: 1e9, ratios: [0.1, 0.8, 2.5] }],
@@ -106,7 +110,7 @@ pub(crate) fn write_bundle(models: &Path) -> String {
 /// A server at work in this process, on a directory of its own.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
-    pub(crate) dir: TempDir,
+    _dir: TempDir,
     pub(crate) version: String,
     pub(crate) config: ServeConfig,
     stop: Option<oneshot::Sender<()>>,
@@ -140,7 +144,7 @@ impl Running {
             };
             serve(&own, parts, listener, shutdown).await.unwrap()
         });
-        Self { address, dir, version, config, stop: Some(stop), task: Some(task) }
+        Self { address, _dir: dir, version, config, stop: Some(stop), task: Some(task) }
     }
 
     pub(crate) async fn channel(&self) -> Channel {

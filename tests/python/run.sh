@@ -5,7 +5,7 @@
 #
 #   tests/python/run.sh [MODELS_DIR [NAME]]        (default: models demo)
 #
-# TENURE_SERVE_BIN names the program (default: target/release/tenure-serve, built if need be).
+# SERVE_BIN names the program (default: target/release/tenure-serve, built if need be).
 # VENV keeps the virtual environment between runs.
 set -eu
 
@@ -27,7 +27,7 @@ cleanup() {
 }
 trap cleanup EXIT INT TERM
 
-bin=${TENURE_SERVE_BIN:-}
+bin=${SERVE_BIN:-}
 if [ -z "$bin" ]; then
     (cd "$root" && cargo build --release --quiet --bin tenure-serve)
     bin=${CARGO_TARGET_DIR:-$root/target}/release/tenure-serve

@@ -64,7 +64,8 @@ fn our_evaluator_predicts_what_the_library_predicts() {
     for objective in objectives() {
         let target = if objective == Objective::Logistic { &rows.outcome } else { &rows.spend };
         let spec = spec(objective);
-        let model = train(&spec, (&rows.x, target, None, None), None).unwrap();
+        let grown_on = TrainingRows { x: &rows.x, target, weights: None, margin: None };
+        let model = train(&spec, grown_on, None).unwrap();
         let data = matrix(&rows.x, target, None).unwrap();
         let margins = model.predict_margin(&data, ..).unwrap();
         let predictions = model.predict(&data, ..).unwrap();

@@ -221,8 +221,11 @@ fn flat_ridge_is_said_to_be_decided_by_the_prior() {
     for (name, fit) in fit_all(Prior::Weak, &rows) {
         let warnings = fit.unwrap().info.warnings;
         let ridge = if name == "Pareto/NBD" { "log s" } else { "log(a + b)" };
-        let said = warnings.iter().any(|w| {
-            matches!(w, FitWarning::PriorDecides { quantity, prior_share } if *quantity == ridge && *prior_share > 0.25)
+        let said = warnings.iter().any(|warning| match warning {
+            FitWarning::PriorDecides { quantity, prior_share } => {
+                *quantity == ridge && *prior_share > 0.25
+            }
+            _ => false,
         });
         assert!(said, "{name}: {warnings:?}");
     }

@@ -94,6 +94,7 @@ fn channel(history: &History, channel: Channel) -> Option<pb::ChannelView> {
 
 /// The facts that policies see, by name. Those about channels and campaigns are left out: the
 /// channels have a place of their own.
+#[allow(clippy::too_many_lines, reason = "a table of facts: every field by name, once")]
 pub(in crate::serve) fn facts(facts: &Facts) -> Vec<pb::Fact> {
     let Facts {
         has_email,
