@@ -124,6 +124,8 @@ pub struct ChurnVerdict {
     pub calibration: LogitLine,
     /// Why it was kept or left out.
     pub calibration_note: String,
+    /// Windows that were judged out of time: 2 where the log has room for an earlier one.
+    pub n_windows: usize,
     /// The champion's calibrated probabilities on the judged window.
     pub probs: Vec<f64>,
 }
@@ -173,7 +175,8 @@ pub(super) fn judge_churn(
         judge_calibration(spec, columns, champion, (&logits, judged), before)?;
     let probs = logits.iter().map(|&z| sigmoid(calibration.apply(z))).collect();
     let signal = loss < base_loss && champion != ChurnKind::BaseRate;
-    Ok(ChurnVerdict { metrics, champion, signal, calibration, calibration_note, probs })
+    let n_windows = if before.is_some() { 2 } else { 1 };
+    Ok(ChurnVerdict { metrics, champion, signal, calibration, calibration_note, n_windows, probs })
 }
 
 /// Fits the learned parts if a candidate needs them.

@@ -29,7 +29,7 @@ pub struct Grade {
 
 impl Grade {
     /// Grades a fit: D where nothing could be learned, C without signal or calibration, B with
-    /// one judged window, A where the calibration was judged on a second one as well.
+    /// one judged window, A where recalibration could be judged on a second one as well.
     #[must_use]
     pub fn of(fit: &FitResult) -> Self {
         let Some(churn) = fit.churn.as_ref().filter(|_| fit.data.learn) else {
@@ -46,11 +46,13 @@ impl Grade {
         if champion.auc < 0.65 || champion.ece > 0.05 {
             return Self { letter: "C", reason: format!("weak or badly calibrated: {numbers}") };
         }
-        if churn.calibration_note.starts_with("skipped") {
+        if churn.n_windows < 2 {
             let reason = format!("{numbers} on one judged window; no second one to confirm it");
             return Self { letter: "B", reason };
         }
-        Self { letter: "A", reason: format!("{numbers} on a later window, calibration confirmed") }
+        let reason =
+            format!("{numbers} on the newest window; recalibration judged on a second one");
+        Self { letter: "A", reason }
     }
 }
 
