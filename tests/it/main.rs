@@ -2,6 +2,7 @@
 
 mod btyd;
 mod cli;
+mod demo;
 mod grpc;
 mod grpc_life;
 mod learn;

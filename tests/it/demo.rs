@@ -1,0 +1,123 @@
+//! The bundle that ships with the source loads, passes its self-test, and is what its command
+//! makes.
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tenure::bundle::{Bundle, BundleSelector};
+use tenure::scoring::{Engine, self_test};
+use tenure::serve::pb;
+use tenure::serve::pb::scoring_service_client::ScoringServiceClient;
+
+fn root(part: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(part)
+}
+
+fn demo() -> Bundle {
+    Bundle::find(&root("models"), &BundleSelector::parse("demo").unwrap()).unwrap()
+}
+
+#[test]
+fn the_demo_bundle_passes_its_self_test() {
+    let bundle = demo();
+    self_test(&bundle).unwrap();
+    let engine = Engine::try_new(bundle, None, Some("a salt of this test")).unwrap();
+    assert_eq!(engine.currency().as_str(), "USD");
+}
+
+#[test]
+fn the_demo_bundle_is_what_its_command_makes() {
+    let models = TempDir::new().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tenure-train"))
+        .args(["--events"])
+        .arg(root("data/complete_journey.csv.gz"))
+        .args(["--until", "2017-11-30", "--churn-horizon-days", "30", "--clv-horizon-days", "90"])
+        .args(["--currency", "USD", "--name", "demo", "--quiet", "--models"])
+        .arg(models.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let version = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        version.trim(),
+        demo().version,
+        "features or recipe changed: train the demo bundle again as models/README.md says"
+    );
+}
+
+/// A child that is killed when the test ends, however it ends.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_bundle_is_served_by_the_program() {
+    use std::io::{BufRead, BufReader};
+
+    // A copy, since the first use of a models folder writes its salt there.
+    let dir = TempDir::new().unwrap();
+    let models = dir.path().join("models");
+    copy_folder(&root("models"), &models);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tenure-serve"))
+        .arg("--models")
+        .arg(&models)
+        .args(["--name", "demo", "--listen", "127.0.0.1:0", "--log", "warn", "--store"])
+        .arg(dir.path().join("store"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let _server = Server(child);
+    let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    let mut client = ScoringServiceClient::connect(format!("http://{address}")).await.unwrap();
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let amount = prost_types::value::Kind::NumberValue(40.0);
+    let events = [1_504_346_400, 1_506_346_400, 1_508_346_400]
+        .into_iter()
+        .map(|seconds: i64| pb::Event {
+            event_id: format!("e{seconds}"),
+            customer: "42".to_owned(),
+            r#type: "purchase".to_owned(),
+            event_time: time(seconds),
+            attributes: Some(prost_types::Struct {
+                fields: [("amount".to_owned(), prost_types::Value { kind: Some(amount.clone()) })]
+                    .into(),
+            }),
+        })
+        .collect();
+    let subject = pb::ScoreSubject {
+        customer: "42".to_owned(),
+        events,
+        inline_only: true,
+        as_of: time(1_512_086_400),
+    };
+    let mut request =
+        tonic::Request::new(pb::ScoreCustomerRequest { subject: Some(subject), model: None });
+    request.set_timeout(Duration::from_secs(20));
+    let score = client.score_customer(request).await.unwrap().into_inner().score.unwrap();
+    assert!((0.0..=1.0).contains(&score.churn_probability.unwrap()));
+    assert!(score.clv.unwrap().mean > 0.0);
+    assert!(score.advice.is_some());
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
