@@ -177,8 +177,8 @@ fn files_that_are_no_log_are_refused_with_a_reason() {
         ("", "empty", &["the file is empty"]),
         ("customer_id,date,amount\n", "header", &["a header but no row"]),
         ("customer_id,amount\n1,2\n", "time", &["--time-column", "columns: customer_id, amount"]),
-        ("customer_id,date,amount\n1,2026-01-01,x\n", "amount", &["none of 1 rows", "\"x\""]),
-        ("customer_id,date,amount\n1,2199-01-01,5\n", "future", &["none of 1 rows", "2199"]),
+        ("customer_id,date,amount\n1,2026-01-01,x\n", "amount", &["1 of 1 rows", "\"x\""]),
+        ("customer_id,date,amount\n1,2199-01-01,5\n", "future", &["1 of 1 rows", "2199"]),
         ("customer_id,date,amount\n1,1997-09-30,-5\n", "refund", &["no purchase up to 1997-09-30"]),
         ("customer_id,date,amount\n1,1997-02-01,5\n", "short", &["ends on 1997-02-01", "--until"]),
     ];
