@@ -16,7 +16,7 @@ type Failure = (u8, anyhow::Error);
 fn main() -> ExitCode {
     let run = |args: ServeArgs| {
         run(&args).map_err(|(code, error)| {
-            eprintln!("tenure-serve: {error:#}");
+            eprintln!("tenure-serve: {error}");
             code
         })
     };

@@ -94,8 +94,19 @@ pub(super) fn write_folder(
 ) -> Result<PathBuf, BundleError> {
     let version = version_of(manifest);
     let folder = parent.join(&version);
-    if folder.join(MANIFEST).try_exists().map_err(io_error(&folder))? {
-        return Ok(folder);
+    if folder.try_exists().map_err(io_error(&folder))? {
+        let same = |name: &str, bytes: &[u8]| {
+            read_file(&folder.join(name)).is_ok_and(|held| held.as_slice() == bytes)
+        };
+        if same(MANIFEST, manifest) && files.iter().all(|(name, bytes)| same(name, bytes)) {
+            return Ok(folder);
+        }
+        // Damaged since it was written: kept for a look, out of the way.
+        let aside = parent.join(format!(".{version}.damaged"));
+        if aside.try_exists().map_err(io_error(&aside))? {
+            fs::remove_dir_all(&aside).map_err(io_error(&aside))?;
+        }
+        fs::rename(&folder, &aside).map_err(io_error(&folder))?;
     }
     fs::create_dir_all(parent).map_err(io_error(parent))?;
     let building = parent.join(format!(".{version}.writing"));

@@ -81,6 +81,15 @@ impl Event {
     }
 }
 
+impl Event {
+    /// The id of the `occurrence`-th event of this content (0 is the first), for readers that
+    /// number identical events without ids of their own.
+    #[must_use]
+    pub fn content_id(&self, occurrence: u64) -> EventId {
+        content_id(self, occurrence, &mut Vec::new())
+    }
+}
+
 /// Checks a raw event; says whether it brought an id. Without one the event's id is still zero.
 pub(super) fn check(raw: &RawEvent<'_>, rules: &Rules) -> Result<(Event, bool), EventIssue> {
     if raw.customer.trim().is_empty() {

@@ -1,4 +1,7 @@
-//! The relation: contacts and responses, satisfaction, membership.
+//! The relation: contacts and responses, satisfaction.
+//!
+//! Facts of the profile are left to the policy: a table of them is often dated long before they
+//! were known, and would let a model look ahead.
 
 use crate::domain::{AsOf, Channel, Timestamp};
 use crate::history::{CONTACT_DAYS, History};
@@ -30,7 +33,6 @@ pub(super) const FEATURES: &[FeatureDef] = &[
     FeatureDef { name: "tickets_open", unit: "count", doc: "open support tickets" },
     FeatureDef { name: "nps_last", unit: "score", doc: "newest net promoter score, 0 to 10" },
     FeatureDef { name: "csat_last", unit: "score", doc: "newest satisfaction score, 1 to 5" },
-    FeatureDef { name: "loyalty_member", unit: "0/1", doc: "enrolled in the loyalty programme" },
     FeatureDef { name: "known_days", unit: "days", doc: "days since the first event of any kind" },
 ];
 
@@ -52,7 +54,6 @@ pub(super) fn extract(history: &History, as_of: AsOf, row: &mut Vec<f64>) {
     }
     let satisfaction = history.satisfaction();
     let after = Timestamp::from_micros(as_of.instant().micros() - 90 * MICROS_PER_DAY);
-    let member = history.profile().loyalty_member.as_ref().map(|held| *held.value());
     row.extend_from_slice(&[
         f64::from(delivered_28d),
         delivered,
@@ -65,7 +66,6 @@ pub(super) fn extract(history: &History, as_of: AsOf, row: &mut Vec<f64>) {
         satisfaction.open_tickets().0 as f64,
         satisfaction.nps.as_ref().map_or(f64::NAN, |held| f64::from(*held.value())),
         satisfaction.csat.as_ref().map_or(f64::NAN, |held| f64::from(*held.value())),
-        member.map_or(f64::NAN, |yes| f64::from(u8::from(yes))),
         age_days(history.first_event(), as_of),
     ]);
     debug_assert_eq!(row.len(), end, "one value a definition");

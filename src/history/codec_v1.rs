@@ -232,7 +232,11 @@ fn read_time_day(r: &mut Reader<'_>) -> Result<(Timestamp, Day), CodecError> {
     Ok((read_time(r)?, read_day(r)?))
 }
 
-/// A tally: a mask of the fields that are not zero, then those fields.
+/// Micros in a hundredth of a unit: most sums are whole ones, and take half the bytes as such.
+const CENT_MICROS: i64 = 10_000;
+
+/// A tally: a mask of the fields that are not zero and of the sums written in hundredths, then
+/// those fields.
 fn write_tally(w: &mut Writer, tally: &Tally) {
     let Tally {
         orders,
@@ -251,17 +255,21 @@ fn write_tally(w: &mut Writer, tally: &Tally) {
     for (bit, count) in counts.iter().enumerate() {
         mask |= u64::from(*count != 0) << bit;
     }
+    let in_cents = |sum: Money| sum.micros() % CENT_MICROS == 0;
     for (bit, sum) in sums.iter().enumerate() {
-        mask |= u64::from(*sum != Money::ZERO) << (counts.len() + bit);
+        mask |= u64::from(*sum != Money::ZERO) << (6 + bit);
+        mask |= u64::from(*sum != Money::ZERO && in_cents(*sum)) << (9 + bit);
     }
     w.unsigned(mask);
     counts.into_iter().filter(|count| *count != 0).for_each(|count| w.unsigned(u64::from(count)));
-    sums.into_iter().filter(|sum| *sum != Money::ZERO).for_each(|sum| w.signed(sum.micros()));
+    for sum in sums.into_iter().filter(|sum| *sum != Money::ZERO) {
+        w.signed(if in_cents(sum) { sum.micros() / CENT_MICROS } else { sum.micros() });
+    }
 }
 
 fn read_tally(r: &mut Reader<'_>) -> Result<Tally, CodecError> {
     let mask = r.unsigned()?;
-    if mask >> 9 != 0 {
+    if mask >> 12 != 0 {
         return Err(CodecError::Invalid { what: "tally" });
     }
     let mut counts = [0_u32; 6];
@@ -273,7 +281,10 @@ fn read_tally(r: &mut Reader<'_>) -> Result<Tally, CodecError> {
     }
     for (bit, sum) in sums.iter_mut().enumerate() {
         if mask >> (6 + bit) & 1 == 1 {
-            *sum = read_money(r)?;
+            let number = r.signed()?;
+            let unit = if mask >> (9 + bit) & 1 == 1 { CENT_MICROS } else { 1 };
+            let micros = number.checked_mul(unit).ok_or(CodecError::Invalid { what: "sum" })?;
+            *sum = Money::from_micros(micros);
         }
     }
     let [orders, purchase_days, items, discounted, refunds, activities] = counts;
@@ -292,24 +303,34 @@ fn read_tally(r: &mut Reader<'_>) -> Result<Tally, CodecError> {
 }
 
 fn write_tiles(w: &mut Writer, tiles: &Tiles) {
-    let days = tiles.days.iter().map(|(day, tally)| (i64::from(day.number()), tally));
+    // A day has one purchase day or none: its orders say which.
+    let days = tiles
+        .days
+        .iter()
+        .map(|(day, tally)| (i64::from(day.number()), Tally { purchase_days: 0, ..*tally }));
     write_spans(w, tiles.days.len(), days);
-    let quarters = tiles.quarters.iter().map(|(quarter, tally)| (i64::from(*quarter), tally));
+    let quarters = tiles.quarters.iter().map(|(quarter, tally)| (i64::from(*quarter), *tally));
     write_spans(w, tiles.quarters.len(), quarters);
 }
 
-fn write_spans<'a>(w: &mut Writer, n: usize, spans: impl Iterator<Item = (i64, &'a Tally)>) {
+fn write_spans(w: &mut Writer, n: usize, spans: impl Iterator<Item = (i64, Tally)>) {
     w.count(n);
     let mut before = 0;
     for (number, tally) in spans {
         w.signed(number - before);
         before = number;
-        write_tally(w, tally);
+        write_tally(w, &tally);
     }
 }
 
 fn read_tiles(r: &mut Reader<'_>) -> Result<Tiles, CodecError> {
-    let days = read_spans(r)?.into_iter().map(|(n, tally)| (Day::from_number(n), tally)).collect();
+    let days = read_spans(r)?
+        .into_iter()
+        .map(|(n, tally)| {
+            let purchase_days = u32::from(tally.orders > 0);
+            (Day::from_number(n), Tally { purchase_days, ..tally })
+        })
+        .collect();
     Ok(Tiles { days, quarters: read_spans(r)? })
 }
 

@@ -34,8 +34,8 @@ use recent::RecentIds;
 use rhythm::RetiredGaps;
 
 /// Distinct names kept of each kind; beyond them a fair sample (see [`Distinct`]).
-const CATEGORIES_MAX: usize = 32;
-const ACTIVITIES_MAX: usize = 24;
+const CATEGORIES_MAX: usize = 24;
+const ACTIVITIES_MAX: usize = 16;
 const DEVICES_MAX: usize = 8;
 const SALES_CHANNELS_MAX: usize = 8;
 

@@ -4,7 +4,7 @@ use crate::domain::Day;
 
 /// Ids remembered: the newest ones within the lateness bound. The store and the intake keep the
 /// complete record; this one protects a single history wherever it is folded.
-const IDS_MAX: usize = 256;
+const IDS_MAX: usize = 96;
 
 /// Days after which an event counts as late, back from the newest one.
 pub const LATENESS_DAYS: i32 = 35;

@@ -151,8 +151,9 @@ impl Predictor {
 
     fn is_outside(&self, row: &[f64]) -> bool {
         row.iter().zip(&self.fitted.ranges).any(|(&number, &[low, high])| {
-            let slack = RANGES_OUTSIDE * (high - low).max(1.0);
-            number > high + slack || number < low - slack
+            let slack = RANGES_OUTSIDE * (high - low);
+            // A column that did not vary in training tells the models nothing, whatever it says.
+            high > low && (number > high + slack || number < low - slack)
         })
     }
 }

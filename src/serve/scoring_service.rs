@@ -1,5 +1,6 @@
 //! `ScoringService`: one customer, or many in one call.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use super::pb;
 use super::pb::model_selector::Choice;
 use super::pb::scoring_service_server::ScoringService;
 use super::status::{ServeError, Violation, scoring_error};
-use crate::domain::{AsOf, CustomerId, Timestamp};
+use crate::domain::{AsOf, CustomerId, EventId, Timestamp};
 use crate::events::Event;
 use crate::history::History;
 use crate::scoring::Answer;
@@ -205,14 +206,18 @@ impl Subject {
             for (idx, event) in events.iter().enumerate() {
                 let owner = customer.as_ref().ok();
                 match convert::event(event, &format!("events[{idx}]"), owner, &rules) {
-                    Ok(event) => checked.push(event),
+                    Ok(checked_event) => {
+                        let own_id = !event.event_id.trim().is_empty();
+                        checked.push((checked_event, own_id));
+                    }
                     Err(violation) => violations.push(violation),
                 }
             }
         }
         match (customer, as_of, violations.is_empty()) {
             (Ok(customer), Ok(as_of), true) => {
-                Ok(Self { customer, events: checked, inline_only: *inline_only, as_of })
+                let events = as_a_log(checked);
+                Ok(Self { customer, events, inline_only: *inline_only, as_of })
             }
             (customer, as_of, _) => {
                 violations.extend(customer.err());
@@ -245,4 +250,25 @@ impl Subject {
         let digest = xxh3_128(&history.to_bytes());
         Ok((history, digest))
     }
+}
+
+/// The events as a file of them would be taken in: identical ones without an id of their own are
+/// numbered, an id that comes again is taken once, and the rest is in the order of time.
+fn as_a_log(checked: Vec<(Event, bool)>) -> Vec<Event> {
+    let mut seen: BTreeMap<EventId, u64> = BTreeMap::new();
+    let mut events = Vec::with_capacity(checked.len());
+    for (mut event, own_id) in checked {
+        let before = seen.entry(event.id).or_insert(0);
+        let occurrence = *before;
+        *before += 1;
+        if occurrence > 0 {
+            if own_id {
+                continue;
+            }
+            event.id = event.content_id(occurrence);
+        }
+        events.push(event);
+    }
+    events.sort_by_key(|event| (event.time, event.id));
+    events
 }

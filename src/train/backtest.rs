@@ -126,7 +126,7 @@ pub struct ChurnVerdict {
     pub calibration_note: String,
     /// Windows that were judged out of time: 2 where the log has room for an earlier one.
     pub n_windows: usize,
-    /// The champion's calibrated probabilities on the judged window.
+    /// The champion's probabilities on the judged window, calibrated on earlier data only.
     pub probs: Vec<f64>,
 }
 
@@ -169,11 +169,19 @@ pub(super) fn judge_churn(
         metrics.push(found);
     }
     metrics.extend(recency_rule(columns, training, judged));
-    let (champion, loss) = best.unwrap_or((ChurnKind::BaseRate, base_loss));
+    // Where nothing was learned or nothing can be told apart, the closed form needs no proof.
+    let learned = kinds.contains(&ChurnKind::Logistic);
+    let (champion, loss) = match best {
+        Some(best) if learned => best,
+        _ => (
+            ChurnKind::Btyd,
+            metrics.iter().find(|m| m.name == "btyd").map_or(base_loss, |m| m.log_loss),
+        ),
+    };
     let logits = parts.logits(champion, columns, &judged.matrix);
-    let (calibration, calibration_note) =
-        judge_calibration(spec, columns, champion, (&logits, judged), before)?;
-    let probs = logits.iter().map(|&z| sigmoid(calibration.apply(z))).collect();
+    let tried = judge_calibration(spec, columns, champion, (&logits, judged), before);
+    let Calibrated { line: calibration, judged_by, note: calibration_note } = tried;
+    let probs = logits.iter().map(|&z| sigmoid(judged_by.apply(z))).collect();
     let signal = loss < base_loss && champion != ChurnKind::BaseRate;
     let n_windows = if before.is_some() { 2 } else { 1 };
     Ok(ChurnVerdict { metrics, champion, signal, calibration, calibration_note, n_windows, probs })
@@ -209,6 +217,16 @@ fn recency_rule(columns: &Columns, training: &Rows, judged: &Rows) -> Option<Chu
     ChurnMetrics::new("recency_rule", &probs, &judged.churned).ok()
 }
 
+/// A recalibration and what became of it.
+struct Calibrated {
+    /// For use: fitted on all out-of-time predictions.
+    line: LogitLine,
+    /// For judging: fitted before the judged window.
+    judged_by: LogitLine,
+    /// Why it was kept or left out.
+    note: String,
+}
+
 /// Tries the recalibration of the champion: fitted one window earlier, it is kept only if it
 /// lowers the log loss on the newest window; then it is fitted again on the newest predictions.
 fn judge_calibration(
@@ -217,15 +235,21 @@ fn judge_calibration(
     champion: ChurnKind,
     (logits, judged): (&[f64], &Rows),
     before: Option<Origin<'_>>,
-) -> Result<(LogitLine, String), FitError> {
-    let none = |why: &str| Ok((LogitLine::IDENTITY, why.to_owned()));
+) -> Calibrated {
+    let none = |why: &str| Calibrated {
+        line: LogitLine::IDENTITY,
+        judged_by: LogitLine::IDENTITY,
+        note: why.to_owned(),
+    };
     if champion == ChurnKind::BaseRate {
         return none("not tried: the base rate has nothing to recalibrate");
     }
     let Some(before) = before else {
         return none("skipped: the log is too short for a second window to judge it on");
     };
-    let parts = fit_parts(spec, columns, before.training, &[champion])?;
+    let Ok(parts) = fit_parts(spec, columns, before.training, &[champion]) else {
+        return none("left out: the models could not be fitted before the earlier window");
+    };
     let earlier = parts.logits(champion, columns, &before.judged.matrix);
     let Ok(line) = LogitLine::fit(&earlier, &before.judged.churned) else {
         return none("left out: it could not be fitted on the earlier window");
@@ -247,7 +271,7 @@ fn judge_calibration(
         "kept: fitted one window earlier it lowers the newest window's log loss from {plain:.4} to \
          {recalibrated:.4}"
     );
-    Ok((LogitLine::fit(&both, &churned).unwrap_or(line), note))
+    Calibrated { line: LogitLine::fit(&both, &churned).unwrap_or(line), judged_by: line, note }
 }
 
 /// Log loss of the purchase-count model's closed form, by which BG/NBD and MBG/NBD are compared.
@@ -280,18 +304,20 @@ pub(super) fn judge_value(
     mut model: ValueModel,
     kinds: &[ValueKind],
 ) -> Option<ValueVerdict> {
-    let mut metrics = Vec::new();
-    for &kind in kinds {
-        let predicted = predict_value(columns, judged, &model, kind);
-        metrics.extend(ValueMetrics::new(kind.as_str(), &predicted, &judged.spend));
-    }
-    let best_gini = metrics.iter().map(|m: &ValueMetrics| m.gini).fold(f64::NEG_INFINITY, f64::max);
-    let champion = kinds
+    let found: Vec<(ValueKind, ValueMetrics)> = kinds
         .iter()
-        .zip(&metrics)
+        .filter_map(|&kind| {
+            let predicted = predict_value(columns, judged, &model, kind);
+            Some((kind, ValueMetrics::new(kind.as_str(), &predicted, &judged.spend).ok()?))
+        })
+        .collect();
+    let best_gini = found.iter().map(|(_, m)| m.gini).fold(f64::NEG_INFINITY, f64::max);
+    let champion = found
+        .iter()
         .filter(|(_, m)| m.gini >= best_gini - GINI_TOLERANCE)
         .min_by(|(_, a), (_, b)| a.rmse.total_cmp(&b.rmse))
         .map(|(kind, _)| *kind)?;
+    let mut metrics: Vec<ValueMetrics> = found.into_iter().map(|(_, m)| m).collect();
     let past = judged.matrix.column(columns.spend_total());
     metrics.extend(ValueMetrics::new("past_spend", past, &judged.spend));
     model.kind = champion;

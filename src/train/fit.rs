@@ -110,7 +110,9 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         .map(|slice| Ok((slice.cutoff, rows_of(slice)?)))
         .collect::<Result<_, TrainError>>()?;
     let data = data_verdict(spec, log, plan.as_ref(), rows.last().map(|(_, rows)| rows), &today);
-    let work = Work { spec, columns: &columns, rows: &rows, learn: data.learn };
+    let mut work = Work { spec, columns: &columns, rows: &rows, learn: data.learn };
+    // With `allow_small` the rows to learn from may still hold one outcome only.
+    work.learn = work.learn && work.can_learn();
     let churn = work.judge_churn()?;
     let churn_model = work.final_churn(churn.as_ref())?;
     let value = work.judge_value()?;
@@ -179,11 +181,10 @@ fn build_slices(
     let mut past = Vec::new();
     for cutoff in plan.map(CutoffPlan::all).unwrap_or_default() {
         replay.advance(AsOf::end_of(cutoff, &spec.zone));
-        match Slice::build(&slice_spec, log, &replay, cutoff) {
-            Ok(slice) => past.push(slice),
-            // Nobody had bought by then: an early cutoff of a log that begins with visits.
-            Err(BtydError::NoRows { .. }) => {}
-            Err(error) => return Err(error.into()),
+        // Where nobody, or too few, had bought to say anything (an early cutoff of a log that
+        // begins slowly), the other cutoffs stand.
+        if let Ok(slice) = Slice::build(&slice_spec, log, &replay, cutoff) {
+            past.push(slice);
         }
     }
     if past.last().map(|slice| slice.cutoff) != plan.map(|plan| plan.judged) {
@@ -238,6 +239,14 @@ struct Work<'w> {
 impl Work<'_> {
     fn kinds(&self) -> &'static [ChurnKind] {
         if self.learn { &ChurnKind::ALL } else { &[ChurnKind::BaseRate, ChurnKind::Btyd] }
+    }
+
+    /// Whether both outcomes are among the rows to learn from.
+    fn can_learn(&self) -> bool {
+        let newest = self.rows.last().and_then(|(cutoff, _)| self.training_before(*cutoff));
+        newest.is_some_and(|rows| {
+            rows.churned.iter().any(|&yes| yes) && rows.churned.iter().any(|&yes| !yes)
+        })
     }
 
     /// Rows of all cutoffs whose windows end at or before a cutoff.

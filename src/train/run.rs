@@ -26,6 +26,8 @@ use super::replay::Replay;
 const EXAMPLES: usize = 16;
 /// A new bundle may be this much worse in log loss and still be promoted: noise of one window.
 const LOSS_TOLERANCE: f64 = 0.001;
+/// The same where the champion was fitted on the window that the new one had not seen.
+const LOSS_TOLERANCE_SEEN: f64 = 0.01;
 
 /// What a run gave.
 #[derive(Debug)]
@@ -236,6 +238,10 @@ fn compare(spec: &TrainSpec, log: &Log, result: &FitResult, incumbent: &Bundle) 
             format!("champion {version} has another churn horizon ({held} days): not comparable");
         return (false, why);
     }
+    let (grade, held) = (Grade::of(result).letter, &incumbent.manifest.grade);
+    if grade > held.as_str() {
+        return (false, format!("grade {grade}, champion {version} has grade {held}"));
+    }
     let (Some(churn), Some((cutoff, judged))) = (&result.churn, result.rows.last()) else {
         return (false, "no complete window to compare on".to_owned());
     };
@@ -257,5 +263,6 @@ fn compare(spec: &TrainSpec, log: &Log, result: &FitResult, incumbent: &Bundle) 
     let note = if seen { " (the champion was fitted on that window)" } else { "" };
     let numbers =
         format!("log loss on the newest window {ours:.4}, champion {version} {theirs:.4}{note}");
-    (seen || ours <= theirs + LOSS_TOLERANCE, numbers)
+    let tolerance = if seen { LOSS_TOLERANCE_SEEN } else { LOSS_TOLERANCE };
+    (ours <= theirs + tolerance, numbers)
 }

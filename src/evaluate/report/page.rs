@@ -161,9 +161,6 @@ fn data(source: Source<'_>) -> Value {
         ("Rows kept", "kept"),
         ("Rows dropped", "dropped"),
         ("Duplicates left out", "duplicates"),
-        ("Identical rows, kept", "identical_rows"),
-        ("Events used", "events_used"),
-        ("Events after the last day, unused", "events_after_until"),
         ("Customers", "customers"),
         ("Customers who bought", "buyers"),
     ];
