@@ -461,3 +461,31 @@ async fn what_is_no_message_of_ours_is_refused_with_details() {
     }
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inline_events_are_taken_as_a_file_of_them_would_be() {
+    let server = Running::start(&[]).await;
+    let mut clients = Clients::new(&server).await;
+    let mut events: Vec<pb::Event> =
+        (0..40).map(|n| purchase(&format!("e{n}"), "ann", 30 + 9 * n, 10.0)).collect();
+    let ask =
+        |events: Vec<pb::Event>| pb::ScoreSubject { events, inline_only: true, ..subject("ann") };
+    let in_order = clients.score(ask(events.clone())).await.unwrap();
+    events.reverse();
+    events.swap(3, 30);
+    events.extend(events.clone());
+    let shuffled_twice = clients.score(ask(events)).await.unwrap();
+    assert_eq!(shuffled_twice.churn_probability, in_order.churn_probability);
+    assert_eq!(shuffled_twice.clv, in_order.clv);
+
+    // Identical events without an id of their own are events of their own.
+    let without_id = |n: usize| {
+        let one = pb::Event { event_id: String::new(), ..purchase("", "ann", 30, 10.0) };
+        vec![one; n]
+    };
+    let historic = |score: pb::Score| score.clv.unwrap().historic;
+    let once = historic(clients.score(ask(without_id(1))).await.unwrap());
+    let thrice = historic(clients.score(ask(without_id(3))).await.unwrap());
+    assert!((thrice - 3.0 * once).abs() < 1e-9, "{once} then {thrice}");
+    server.stop().await;
+}

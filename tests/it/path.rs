@@ -353,3 +353,58 @@ fn a_log_of_one_customer_and_free_orders_gets_an_answer() {
     assert_eq!(outcome.grade.letter, "D");
     answers_are_finite(&outcome.folder, "2026-01-10");
 }
+
+#[test]
+fn a_damaged_bundle_is_made_again_by_the_same_training() {
+    let models = TempDir::new().unwrap();
+    let first = train(models.path(), "again");
+    fs::write(first.folder.join("models.json"), "{}").unwrap();
+    assert!(Bundle::load(&first.folder).is_err());
+    let second = train(models.path(), "again");
+    assert_eq!(second.version, first.version);
+    Bundle::load(&second.folder).unwrap();
+    fs::remove_file(first.folder.join("manifest.json")).unwrap();
+    train(models.path(), "again");
+    Bundle::load(&first.folder).unwrap();
+}
+
+#[test]
+fn a_message_to_a_customer_does_not_make_them_unlike_all_others() {
+    use tenure::events::{Event, RawEvent, RawValue};
+
+    // Nobody in the training log was ever contacted.
+    let engine = engine(None);
+    let raw = RawEvent {
+        customer: "c".into(),
+        event_type: Some("contact".into()),
+        time: RawValue::text("1997-09-01"),
+        attributes: vec![
+            ("campaign".into(), RawValue::text("spring")),
+            ("channel".into(), RawValue::text("email")),
+            ("stage".into(), RawValue::text("delivered")),
+        ],
+        ..RawEvent::default()
+    };
+    let contact = Event::try_from_raw(&raw, &Rules::default()).unwrap();
+    let (customer, mut history) = histories().swap_remove(7);
+    history.apply(&contact);
+    let answer = engine.answer(&customer, &history, as_of(), false).unwrap();
+    assert!(!answer.score.out_of_distribution);
+}
+
+#[test]
+fn a_worse_grade_does_not_replace_the_champion() {
+    let models = TempDir::new().unwrap();
+    assert!(train(models.path(), "gate").promoted);
+    // Too short to judge anything: grade D.
+    let until = "1997-03-31";
+    let spec = TrainSpec { until: day(until), ..train_spec("gate") };
+    let log = log_spec(until);
+    let poor = run(&spec, &log, &Threshold::default(), models.path(), &mut |_| {}).unwrap();
+    assert_eq!(poor.grade.letter, "D");
+    assert!(
+        !poor.promoted && poor.promotion_reason.contains("grade D"),
+        "{}",
+        poor.promotion_reason
+    );
+}
