@@ -58,26 +58,96 @@ impl Drop for Server {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_demo_bundle_is_served_by_the_program() {
+/// Starts the program on a free port and gives its address.
+fn serve(models: &Path, store: &Path) -> (Server, String) {
     use std::io::{BufRead, BufReader};
 
-    // A copy, since the first use of a models folder writes its salt there.
-    let dir = TempDir::new().unwrap();
-    let models = dir.path().join("models");
-    copy_folder(&root("models"), &models);
     let mut child = Command::new(env!("CARGO_BIN_EXE_tenure-serve"))
         .arg("--models")
-        .arg(&models)
+        .arg(models)
         .args(["--name", "demo", "--listen", "127.0.0.1:0", "--log", "warn", "--store"])
-        .arg(dir.path().join("store"))
+        .arg(store)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let _server = Server(child);
     let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    (Server(child), address)
+}
+
+/// Runs a program on the shipped log with the demo model.
+fn run(program: &str, models: &Path, more: &[&str]) {
+    let output = Command::new(program)
+        .args(more)
+        .arg("--events")
+        .arg(root("data/complete_journey.csv.gz"))
+        .args(["--as-of", "2017-11-30", "--name", "demo", "--models"])
+        .arg(models)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g_1_the_server_and_the_batch_job_give_the_same_bits() {
+    let dir = TempDir::new().unwrap();
+    let models = dir.path().join("models");
+    copy_folder(&root("models"), &models);
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    run(env!("CARGO_BIN_EXE_tenure-score"), &models, &["--out", &path("scores.csv")]);
+    let load = ["store", "load", "--store", &path("store")];
+    run(env!("CARGO_BIN_EXE_tenure-ops"), &models, &load);
+    let (_server, address) = serve(&models, Path::new(&path("store")));
+    let mut client = ScoringServiceClient::connect(format!("http://{address}")).await.unwrap();
+
+    let mut reader = csv::Reader::from_path(path("scores.csv")).unwrap();
+    let headers = reader.headers().unwrap().clone();
+    let at = |name: &str| headers.iter().position(|header| header == name).unwrap();
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    assert!(rows.len() > 2000);
+    let mut held_out = 0;
+    for rows in rows.chunks(1000) {
+        let subjects = rows
+            .iter()
+            .map(|row| pb::ScoreSubject {
+                customer: row[at("customer_id")].to_owned(),
+                // The end of 2017-11-30.
+                as_of: Some(prost_types::Timestamp { seconds: 1_512_086_400, nanos: 0 }),
+                ..pb::ScoreSubject::default()
+            })
+            .collect();
+        let request = pb::BatchScoreCustomersRequest { subjects, model: None };
+        let outcomes = client.batch_score_customers(request).await.unwrap().into_inner().outcomes;
+        for (row, outcome) in rows.iter().zip(outcomes) {
+            let Some(pb::score_outcome::Outcome::Score(score)) = outcome.outcome else {
+                panic!("{outcome:?}");
+            };
+            let number = |name: &str| row[at(name)].parse::<f64>().unwrap().to_bits();
+            let clv = score.clv.as_ref().unwrap();
+            let advice = score.advice.as_ref().unwrap();
+            assert_eq!(number("churn_probability"), score.churn_probability.unwrap().to_bits());
+            assert_eq!(number("clv_mean"), clv.mean.to_bits());
+            assert_eq!(number("clv_p10"), clv.p10.unwrap().to_bits());
+            assert_eq!(number("clv_p90"), clv.p90.unwrap().to_bits());
+            assert_eq!(number("expected_purchases"), score.expected_purchases.unwrap().to_bits());
+            let campaign = if advice.campaign_id == "no_action" { "" } else { &advice.campaign_id };
+            let found = &row[at("campaign")];
+            assert!(found == campaign || found == advice.campaign_id, "{found} {campaign}");
+            assert_eq!(row[at("holdout")] == *"true", advice.holdout);
+            held_out += usize::from(advice.holdout);
+        }
+    }
+    assert!(held_out > 0, "the control groups are drawn with the same salt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_bundle_is_served_by_the_program() {
+    // A copy, since the first use of a models folder writes its salt there.
+    let dir = TempDir::new().unwrap();
+    let models = dir.path().join("models");
+    copy_folder(&root("models"), &models);
+    let (_server, address) = serve(&models, &dir.path().join("store"));
     let mut client = ScoringServiceClient::connect(format!("http://{address}")).await.unwrap();
     let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
     let amount = prost_types::value::Kind::NumberValue(40.0);
