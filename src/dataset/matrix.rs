@@ -107,6 +107,17 @@ impl FeatureMatrix {
         }
     }
 
+    /// What a function says of each row, in the order of the rows.
+    pub fn map_rows<T>(&self, mut of: impl FnMut(&[f64]) -> T) -> Vec<T> {
+        let mut row = vec![0.0; self.columns.len()];
+        (0..self.n_rows)
+            .map(|idx| {
+                self.copy_row(idx, &mut row);
+                of(&row)
+            })
+            .collect()
+    }
+
     /// A matrix of the rows at these positions, in their order.
     #[must_use]
     pub fn select_rows(&self, rows: &[usize]) -> Self {

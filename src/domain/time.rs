@@ -273,21 +273,6 @@ impl Zone {
         }
     }
 
-    fn parse_any(&self, text: &str) -> Option<Timestamp> {
-        if text.as_bytes().get(4) == Some(&b'-') {
-            return self.parse_dashed(text);
-        }
-        // Eight digits would be a compact date to some and seconds to others: refused.
-        let is_seconds = (9..=11).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-        if is_seconds {
-            text.parse().ok().map(|s: i64| Timestamp(s * MICROS_PER_SECOND))
-        } else {
-            None
-        }
-    }
-}
-
-impl Zone {
     /// The ISO forms: a date, a date and time, either with an offset.
     fn parse_dashed(&self, text: &str) -> Option<Timestamp> {
         if text.len() == 10 {
@@ -299,6 +284,19 @@ impl Zone {
         let local = text.parse::<civil::DateTime>().ok()?;
         let zoned = local.to_zoned(self.0.clone()).ok()?;
         Some(Timestamp(zoned.timestamp().as_microsecond()))
+    }
+
+    fn parse_any(&self, text: &str) -> Option<Timestamp> {
+        if text.as_bytes().get(4) == Some(&b'-') {
+            return self.parse_dashed(text);
+        }
+        // Eight digits would be a compact date to some and seconds to others: refused.
+        let is_seconds = (9..=11).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        if is_seconds {
+            text.parse().ok().map(|s: i64| Timestamp(s * MICROS_PER_SECOND))
+        } else {
+            None
+        }
     }
 }
 

@@ -129,13 +129,7 @@ impl ChurnParts {
     /// Log-odds of all rows.
     #[must_use]
     pub fn logits(&self, kind: ChurnKind, columns: &Columns, rows: &FeatureMatrix) -> Vec<f64> {
-        let mut row = vec![0.0; rows.n_columns()];
-        (0..rows.n_rows())
-            .map(|idx| {
-                rows.copy_row(idx, &mut row);
-                self.logit(kind, columns, &row)
-            })
-            .collect()
+        rows.map_rows(|row| self.logit(kind, columns, row))
     }
 
     /// Keeps only what a candidate needs.

@@ -338,11 +338,5 @@ pub(super) fn total_factor(columns: &Columns, judged: &Rows, model: &ValueModel)
 }
 
 fn predict_value(columns: &Columns, rows: &Rows, model: &ValueModel, kind: ValueKind) -> Vec<f64> {
-    let mut row = vec![0.0; rows.matrix.n_columns()];
-    (0..rows.matrix.n_rows())
-        .map(|idx| {
-            rows.matrix.copy_row(idx, &mut row);
-            model.mean_by(kind, columns, &row, ValueHorizon::Observed)
-        })
-        .collect()
+    rows.matrix.map_rows(|row| model.mean_by(kind, columns, row, ValueHorizon::Observed))
 }

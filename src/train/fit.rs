@@ -138,7 +138,7 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     let means = value_means(&fitted, &columns, &today_rows);
     fitted.value_quantiles = quantiles(&means);
     let total_predicted = means.iter().sum();
-    let churn_quantiles = quantiles(&churn_probs(&fitted.churn, &columns, &today_rows));
+    let churn_quantiles = quantiles(&today_rows.map_rows(|row| fitted.churn.prob(&columns, row)));
     let counts = all_count_models(spec, &today)?;
     Ok(FitResult {
         fitted,
@@ -382,21 +382,6 @@ fn quantiles(numbers: &[f64]) -> Vec<f64> {
     (0..=QUANTILES).map(|q| sorted[q * (sorted.len() - 1) / QUANTILES]).collect()
 }
 
-/// Calibrated probability of each row.
-fn churn_probs(
-    churn: &ChurnModel,
-    columns: &Columns,
-    rows: &crate::dataset::FeatureMatrix,
-) -> Vec<f64> {
-    let mut row = vec![0.0; rows.n_columns()];
-    (0..rows.n_rows())
-        .map(|idx| {
-            rows.copy_row(idx, &mut row);
-            churn.prob(columns, &row)
-        })
-        .collect()
-}
-
 /// Predicted value of each row within the value horizon; none without a value model.
 fn value_means(
     fitted: &Fitted,
@@ -404,11 +389,5 @@ fn value_means(
     rows: &crate::dataset::FeatureMatrix,
 ) -> Vec<f64> {
     let Some(value) = &fitted.value else { return Vec::new() };
-    let mut row = vec![0.0; rows.n_columns()];
-    (0..rows.n_rows())
-        .map(|idx| {
-            rows.copy_row(idx, &mut row);
-            value.mean(columns, &row, crate::model::ValueHorizon::Full)
-        })
-        .collect()
+    rows.map_rows(|row| value.mean(columns, row, crate::model::ValueHorizon::Full))
 }
