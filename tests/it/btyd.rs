@@ -45,13 +45,13 @@ fn read(path: &str) -> String {
 }
 
 /// A table by column name; fields that are no numbers are NaN.
-struct Table {
+pub(crate) struct Table {
     names: Vec<String>,
-    rows: Vec<Vec<f64>>,
+    pub(crate) rows: Vec<Vec<f64>>,
 }
 
 impl Table {
-    fn golden(name: &str) -> Self {
+    pub(crate) fn golden(name: &str) -> Self {
         let text = read(&format!("tests/golden/btyd/{name}"));
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let names = reader.headers().unwrap().iter().map(str::to_owned).collect();
@@ -60,26 +60,32 @@ impl Table {
         Self { names, rows }
     }
 
-    fn column(&self, name: &str) -> usize {
+    pub(crate) fn column(&self, name: &str) -> usize {
         self.names.iter().position(|n| n == name).unwrap_or_else(|| panic!("no column {name}"))
     }
 }
 
-fn golden_json(name: &str) -> Value {
+pub(crate) fn golden_json(name: &str) -> Value {
     serde_json::from_str(&read(&format!("tests/golden/btyd/{name}"))).unwrap()
 }
 
-fn assert_close(what: &str, found: f64, want: f64, tolerance: f64) {
+pub(crate) fn assert_close(what: &str, found: f64, want: f64, tolerance: f64) {
     let off = (found - want).abs() / want.abs().max(1e-300);
     assert!(off <= tolerance, "{what}: found {found:e}, wanted {want:e}, off by {off:e}");
 }
 
 /// Largest relative error by column, so that a failure shows all of them.
 #[derive(Default)]
-struct Worst(BTreeMap<&'static str, (f64, String)>);
+pub(crate) struct Worst(BTreeMap<&'static str, (f64, String)>);
 
 impl Worst {
-    fn see(&mut self, column: &'static str, found: f64, want: f64, at: impl Fn() -> String) {
+    pub(crate) fn see(
+        &mut self,
+        column: &'static str,
+        found: f64,
+        want: f64,
+        at: impl Fn() -> String,
+    ) {
         assert!(found.is_finite(), "{column} is {found} at {}", at());
         let off = if want.to_bits() == found.to_bits() {
             0.0
@@ -92,7 +98,7 @@ impl Worst {
         }
     }
 
-    fn assert_below(&self, tolerance: impl Fn(&str) -> f64) {
+    pub(crate) fn assert_below(&self, tolerance: impl Fn(&str) -> f64) {
         println!("{:#?}", self.0);
         for (column, (off, at)) in &self.0 {
             assert!(*off <= tolerance(column), "{column} is off by {off:e} at {at}");
@@ -101,12 +107,12 @@ impl Worst {
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small counts")]
-fn whole(number: f64) -> u32 {
+pub(crate) fn whole(number: f64) -> u32 {
     number as u32
 }
 
 /// Calibration rows of the CDNOW sample in the order of customer ids, with mean repeat spend.
-fn cdnow() -> Vec<(BtydRow, f64)> {
+pub(crate) fn cdnow() -> Vec<(BtydRow, f64)> {
     cdnow_until(Date::constant(1997, 9, 30))
 }
 
@@ -180,19 +186,19 @@ fn check_fit(model: &str, params: &[f64], info: &FitInfo) {
     }
 }
 
-fn bg_params([r, alpha, a, b]: [f64; 4]) -> BgNbd {
+pub(crate) fn bg_params([r, alpha, a, b]: [f64; 4]) -> BgNbd {
     BgNbd::try_from_params(BgNbdParams { r, alpha, a, b }).unwrap()
 }
 
-fn mbg_params([r, alpha, a, b]: [f64; 4]) -> MbgNbd {
+pub(crate) fn mbg_params([r, alpha, a, b]: [f64; 4]) -> MbgNbd {
     MbgNbd::try_from_params(MbgNbdParams { r, alpha, a, b }).unwrap()
 }
 
-fn pareto_params([r, alpha, s, beta]: [f64; 4]) -> ParetoNbd {
+pub(crate) fn pareto_params([r, alpha, s, beta]: [f64; 4]) -> ParetoNbd {
     ParetoNbd::try_from_params(ParetoNbdParams { r, alpha, s, beta }).unwrap()
 }
 
-fn golden_params<const N: usize>(model: &str, names: [&str; N]) -> [f64; N] {
+pub(crate) fn golden_params<const N: usize>(model: &str, names: [&str; N]) -> [f64; N] {
     let params = &golden_json("mle.json")[model]["params"];
     names.map(|name| params[name].as_f64().unwrap())
 }

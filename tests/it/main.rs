@@ -1,6 +1,8 @@
 //! The one integration-test binary: a module per boundary.
 
 mod btyd;
+mod btyd_base;
+mod btyd_discrete;
 mod cli;
 mod demo;
 mod grpc;

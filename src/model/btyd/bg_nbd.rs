@@ -4,6 +4,8 @@
 //! customer buys at rate lambda ~ Gamma(r, rate alpha), and after each repeat purchase leaves for
 //! good with probability p ~ Beta(a, b). It deliberately holds no spend: see `GammaGamma`.
 
+use super::base;
+use super::base::FrequencyBin;
 use super::beta_geometric::BetaGeometric;
 use super::beta_geometric::FirstThrow;
 use super::beta_geometric::NAMES;

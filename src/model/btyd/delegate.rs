@@ -4,7 +4,8 @@
 //! meaning and one documentation on all models. A trait would have to be imported wherever a
 //! model is used, and no code is generic over the models.
 
-/// Gives a model its public predictions.
+/// Gives a model its public predictions. Callers import `base`, `FrequencyBin` and the types of
+/// the signatures.
 macro_rules! purchase_predictions {
     ($model:ident) => {
         impl $model {
@@ -65,6 +66,36 @@ macro_rules! purchase_predictions {
             pub fn discounted_purchases(&self, row: &BtydRow, h: f64, discount: &Discount) -> f64 {
                 let scale = self.core.age_scale(row);
                 discount.apply(h, scale, |t| self.core.predict(row, t).expected_purchases)
+            }
+
+            /// Expected numbers of customers with exactly 0, 1, ..., `max` repeat purchases, each
+            /// customer counted over their own age T; `max` + 1 numbers, whose sum falls short
+            /// of the base by those with more. Beside the actual numbers, a test of the fit.
+            #[must_use]
+            pub fn expected_repeat_counts(&self, rows: &PooledRows, max: u32) -> Vec<f64> {
+                base::repeat_counts(rows, max, |row, h, n| self.core.p_at_least(row, h, n))
+            }
+
+            /// Expected repeat purchases of a whole base, added up from week 0 until each of
+            /// `weeks`: one number for each, in their order. `first_weeks` holds, a customer, the
+            /// week of the first purchase on the same axis; both are clamped to [0, 52200].
+            #[must_use]
+            pub fn expected_cumulative(&self, first_weeks: &[f64], weeks: &[f64]) -> Vec<f64> {
+                base::cumulative(first_weeks, weeks, |row, h| {
+                    self.core.predict(row, h).expected_purchases
+                })
+            }
+
+            /// Mean expected purchases in the next `h` weeks of the customers with 0, 1, ...,
+            /// `max` repeat purchases behind; the last bin holds those with more, too.
+            #[must_use]
+            pub fn expected_by_frequency(
+                &self,
+                rows: &PooledRows,
+                h: f64,
+                max: u32,
+            ) -> Vec<FrequencyBin> {
+                base::by_frequency(rows, max, |row| self.core.predict(row, h).expected_purchases)
             }
 
             /// Log-likelihood of one customer.

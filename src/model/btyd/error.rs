@@ -26,6 +26,36 @@ pub enum BtydError {
         /// What is wrong with it.
         issue: RowIssue,
     },
+    /// A row of opportunities contradicts itself.
+    #[error("row {row}: x = {x}, t_x = {t_x}, n = {n} periods: {issue}")]
+    InvalidOpportunity {
+        /// Position in the input, from 0.
+        row: usize,
+        /// Opportunities taken found.
+        x: u32,
+        /// The last opportunity taken found.
+        t_x: u32,
+        /// Opportunities found.
+        n: u32,
+        /// What is wrong with it.
+        issue: RowIssue,
+    },
+    /// A cohort of contracts contradicts itself.
+    #[error("cohort {cohort}: period {period}: {issue}")]
+    InvalidCohort {
+        /// Position in the input, from 0.
+        cohort: usize,
+        /// The period at which it shows, counted from the start of the contracts.
+        period: u32,
+        /// What is wrong with it.
+        issue: CohortIssue,
+    },
+    /// A discount a period outside of what a sum without end can hold.
+    #[error("discount {rate} a period: wanted a rate in [0.0001, 10]")]
+    InvalidPeriodRate {
+        /// The rate found.
+        rate: f64,
+    },
     /// A spend row is outside of what Gamma-Gamma can hold.
     #[error(
         "row {row}: x = {x}, mean spend {mean_spend}: wanted x > 0 and a mean in [1e-9, 1e15] (leave other customers out)"
@@ -90,7 +120,33 @@ pub enum RowIssue {
     /// The last purchase lies after the end of observation.
     #[error("t_x must not exceed t")]
     LastAfterEnd,
+    /// More periods than a row may hold.
+    #[error("n must not exceed 10000 periods")]
+    TooManyPeriods,
+    /// More purchases than there were opportunities for, or a last one without any.
+    #[error("x must not exceed t_x, and x = 0 and t_x = 0 must go together")]
+    MoreThanOpportunities,
     /// A repeat purchase at the moment of the first, or a last purchase without a repeat.
     #[error("x = 0 and t_x = 0 must go together (one purchase occasion a customer and day)")]
     RepeatWithoutTime,
+}
+
+/// What contradicts itself in a cohort of contracts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CohortIssue {
+    /// Customers came back: a contract that ended does not go on.
+    #[error("{after} customers remain, more than the {before} of the period before it")]
+    Rises {
+        /// Customers of the period before.
+        before: u64,
+        /// Customers of this period.
+        after: u64,
+    },
+    /// Nobody to begin with.
+    #[error("there are no customers to begin with")]
+    Empty,
+    /// More periods than a cohort may hold.
+    #[error("periods must not exceed 10000")]
+    TooManyPeriods,
 }

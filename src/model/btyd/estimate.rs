@@ -33,6 +33,8 @@ pub enum Prior {
 pub enum TimeUnit {
     /// Days / 7.
     Weeks,
+    /// Whole periods, of a length that the caller knows (opportunities, contract terms).
+    Periods,
     /// The model has no time (Gamma-Gamma).
     Timeless,
 }

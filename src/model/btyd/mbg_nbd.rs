@@ -5,6 +5,8 @@
 //! leaves for good with probability p ~ Beta(a, b): so, unlike in BG/NBD, one-time buyers may be
 //! gone. It deliberately holds no spend: see `GammaGamma`.
 
+use super::base;
+use super::base::FrequencyBin;
 use super::beta_geometric::BetaGeometric;
 use super::beta_geometric::FirstThrow;
 use super::beta_geometric::NAMES;

@@ -6,8 +6,7 @@
 //! positive terms, and the trapezoidal rule over the dropout probability's log odds. Neither
 //! subtracts, so nothing cancels, and neither is singular at a = 1.
 
-use super::special::logistic;
-use super::special::softplus;
+use super::beta_mean::BetaMean;
 
 /// Entries of the tables kept for the series: enough for all but the busiest customers.
 pub(super) const TABLE_LEN: usize = 512;
@@ -144,69 +143,17 @@ impl Dropout {
         self.by_quadrature(ahead)
     }
 
-    /// E over p ~ Beta(a, b + throws) of (1 - (1 + p c)^-k) / p, on the log odds u of p.
-    ///
-    /// The integrand falls off exponentially both ways and is analytic in a strip, so equal steps
-    /// converge exponentially. The Beta density is normalised by the same sum. Where p (or 1 - p)
-    /// is so small that the integrand is an exact exponential, the rest is a geometric series.
+    /// E over p ~ Beta(a, b + throws) of (1 - (1 + p c)^-k) / p.
     fn by_quadrature(&self, ahead: &Ahead) -> f64 {
         let (a, b) = (self.a, self.b + f64::from(ahead.n_throws));
-        let gain = |p: f64| -(-ahead.shape * (p * ahead.odds).ln_1p()).exp_m1() / p;
-        let log_weight = |u: f64| -a * softplus(-u) - b * softplus(u);
-        let top = (a / b).ln();
-        let log_top = log_weight(top);
-        let p_top = logistic(top);
-        let step = f64::min(0.2, 0.4 * ((a + b) / (a * b)).sqrt());
-        // Below this log odds the integrand is exp(a u) to the last digit.
-        let flat = -40.0 - f64::max(a + b, 1.0).max(ahead.shape * ahead.odds).max(ahead.odds).ln();
-        // Above this one it is exp(-b u).
-        let full = 40.0 + f64::max(a + b, 1.0).max(ahead.shape).ln();
-
-        let weight = (log_weight(top) - log_top).exp();
-        let (mut sum, mut norm) = (weight * gain(p_top), weight);
-        let mut u = top;
-        loop {
-            u -= step;
-            let log_w = log_weight(u) - log_top;
-            let p = logistic(u).max(f64::MIN_POSITIVE);
-            let (weight, value) = (log_w.exp(), gain(p));
-            sum += weight * value;
-            norm += weight;
-            if u < flat {
-                let rest = geometric_rest(a * step);
-                sum += weight * value * rest;
-                norm += weight * rest;
-                break;
-            }
-            // The gain grows at most like 1 / p leftwards.
-            if log_w + (p_top / p).ln() < -46.0 {
-                break;
-            }
-        }
-        let mut u = top;
-        loop {
-            u += step;
-            let weight = (log_weight(u) - log_top).exp();
-            let value = gain(logistic(u));
-            sum += weight * value;
-            norm += weight;
-            if u > full {
-                let rest = geometric_rest(b * step);
-                sum += weight * value * rest;
-                norm += weight * rest;
-                break;
-            }
-            if weight * value < 1e-20 * sum && weight < 1e-20 * norm {
-                break;
-            }
-        }
-        sum / norm
+        let size = f64::max(a + b, 1.0);
+        // Below this log odds the gain is k c to the last digit, above the other one it is that
+        // of p = 1.
+        let flat = -40.0 - size.max(ahead.shape * ahead.odds).max(ahead.odds).ln();
+        let full = 40.0 + size.max(ahead.shape).ln();
+        BetaMean { a, b, flat, full }
+            .of(|p, _| -(-ahead.shape * (p * ahead.odds).ln_1p()).exp_m1() / p)
     }
-}
-
-/// e^-d + e^-2d + ...
-fn geometric_rest(d: f64) -> f64 {
-    1.0 / d.exp_m1()
 }
 
 #[cfg(test)]

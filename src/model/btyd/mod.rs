@@ -8,14 +8,22 @@
 //! an error. They deliberately know no customer id, no calendar, no currency and no discount
 //! policy. Equations, papers and limits stand in `docs/MODELS.md`.
 
+mod base;
 mod beta_geometric;
+mod beta_mean;
+mod bg_bb;
+mod bg_bb_core;
 mod bg_nbd;
+mod contract;
+mod contract_core;
+mod contract_rows;
 mod delegate;
 mod error;
 mod estimate;
 mod gamma_gamma;
 mod mbg_nbd;
 mod min_count;
+mod opportunity_rows;
 mod pareto_core;
 mod pareto_integral;
 mod pareto_nbd;
@@ -24,11 +32,16 @@ mod reach;
 mod rows;
 mod special;
 
+pub use base::FrequencyBin;
+pub use bg_bb::{BgBb, BgBbParams, BgBbSpec};
 pub use bg_nbd::{BgNbd, BgNbdParams, BgNbdSpec};
-pub use error::{BtydError, RowIssue};
+pub use contract::{Bdw, BdwParams, ContractSpec, Sbg, SbgParams};
+pub use contract_rows::{Cohort, PooledCohorts, Renewal};
+pub use error::{BtydError, CohortIssue, RowIssue};
 pub use estimate::{FitInfo, FitWarning, Prior, TimeUnit};
 pub use gamma_gamma::{GammaGamma, GammaGammaParams, GammaGammaSpec};
 pub use mbg_nbd::{MbgNbd, MbgNbdParams, MbgNbdSpec};
+pub use opportunity_rows::{OpportunityRow, PooledOpportunities};
 pub use pareto_nbd::{ParetoNbd, ParetoNbdParams, ParetoNbdSpec};
 pub use predict::{Discount, Prediction};
 pub use rows::{BtydRow, PooledRow, PooledRows, PooledSpend, SpendRow};

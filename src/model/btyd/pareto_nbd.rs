@@ -4,6 +4,8 @@
 //! customer buys at rate lambda ~ Gamma(r, rate alpha), and lives for an exponential time of rate
 //! mu ~ Gamma(s, rate beta). It deliberately holds no spend: see `GammaGamma`.
 
+use super::base;
+use super::base::FrequencyBin;
 use super::beta_geometric::THINNED_ROWS;
 use super::delegate::purchase_predictions;
 use super::error::BtydError;
