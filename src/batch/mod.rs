@@ -7,8 +7,11 @@
 //! It deliberately holds the log in memory: a base that is too large for that is split by shards.
 
 mod clock;
+mod columns;
+mod contract;
 mod error;
 mod load;
+mod opportunities;
 mod ops;
 mod output;
 #[cfg(feature = "parquet")]
@@ -18,7 +21,10 @@ mod run;
 mod sink;
 mod summary;
 
+pub use columns::ColumnsError;
+pub use contract::ContractError;
 pub use error::BatchError;
+pub use opportunities::OpportunitiesError;
 pub use ops::{OpsError, OpsOutcome, operate};
 pub use row::{COLUMNS, Cell, ColumnKind};
 pub use run::score;

@@ -20,8 +20,11 @@ use crate::store::{
     ExportManifestV1, ScanRange, StateStore, StoreError, TransferError, export, import,
 };
 
+use super::columns::ColumnsError;
+use super::contract::{ContractError, contract};
 use super::error::BatchError;
 use super::load::{load, open};
+use super::opportunities::{OpportunitiesError, opportunities};
 
 /// Exit code of things that are not as they should be.
 const REJECTED: u8 = 65;
@@ -93,6 +96,12 @@ pub enum OpsError {
         /// What is wrong with it, by line.
         source: PolicyErrors,
     },
+    /// Contracts were not fitted.
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+    /// Opportunities were not fitted.
+    #[error(transparent)]
+    Opportunities(#[from] OpportunitiesError),
 }
 
 impl OpsError {
@@ -105,7 +114,10 @@ impl OpsError {
             Self::Store(StoreError::AlreadyOpen { .. }) => 75,
             Self::Store(StoreError::Io { .. } | StoreError::DiskFull { .. })
             | Self::Transfer(TransferError::Io { .. }) => 1,
-            Self::PolicyFile { .. } => 64,
+            Self::PolicyFile { .. }
+            | Self::Contract(ContractError::Columns(ColumnsError::Open { .. }))
+            | Self::Opportunities(OpportunitiesError::Columns(ColumnsError::Open { .. })) => 64,
+            Self::Opportunities(OpportunitiesError::Write { .. }) => 1,
             _ => REJECTED,
         }
     }
@@ -147,6 +159,8 @@ pub fn operate(
             _ => stats(store),
         },
         OpsCommand::PolicyCheck { file } => check_policy(file),
+        OpsCommand::Contract(config) => Ok(contract(config)?),
+        OpsCommand::Opportunities(config) => Ok(opportunities(config)?),
     }
 }
 

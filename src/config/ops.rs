@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::log::{LogArgs, LogConfig, said};
+use super::ops_contract;
+use super::ops_contract::{ContractArgs, ContractConfig, OpportunitiesArgs, OpportunitiesConfig};
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 use super::score::parse_selector;
 use super::train::{layers, parse_day};
@@ -34,6 +36,8 @@ Examples:
   tenure-ops bundle promote --models models --name shop@3f2a90c1d7e4
   tenure-ops store load --store state --events orders.csv.gz --models models --name shop
   tenure-ops policy check policy.toml
+  tenure-ops contract --cohorts cohorts.csv --margin 9.95 --discount 0.01
+  tenure-ops opportunities --table donors.csv --periods 5 --out ahead.csv
 
 Exit codes: 0 done, 1 failed, 64 usage or configuration, 65 bundle, store, data or policy
 rejected, 75 try again later (the store is in use)."
@@ -66,6 +70,10 @@ enum RoomArgs {
     /// Policies
     #[command(subcommand)]
     Policy(PolicyArgs),
+    /// Fits contracts (sBG, BdW) to cohorts: survival, retention, lifetime and value ahead
+    Contract(ContractArgs),
+    /// Fits opportunities taken or not (BG/BB) to a table: transactions ahead by customer
+    Opportunities(OpportunitiesArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -211,6 +219,8 @@ impl RoomArgs {
             Self::Policy(PolicyArgs::Check { file }) => {
                 (OpsTask::PolicyCheck, vec![("file", file.clone())])
             }
+            Self::Contract(contract) => (OpsTask::Contract, contract.given()),
+            Self::Opportunities(table) => (OpsTask::Opportunities, table.given()),
         }
     }
 }
@@ -240,6 +250,10 @@ pub enum OpsTask {
     StoreImport,
     /// Check a policy file.
     PolicyCheck,
+    /// Fit contract models to cohorts.
+    Contract,
+    /// Fit BG/BB to a table.
+    Opportunities,
 }
 
 /// What fills a store.
@@ -296,6 +310,10 @@ pub enum OpsCommand {
         /// The file.
         file: PathBuf,
     },
+    /// Fit contract models to cohorts.
+    Contract(ContractConfig),
+    /// Fit BG/BB to a table.
+    Opportunities(OpportunitiesConfig),
 }
 
 /// What `tenure-ops` runs with.
@@ -319,6 +337,7 @@ impl OpsConfig {
     pub fn check(task: OpsTask, layers: Layers) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(layers);
         reader.tolerate(&KEYS);
+        reader.tolerate(&ops_contract::KEYS);
         let command = match task {
             OpsTask::BundleList => OpsCommand::BundleList {
                 models: PathBuf::from(reader.required("models")),
@@ -344,6 +363,10 @@ impl OpsConfig {
             }
             OpsTask::PolicyCheck => {
                 OpsCommand::PolicyCheck { file: PathBuf::from(reader.required("file")) }
+            }
+            OpsTask::Contract => OpsCommand::Contract(ContractConfig::read(&mut reader)),
+            OpsTask::Opportunities => {
+                OpsCommand::Opportunities(OpportunitiesConfig::read(&mut reader))
             }
         };
         let (json, quiet) = (reader.flag("json"), reader.flag("quiet"));

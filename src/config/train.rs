@@ -258,7 +258,7 @@ fn parse_name(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_prior(text: &str) -> Result<String, String> {
+pub(super) fn parse_prior(text: &str) -> Result<String, String> {
     match text {
         "default" | "none" => Ok(text.to_owned()),
         _ => Err("default or none".to_owned()),

@@ -13,19 +13,19 @@ use tempfile::TempDir;
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_tenure-train");
 const SCORE: &str = env!("CARGO_BIN_EXE_tenure-score");
-const OPS: &str = env!("CARGO_BIN_EXE_tenure-ops");
+pub(crate) const OPS: &str = env!("CARGO_BIN_EXE_tenure-ops");
 
 /// What one run gave.
-struct Ran {
+pub(crate) struct Ran {
     code: i32,
-    out: String,
+    pub(crate) out: String,
     err: String,
 }
 
 impl Ran {
     /// Ends the test unless the run ended with a code and said all parts on standard error.
     #[track_caller]
-    fn expect(&self, code: i32, parts: &[&str]) {
+    pub(crate) fn expect(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, code, "out: {}\nerr: {}", self.out, self.err);
         for part in parts {
             assert!(self.err.contains(part), "{part:?} is not in {}", self.err);
@@ -33,7 +33,7 @@ impl Ran {
     }
 
     #[track_caller]
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         self.expect(0, &[]);
         serde_json::from_str(&self.out).unwrap()
     }
@@ -46,7 +46,7 @@ fn run_in(program: &str, args: &[&str], environment: &[(&str, &str)]) -> Ran {
     Ran { code: done.status.code().unwrap(), out: text(done.stdout), err: text(done.stderr) }
 }
 
-fn run(program: &str, args: &[&str]) -> Ran {
+pub(crate) fn run(program: &str, args: &[&str]) -> Ran {
     run_in(program, args, &[])
 }
 
@@ -64,19 +64,19 @@ fn sample_lines() -> Vec<String> {
 }
 
 /// A directory to work in.
-struct Place(TempDir);
+pub(crate) struct Place(TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.0.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// Writes a file and gives its path.
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         fs::write(self.0.path().join(name), text).unwrap();
         self.path(name)
     }

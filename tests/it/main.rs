@@ -4,6 +4,7 @@ mod btyd;
 mod btyd_base;
 mod btyd_discrete;
 mod cli;
+mod cli_contract;
 mod demo;
 mod grpc;
 mod grpc_life;

@@ -123,6 +123,16 @@ impl Sbg {
         &self.params
     }
 
+    /// How the model was fitted; none if it was made from stored parameters alone.
+    #[must_use]
+    pub const fn info(&self) -> Option<&FitInfo> {
+        self.info.as_ref()
+    }
+
+    const fn core(&self) -> &ContractCore {
+        &self.core
+    }
+
     /// Expected renewals ahead, without end and without discount, of a customer with `renewals`
     /// behind: (beta + renewals) / (alpha - 1). None where alpha <= 1: the mean is infinite.
     #[must_use]
@@ -177,50 +187,99 @@ impl Bdw {
     pub const fn params(&self) -> &BdwParams {
         &self.params
     }
+
+    /// How the model was fitted; none if it was made from stored parameters alone.
+    #[must_use]
+    pub const fn info(&self) -> Option<&FitInfo> {
+        self.info.as_ref()
+    }
+
+    const fn core(&self) -> &ContractCore {
+        &self.core
+    }
 }
 
-/// The predictions that both contract models offer, written once.
+/// One of the contract models.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ContractModel {
+    /// Chances to leave differ among customers.
+    Sbg(Sbg),
+    /// They also change with age.
+    Bdw(Bdw),
+}
+
+impl ContractModel {
+    /// The model's short name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Sbg(_) => "sBG",
+            Self::Bdw(_) => "BdW",
+        }
+    }
+
+    /// The parameters, in the order of [`FitInfo`].
+    #[must_use]
+    pub fn params(&self) -> Vec<f64> {
+        match self {
+            Self::Sbg(model) => vec![model.params.alpha, model.params.beta],
+            Self::Bdw(model) => vec![model.params.alpha, model.params.beta, model.params.c],
+        }
+    }
+
+    /// How the model was fitted; none if it was made from stored parameters alone.
+    #[must_use]
+    pub const fn info(&self) -> Option<&FitInfo> {
+        match self {
+            Self::Sbg(model) => model.info(),
+            Self::Bdw(model) => model.info(),
+        }
+    }
+
+    const fn core(&self) -> &ContractCore {
+        match self {
+            Self::Sbg(model) => model.core(),
+            Self::Bdw(model) => model.core(),
+        }
+    }
+}
+
+/// The predictions that all contract models offer, written once.
 macro_rules! contract_predictions {
     ($model:ident) => {
         impl $model {
-            /// How the model was fitted; none if it was made from stored parameters alone.
-            #[must_use]
-            pub const fn info(&self) -> Option<&FitInfo> {
-                self.info.as_ref()
-            }
-
             /// Probability, in [0, 1], that a new customer renews at least `t` times; 1 at 0.
             #[must_use]
             pub fn survival(&self, t: u32) -> f64 {
-                self.core.survival_from(0, t)
+                self.core().survival_from(0, t)
             }
 
             /// Probability, in [0, 1], that a customer with `renewals` behind renews at least
             /// `t` times more.
             #[must_use]
             pub fn residual_survival(&self, renewals: u32, t: u32) -> f64 {
-                self.core.survival_from(renewals, t)
+                self.core().survival_from(renewals, t)
             }
 
             /// Retention rate of period `t`, from 1: the probability, in [0, 1], that a customer
             /// with t - 1 renewals behind renews once more. 0 counts as 1.
             #[must_use]
             pub fn retention(&self, t: u32) -> f64 {
-                self.core.retention(t)
+                self.core().retention(t)
             }
 
             /// Expected renewals among the next `n_periods` (cut at 10,000) of a customer with
             /// `renewals` behind.
             #[must_use]
             pub fn expected_renewals(&self, renewals: u32, n_periods: u32) -> f64 {
-                self.core.expected_renewals(renewals, n_periods)
+                self.core().expected_renewals(renewals, n_periods)
             }
 
             /// The number of periods after which half of the customers with `renewals` behind
             /// have left; none beyond 10,000 periods.
             #[must_use]
             pub fn median_residual_periods(&self, renewals: u32) -> Option<u32> {
-                self.core.residual_quantile(renewals, 0.5)
+                self.core().residual_quantile(renewals, 0.5)
             }
 
             /// Discounted expected residual lifetime of a customer with `renewals` behind,
@@ -235,7 +294,7 @@ macro_rules! contract_predictions {
                 renewals: u32,
                 rate: f64,
             ) -> Result<f64, BtydError> {
-                check_rate(rate).map(|rate| self.core.discounted_residual(renewals, rate))
+                check_rate(rate).map(|rate| self.core().discounted_residual(renewals, rate))
             }
 
             /// Expected lifetime value of a new customer who pays `margin` at once and again at
@@ -267,3 +326,4 @@ macro_rules! contract_predictions {
 
 contract_predictions!(Sbg);
 contract_predictions!(Bdw);
+contract_predictions!(ContractModel);

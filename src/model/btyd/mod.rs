@@ -35,7 +35,7 @@ mod special;
 pub use base::FrequencyBin;
 pub use bg_bb::{BgBb, BgBbParams, BgBbSpec};
 pub use bg_nbd::{BgNbd, BgNbdParams, BgNbdSpec};
-pub use contract::{Bdw, BdwParams, ContractSpec, Sbg, SbgParams};
+pub use contract::{Bdw, BdwParams, ContractModel, ContractSpec, Sbg, SbgParams};
 pub use contract_rows::{Cohort, PooledCohorts, Renewal};
 pub use error::{BtydError, CohortIssue, RowIssue};
 pub use estimate::{FitInfo, FitWarning, Prior, TimeUnit};
