@@ -10,6 +10,8 @@
 
 mod beta_geometric;
 mod bg_nbd;
+mod cnbd;
+mod cnbd_core;
 mod delegate;
 mod error;
 mod estimate;
@@ -24,7 +26,9 @@ mod reach;
 mod rows;
 mod special;
 
+pub use beta_geometric::FirstThrow;
 pub use bg_nbd::{BgNbd, BgNbdParams, BgNbdSpec};
+pub use cnbd::{Cnbd, CnbdParams, CnbdSpec};
 pub use error::{BtydError, RowIssue};
 pub use estimate::{FitInfo, FitWarning, Prior, TimeUnit};
 pub use gamma_gamma::{GammaGamma, GammaGammaParams, GammaGammaSpec};
@@ -33,5 +37,7 @@ pub use pareto_nbd::{ParetoNbd, ParetoNbdParams, ParetoNbdSpec};
 pub use predict::{Discount, Prediction};
 pub use rows::{BtydRow, PooledRow, PooledRows, PooledSpend, SpendRow};
 
+#[cfg(test)]
+mod simulate;
 #[cfg(test)]
 mod tests;
