@@ -17,6 +17,34 @@ use crate::model::{
 /// This format's number.
 pub(super) const FORMAT: u32 = 1;
 
+/// Unit of time that the buy-till-you-die models of this version are fitted and asked in.
+pub const BTYD_TIME_UNIT: &str = "weeks";
+/// What those models count as one purchase.
+pub const BTYD_OCCASION: &str = "one a customer and day";
+
+impl ManifestV1 {
+    /// Refuses models whose numbers are in another unit of time, or count other purchases, than
+    /// the rows that this version would feed them.
+    ///
+    /// # Errors
+    /// What was found and what is wanted.
+    pub(super) fn check_grain(&self) -> Result<(), String> {
+        let pairs = [
+            ("btyd_time_unit", &self.btyd_time_unit, BTYD_TIME_UNIT),
+            ("btyd_occasion", &self.btyd_occasion, BTYD_OCCASION),
+        ];
+        for (field, found, wanted) in pairs {
+            if found != wanted {
+                return Err(format!(
+                    "{field} is {found:?}, this version scores with {wanted:?}: train the bundle \
+                     again with this version"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The manifest: what the bundle is, and the digest of every file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -318,5 +346,24 @@ impl ValueV1 {
             return Err(format!("the value factor is {}, it must be above 0", self.factor));
         }
         Ok(ValueModel { kind, parts: ValueParts { glm, forest }, factor: self.factor })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_unit_of_time_or_occasion_is_refused_by_name() {
+        let text = include_str!("../../tests/golden/report/cdnow_manifest.json");
+        let mut json: serde_json::Value = serde_json::from_str(text).unwrap();
+        json["files"] = serde_json::json!({});
+        let manifest: ManifestV1 = serde_json::from_value(json).unwrap();
+        assert_eq!(manifest.check_grain(), Ok(()));
+        let days = ManifestV1 { btyd_time_unit: "days".to_owned(), ..manifest.clone() };
+        let found = days.check_grain().unwrap_err();
+        assert!(found.contains("btyd_time_unit") && found.contains("\"weeks\""), "{found}");
+        let orders = ManifestV1 { btyd_occasion: "one an order".to_owned(), ..manifest };
+        assert!(orders.check_grain().unwrap_err().contains("btyd_occasion"));
     }
 }

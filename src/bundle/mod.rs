@@ -13,7 +13,7 @@ mod io;
 
 pub use alias::{BundleSelector, CHALLENGER, CHAMPION, aliases, model_names, set_alias, versions};
 pub use error::BundleError;
-pub use format_v1::{CutsV1, ExampleV1, ManifestV1};
+pub use format_v1::{BTYD_OCCASION, BTYD_TIME_UNIT, CutsV1, ExampleV1, ManifestV1};
 pub use installation::{installation_salt, store_facts};
 pub use io::write_atomic;
 
@@ -141,6 +141,7 @@ impl Bundle {
         let path = folder.join(MANIFEST);
         let bytes = read_file(&path)?;
         let manifest = read_manifest(&path, &bytes)?;
+        manifest.check_grain().map_err(|what| BundleError::Invalid { path: path.clone(), what })?;
         let version = version_of(&bytes);
         if folder.file_name().is_some_and(|name| name != version.as_str()) {
             return Err(BundleError::Version { path: folder.to_owned(), found: version });

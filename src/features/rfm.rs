@@ -1,7 +1,7 @@
 //! Recency, frequency, money, and the customer's own rhythm.
 
 use crate::domain::AsOf;
-use crate::history::History;
+use crate::history::{Gaps, History};
 
 use super::base::BaseStats;
 use super::rhythm::Rhythm;
@@ -87,6 +87,10 @@ pub struct PurchaseSummary {
     /// Mean spend of repeat purchase days less refunds, in units; 0 without a repeat or where
     /// refunds exceed it.
     pub spend_repeat_mean: f64,
+    /// Sum over the gaps between consecutive purchase days of ln(gap in weeks); 0 without a
+    /// repeat. Exact while purchases arrive within the lateness bound; a gap that the history has
+    /// lost (a purchase that came after more than a year) counts as a mean one.
+    pub log_gap_sum: f64,
 }
 
 /// Reads the purchase summary; none for a customer who has not bought.
@@ -105,7 +109,22 @@ pub fn purchase_summary(history: &History, as_of: AsOf) -> Option<PurchaseSummar
         t_x: f64::from(last.days_since(first.day)) / 7.0,
         t: f64::from(as_of.last_day().days_since(first.day)) / 7.0,
         spend_repeat_mean,
+        log_gap_sum: log_gap_sum(&history.gaps(), x, last.days_since(first.day)),
     })
+}
+
+/// The sum of ln(gap in weeks) over `x` gaps that make up `span_days`.
+fn log_gap_sum(gaps: &Gaps, x: u32, span_days: i32) -> f64 {
+    if x == 0 || span_days <= 0 {
+        return 0.0;
+    }
+    let x = f64::from(x);
+    // Equal gaps have the greatest sum: only lost ones can lead beyond it.
+    let most = x * (f64::from(span_days) / 7.0 / x).ln();
+    if gaps.count == 0 {
+        return most;
+    }
+    most.min(gaps.sum_log * (x / f64::from(gaps.count)) - x * 7.0_f64.ln())
 }
 
 pub(super) fn extract(base: &BaseStats, history: &History, as_of: AsOf, row: &mut Vec<f64>) {

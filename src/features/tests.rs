@@ -141,6 +141,7 @@ fn a_summary_counts_weeks_and_repeat_days() {
     assert_eq!(summary.x, 2);
     assert!((summary.t_x - 3.0).abs() < 1e-12 && (summary.t - 4.0).abs() < 1e-12);
     assert!((summary.spend_repeat_mean - 30.0).abs() < 1e-12);
+    assert!((summary.log_gap_sum - 2.0_f64.ln()).abs() < 1e-9, "gaps of one and two weeks");
     assert!(purchase_summary(&History::default(), as_of(928)).is_none());
 }
 

@@ -8,21 +8,21 @@ use crate::domain::{AsOf, Day};
 use crate::events::Log;
 use crate::features::FeatureSchema;
 use crate::labels::StayRule;
-use crate::model::btyd::{BtydError, ParetoNbd, ParetoNbdSpec};
+use crate::model::btyd::BtydError;
 use crate::model::{
-    BoostedSpec, ChurnKind, ChurnModel, ChurnParts, ChurnSpec, Columns, CountModel, Fitted,
-    IntervalTable, LogisticSpec, LogitLine, Objective, TreeShape, ValueKind, ValueModel,
-    ValueParts, row_definitions,
+    BoostedSpec, ChurnKind, ChurnModel, ChurnParts, ChurnSpec, Columns, CountKind, CountModel,
+    CountRows, Fitted, IntervalTable, LogisticSpec, LogitLine, Objective, TreeShape, ValueKind,
+    ValueModel, ValueParts, row_definitions,
 };
 
 use super::backtest::{
-    ChurnVerdict, Origin, Rows, ValueVerdict, closed_form_loss, fit_parts, judge_churn,
-    judge_value, total_factor,
+    ChurnVerdict, Origin, Rows, ValueVerdict, fit_parts, judge_churn, judge_value, total_factor,
 };
+use super::count_choice::{CountChoice, choose_for_log};
 use super::error::TrainError;
 use super::plan::{DataVerdict, TrainSpec};
 use super::replay::Replay;
-use super::slice::{Slice, SliceSpec, pool};
+use super::slice::{Slice, SliceSpec};
 
 /// Quantiles kept of a distribution of scores: 0, 0.001, ..., 1.
 const QUANTILES: usize = 1000;
@@ -44,6 +44,8 @@ pub struct FitResult {
     pub rows: Vec<(Day, Rows)>,
     /// All purchase-count models on all data, for the record; the first is BG/NBD.
     pub counts: Vec<CountModel>,
+    /// Which of them the columns come from, and why.
+    pub count_choice: CountChoice,
     /// Ascending quantiles of the churn probability over today's base: the base that the tiers are
     /// cut for. The judged window's base is younger; on a single cohort its cuts would paint most
     /// of today's base red.
@@ -77,8 +79,9 @@ fn boosted(spec: &TrainSpec, objective: Objective) -> BoostedSpec {
     }
 }
 
-/// Slices at all cutoffs and at the last day, and the positions of the purchase-count model.
+/// Slices at all cutoffs and at the last day.
 struct Slices {
+    choice: CountChoice,
     spec: SliceSpec,
     past: Vec<Slice>,
     today: Slice,
@@ -95,12 +98,10 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     let schema = FeatureSchema::new(&row_definitions());
     let columns = Columns::try_new(&schema)?;
     let slices = build_slices(spec, log, plan.as_ref(), schema.id())?;
-    let Slices { spec: slice_spec, past, today } = slices;
-    let judged_slice = past.last();
-    let count_idx = judged_slice.map_or(0, |slice| best_count_model(slice, spec.churn.weeks()));
+    let Slices { choice: count_choice, spec: slice_spec, past, today } = slices;
     let rows_of = |slice: &Slice| -> Result<Rows, TrainError> {
         Ok(Rows {
-            matrix: slice.rows(&slice_spec, count_idx)?,
+            matrix: slice.rows(&slice_spec)?,
             churned: slice.churned(),
             spend: slice.spend_after(),
         })
@@ -121,11 +122,11 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         (Some(verdict), Some((_, judged))) => IntervalTable::fit(&verdict.predicted, &judged.spend),
         _ => IntervalTable::default(),
     };
-    let today_rows = today.rows(&slice_spec, count_idx)?;
+    let today_rows = today.rows(&slice_spec)?;
     let has_amounts = today.spend.is_some();
     let mut fitted = Fitted {
         base: today.base,
-        stage: today.stage(&slice_spec, count_idx),
+        stage: today.stage(&slice_spec),
         churn: churn_model,
         value: has_amounts.then_some(value_model),
         intervals,
@@ -148,6 +149,7 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         value,
         rows,
         counts,
+        count_choice,
         churn_quantiles,
         total_predicted,
         today,
@@ -168,12 +170,18 @@ fn build_slices(
     plan: Option<&CutoffPlan>,
     schema_id: &str,
 ) -> Result<Slices, TrainError> {
+    let earlier = plan.and_then(|plan| plan.training.last().copied());
+    let newest = plan.map_or(spec.until, |plan| plan.judged);
+    let choice = choose_for_log(spec, log, earlier, newest)
+        .or_else(|_| choose_for_log(spec, log, None, spec.until))
+        .map_err(|error| as_no_purchase(spec, log, error))?;
     let slice_spec = SliceSpec {
         zone: spec.zone.clone(),
         churn: spec.churn,
         value: spec.value,
         last_observed: spec.until,
         prior: spec.prior,
+        counts: choice.kind,
         stay: StayRule::Purchase,
         schema_id: schema_id.to_owned(),
     };
@@ -192,24 +200,17 @@ fn build_slices(
         past.clear();
     }
     replay.advance(AsOf::end_of(spec.until, &spec.zone));
-    let today =
-        Slice::build(&slice_spec, log, &replay, spec.until).map_err(|error| match error {
-            BtydError::NoRows { .. } => no_purchase(spec, log),
-            error => error.into(),
-        })?;
-    Ok(Slices { spec: slice_spec, past, today })
+    let today = Slice::build(&slice_spec, log, &replay, spec.until)
+        .map_err(|error| as_no_purchase(spec, log, error))?;
+    Ok(Slices { choice, spec: slice_spec, past, today })
 }
 
-/// The purchase-count model whose closed form has the lower log loss on a window.
-fn best_count_model(judged: &Slice, weeks: f64) -> usize {
-    let churned = judged.churned();
-    let loss = |model: &CountModel| {
-        let probs: Vec<f64> =
-            judged.summaries.iter().map(|s| model.predict(s, [weeks, weeks])[1]).collect();
-        closed_form_loss(&probs, &churned)
-    };
-    let losses: Vec<f64> = judged.counts.iter().map(loss).collect();
-    (0..losses.len()).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).unwrap_or(0)
+/// Nobody to fit on is a fact about the log.
+fn as_no_purchase(spec: &TrainSpec, log: &Log, error: BtydError) -> TrainError {
+    match error {
+        BtydError::NoRows { .. } => no_purchase(spec, log),
+        error => error.into(),
+    }
 }
 
 fn data_verdict(
@@ -342,14 +343,21 @@ const fn plain_value(parts: ValueParts) -> ValueModel {
     ValueModel { kind: ValueKind::Btyd, parts, factor: 1.0 }
 }
 
-/// All purchase-count models on all data up to the last day, for the record.
+/// All purchase-count models on all data up to the last day, for the record; the one in use is
+/// among them.
 fn all_count_models(spec: &TrainSpec, today: &Slice) -> Result<Vec<CountModel>, TrainError> {
-    let mut counts = today.counts.clone();
-    let prior = spec.prior;
-    counts.push(CountModel::ParetoNbd(ParetoNbd::fit(
-        &ParetoNbdSpec { prior },
-        &pool(&today.summaries)?,
-    )?));
+    let data = CountRows::try_new(&today.summaries)?;
+    let mut counts = Vec::new();
+    for kind in [CountKind::BgNbd, CountKind::MbgNbd, CountKind::ParetoNbd] {
+        counts.push(if kind == today.counts.kind() {
+            today.counts.clone()
+        } else {
+            CountModel::fit(kind, spec.prior, &data)?
+        });
+    }
+    if matches!(today.counts.kind(), CountKind::Cnbd { .. }) {
+        counts.push(today.counts.clone());
+    }
     Ok(counts)
 }
 

@@ -10,6 +10,7 @@ use crate::events::{IntakeReport, Log};
 use crate::model::CountModel;
 use crate::model::btyd::{FitInfo, GammaGamma};
 
+use super::count_choice::CountChoice;
 use super::fit::FitResult;
 use super::plan::TrainSpec;
 
@@ -64,6 +65,7 @@ pub fn metrics(spec: &TrainSpec, log: &Log, fit: &FitResult, policy: Option<&Pol
     btyd.extend(fit.today.spend.as_ref().map(spend_model));
     json!({
         "btyd": btyd,
+        "btyd_choice": count_choice(&fit.count_choice),
         "churn": churn(spec, fit, policy),
         "clv": clv(spec, fit),
         "data": data(spec, log, fit),
@@ -72,12 +74,24 @@ pub fn metrics(spec: &TrainSpec, log: &Log, fit: &FitResult, policy: Option<&Pol
     })
 }
 
+/// Which purchase-count model is in use, and what it was chosen from.
+fn count_choice(choice: &CountChoice) -> Value {
+    let candidates: Vec<Value> = choice
+        .candidates
+        .iter()
+        .map(|candidate| {
+            json!({
+                "model": candidate.kind.name(),
+                "log_likelihood": candidate.log_likelihood,
+                "log_loss": candidate.log_loss,
+            })
+        })
+        .collect();
+    json!({ "model": choice.kind.name(), "reason": choice.reason, "candidates": candidates })
+}
+
 fn count_model(model: &CountModel) -> Value {
-    let names = match model {
-        CountModel::BgNbd(_) | CountModel::MbgNbd(_) => ["r", "alpha", "a", "b"],
-        CountModel::ParetoNbd(_) => ["r", "alpha", "s", "beta"],
-    };
-    fitted_model(model.name(), &names, &model.params(), model.info())
+    fitted_model(model.name(), &model.kind().param_names(), &model.params(), model.info())
 }
 
 fn spend_model(model: &GammaGamma) -> Value {

@@ -5,6 +5,7 @@
 
 mod backtest;
 mod base;
+mod count_choice;
 mod error;
 mod fit;
 mod metrics;
@@ -16,6 +17,7 @@ mod slice;
 mod summary;
 
 pub use backtest::{ChurnMetrics, ChurnVerdict, Rows, ValueMetrics, ValueVerdict};
+pub use count_choice::{CountCandidate, CountChoice};
 pub use error::TrainError;
 pub use fit::{FitResult, fit};
 pub use metrics::{Grade, metrics};

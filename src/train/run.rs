@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::bundle::{
-    Bundle, BundleError, BundleSelector, CHALLENGER, CHAMPION, CutsV1, Draft, ExampleV1,
-    ManifestV1, aliases, set_alias,
+    BTYD_OCCASION, BTYD_TIME_UNIT, Bundle, BundleError, BundleSelector, CHALLENGER, CHAMPION,
+    CutsV1, Draft, ExampleV1, ManifestV1, aliases, set_alias,
 };
 use crate::decision::{Policy, RfmCuts};
 use crate::domain::AsOf;
@@ -154,8 +154,8 @@ fn manifest(spec: &TrainSpec, log: &Log, grade: &Grade) -> ManifestV1 {
         currency: currency(spec, log),
         churn_horizon_days: spec.churn.get(),
         clv_horizon_days: spec.value.get(),
-        btyd_time_unit: "weeks".to_owned(),
-        btyd_occasion: "one a customer and day".to_owned(),
+        btyd_time_unit: BTYD_TIME_UNIT.to_owned(),
+        btyd_occasion: BTYD_OCCASION.to_owned(),
         prior: match spec.prior {
             Prior::None => "none".to_owned(),
             Prior::Weak => "default".to_owned(),

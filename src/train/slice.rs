@@ -8,11 +8,8 @@ use crate::events::Log;
 use crate::features::{BaseStats, PurchaseSummary, extract, purchase_summary};
 use crate::history::History;
 use crate::labels::{Label, Outcome, StayRule, label};
-use crate::model::btyd::{
-    BgNbd, BgNbdSpec, BtydError, BtydRow, GammaGamma, GammaGammaSpec, MbgNbd, MbgNbdSpec,
-    PooledRows, PooledSpend, Prior, SpendRow,
-};
-use crate::model::{BTYD_COLUMNS, BtydStage, CountModel};
+use crate::model::btyd::{BtydError, GammaGamma, GammaGammaSpec, PooledSpend, Prior, SpendRow};
+use crate::model::{BTYD_COLUMNS, BtydStage, CountKind, CountModel, CountRows};
 
 use super::replay::Replay;
 
@@ -29,6 +26,8 @@ pub struct SliceSpec {
     pub last_observed: Day,
     /// Prior of the buy-till-you-die models.
     pub prior: Prior,
+    /// The purchase-count model, the same at every cutoff.
+    pub counts: CountKind,
     /// What counts as staying.
     pub stay: StayRule,
     /// Digest of the whole row's schema.
@@ -42,8 +41,8 @@ pub struct Slice {
     pub cutoff: Day,
     /// Base statistics of the data before.
     pub base: BaseStats,
-    /// Purchase-count models of the data before: BG/NBD, then MBG/NBD.
-    pub counts: Vec<CountModel>,
+    /// Purchase-count model of the data before.
+    pub counts: CountModel,
     /// Spend model of the data before.
     pub spend: Option<GammaGamma>,
     /// Positions of the customers in the log.
@@ -82,13 +81,8 @@ impl Slice {
             .collect();
         let base = super::base::fit(&rhythms_of(&rhythms), cutoff, log.days);
         let summaries: Vec<PurchaseSummary> = rhythms.iter().map(|r| r.summary).collect();
-        let pooled = pool(&summaries)?;
-        let prior = spec.prior;
-        let counts = vec![
-            CountModel::BgNbd(BgNbd::fit(&BgNbdSpec { prior }, &pooled)?),
-            CountModel::MbgNbd(MbgNbd::fit(&MbgNbdSpec { prior }, &pooled)?),
-        ];
-        let spend = fit_spend(&summaries, prior)?;
+        let counts = CountModel::fit(spec.counts, spec.prior, &CountRows::try_new(&summaries)?)?;
+        let spend = fit_spend(&summaries, spec.prior)?;
         let customers: Vec<usize> = rhythms.iter().map(|r| r.idx).collect();
         let features = feature_rows(spec, &base, replay, &customers, as_of);
         let outcomes: Vec<Outcome> = customers
@@ -116,23 +110,23 @@ impl Slice {
         self.outcomes.iter().map(|outcome| outcome.spend.units()).collect()
     }
 
-    /// The first model stage with one of the purchase-count models.
+    /// The first model stage.
     #[must_use]
-    pub fn stage(&self, spec: &SliceSpec, count_idx: usize) -> BtydStage {
+    pub fn stage(&self, spec: &SliceSpec) -> BtydStage {
         BtydStage {
-            counts: self.counts[count_idx].clone(),
+            counts: self.counts.clone(),
             spend: self.spend.clone(),
             churn_weeks: spec.churn.weeks(),
             value_weeks: spec.value.weeks(),
         }
     }
 
-    /// The rows with the buy-till-you-die columns of one of the purchase-count models.
+    /// The rows with the buy-till-you-die columns.
     ///
     /// # Errors
     /// [`MatrixError`] should the columns differ in length, which they do not.
-    pub fn rows(&self, spec: &SliceSpec, count_idx: usize) -> Result<FeatureMatrix, MatrixError> {
-        let stage = self.stage(spec, count_idx);
+    pub fn rows(&self, spec: &SliceSpec) -> Result<FeatureMatrix, MatrixError> {
+        let stage = self.stage(spec);
         let added: Vec<Vec<f64>> = self
             .summaries
             .par_iter()
@@ -167,16 +161,6 @@ fn rhythms_of(rhythms: &[Rhythm]) -> Vec<super::base::CustomerRhythm<'_>> {
             gaps_days: &r.gaps,
         })
         .collect()
-}
-
-/// Pools the (x, t_x, T) rows of customers.
-///
-/// # Errors
-/// [`BtydError`] for no rows.
-pub(super) fn pool(summaries: &[PurchaseSummary]) -> Result<PooledRows, BtydError> {
-    let rows: Vec<BtydRow> =
-        summaries.iter().map(|s| BtydRow { x: s.x, t_x: s.t_x, t: s.t }).collect();
-    PooledRows::try_from_rows(&rows)
 }
 
 /// Fits the spend model on customers with a paid repeat purchase; none where there are too few.

@@ -38,7 +38,7 @@ use crate::model::optimize::Derivs;
 
 /// Whether the first purchase can already be the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FirstThrow {
+pub enum FirstThrow {
     /// BG/NBD: the coin falls after each repeat purchase.
     AfterRepeat,
     /// MBG/NBD: it falls after the first purchase too.
@@ -54,7 +54,7 @@ impl FirstThrow {
     }
 
     /// Throws a customer with `x` repeat purchases has seen.
-    const fn throws(self, x: u32) -> u32 {
+    pub(super) const fn throws(self, x: u32) -> u32 {
         match self {
             Self::AfterRepeat => x,
             Self::AfterFirst => x.saturating_add(1),
@@ -183,19 +183,25 @@ pub(super) fn likelihood(first: FirstThrow, rows: &PooledRows, log_params: &[f64
     let mut sum = sum_rows(rows.rows(), |pooled: &PooledRow| {
         (count(pooled.n_customers), row_part(first, &point, &pooled.row))
     });
-    sum.add(&count_part(first, rows, &point));
+    sum.add(&count_part(first, 1, rows, &point));
     sum
 }
 
-/// The part that depends on x alone: ln (r)_x + ln (b)_m - ln (a + b)_m.
-fn count_part(first: FirstThrow, rows: &PooledRows, point: &[f64; 4]) -> Derivs<4> {
+/// The part that depends on x alone: ln (r)_kx + ln (b)_m - ln (a + b)_m, with k stages a
+/// purchase.
+pub(super) fn count_part(
+    first: FirstThrow,
+    k: u32,
+    rows: &PooledRows,
+    point: &[f64; 4],
+) -> Derivs<4> {
     let [r, _, a, b] = *point;
     let mut walks = [PochhammerWalk::new(r), PochhammerWalk::new(b), PochhammerWalk::new(a + b)];
     let mut d = Derivs::ZERO;
     for &(x, n_customers) in rows.by_x() {
         let weight = count(n_customers);
         let n_throws = first.throws(x);
-        let [l_r, d_r, dd_r] = walks[0].advance(x);
+        let [l_r, d_r, dd_r] = walks[0].advance(k.saturating_mul(x));
         let [l_b, d_b, dd_b] = walks[1].advance(n_throws);
         let [l_c, d_c, dd_c] = walks[2].advance(n_throws);
         d.value += weight * (l_r + (l_b - l_c));
@@ -260,17 +266,16 @@ fn row_part(first: FirstThrow, point: &[f64; 4], row: &BtydRow) -> Derivs<4> {
 /// Unique rows above which the starts are compared on a part of the data.
 pub(super) const THINNED_ROWS: usize = 1_500;
 
-/// Fits either model; parameters in the order of [`NAMES`].
-pub(super) fn fit(
-    first: FirstThrow,
-    prior: Prior,
-    rows: &PooledRows,
-) -> Result<([f64; 4], FitInfo), BtydError> {
-    let base = BaseRates::of(rows);
-    // Few and late, many and early, rare and seldom, common dropout.
-    let starts = [(0.25, 0.8, 2.4), (1.0, 1.0, 5.0), (0.5, 0.1, 1.0), (2.0, 1.5, 1.5)]
-        .map(|(r, a, b): (f64, f64, f64)| [r.ln(), (r / base.rate).ln(), a.ln(), b.ln()]);
-    let beliefs = [
+/// Log parameters to start from, for a rate of so many repeat events a customer and week: few and
+/// late, many and early, rare and seldom, common dropout.
+pub(super) fn starts(rate: f64) -> [[f64; 4]; 4] {
+    [(0.25, 0.8, 2.4), (1.0, 1.0, 5.0), (0.5, 0.1, 1.0), (2.0, 1.5, 1.5)]
+        .map(|(r, a, b): (f64, f64, f64)| [r.ln(), (r / rate).ln(), a.ln(), b.ln()])
+}
+
+/// The weak prior, around a mean time of so many weeks between events.
+pub(super) fn beliefs(weeks: f64) -> [Belief; 4] {
+    [
         Belief {
             name: "log(a + b)",
             quantity: Quantity::LogSum(2, 3),
@@ -287,10 +292,21 @@ pub(super) fn fit(
         Belief {
             name: "log(alpha / r)",
             quantity: Quantity::LogRatio(1, 0),
-            centre: base.weeks.ln(),
+            centre: weeks.ln(),
             sd: GUARD_SD,
         },
-    ];
+    ]
+}
+
+/// Fits either model; parameters in the order of [`NAMES`].
+pub(super) fn fit(
+    first: FirstThrow,
+    prior: Prior,
+    rows: &PooledRows,
+) -> Result<([f64; 4], FitInfo), BtydError> {
+    let base = BaseRates::of(rows);
+    let starts = starts(base.rate);
+    let beliefs = beliefs(base.weeks);
     let part = rows.thinned(THINNED_ROWS);
     let thinned = part.as_ref().map(|part| move |at: &[f64; 4]| likelihood(first, part, at));
     let problem = Problem {

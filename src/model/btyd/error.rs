@@ -78,6 +78,26 @@ pub enum BtydError {
         /// The number found.
         found: f64,
     },
+    /// A regularity that no model has.
+    #[error("{model}: regularity k = {found}, wanted 1 to 4")]
+    InvalidRegularity {
+        /// Which model.
+        model: &'static str,
+        /// The k found.
+        found: u8,
+    },
+    /// The summed logarithms of gaps contradict the rows.
+    #[error(
+        "{model}: the logarithms of the gaps (weeks) sum to {found}, wanted a number of at most {most} for these rows"
+    )]
+    InvalidGaps {
+        /// Which model.
+        model: &'static str,
+        /// The sum found.
+        found: f64,
+        /// What equal gaps would give: unequal ones give less.
+        most: f64,
+    },
     /// A discount that is no discount.
     #[error(
         "discount rate {rate} over {period_weeks} weeks: wanted a rate in [0, 1] and a period in [1/7, 520] weeks"

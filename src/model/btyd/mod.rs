@@ -14,6 +14,8 @@ mod beta_mean;
 mod bg_bb;
 mod bg_bb_core;
 mod bg_nbd;
+mod cnbd;
+mod cnbd_core;
 mod contract;
 mod contract_core;
 mod contract_rows;
@@ -33,8 +35,10 @@ mod rows;
 mod special;
 
 pub use base::FrequencyBin;
+pub use beta_geometric::FirstThrow;
 pub use bg_bb::{BgBb, BgBbParams, BgBbSpec};
 pub use bg_nbd::{BgNbd, BgNbdParams, BgNbdSpec};
+pub use cnbd::{Cnbd, CnbdParams, CnbdSpec};
 pub use contract::{Bdw, BdwParams, ContractModel, ContractSpec, Sbg, SbgParams};
 pub use contract_rows::{Cohort, PooledCohorts, Renewal};
 pub use error::{BtydError, CohortIssue, RowIssue};
@@ -46,5 +50,7 @@ pub use pareto_nbd::{ParetoNbd, ParetoNbdParams, ParetoNbdSpec};
 pub use predict::{Discount, Prediction};
 pub use rows::{BtydRow, PooledRow, PooledRows, PooledSpend, SpendRow};
 
+#[cfg(test)]
+mod simulate;
 #[cfg(test)]
 mod tests;

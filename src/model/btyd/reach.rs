@@ -21,20 +21,22 @@ pub(super) fn reach_prob(n: u32, shape: f64, odds: f64) -> f64 {
     if odds <= 0.0 {
         return 0.0;
     }
-    let real_n = f64::from(n);
-    if real_n + shape <= FRACTION_MAX
-        && let Ok(prob) = checked_beta_reg(real_n, shape, odds / (1.0 + odds))
+    reach_prob_real(f64::from(n), shape, odds)
+}
+
+/// The same for any n > 0, as if purchases could be counted in parts; `odds` above 0.
+pub(super) fn reach_prob_real(n: f64, shape: f64, odds: f64) -> f64 {
+    if n + shape <= FRACTION_MAX
+        && let Ok(prob) = checked_beta_reg(n, shape, odds / (1.0 + odds))
         && prob.is_finite()
     {
         return prob.clamp(0.0, 1.0);
     }
-    reach_alive_prob(n, shape, odds, |_| 1.0)
+    integrate(n, shape, odds, |_| 1.0)
 }
 
 /// P(n-th purchase within the horizon, and alive then), where `lives(y / A)` is the probability
 /// of living to time y.
-///
-/// A sum over v = ln(y / A), on which the density is one smooth hill with exponential flanks.
 pub(super) fn reach_alive_prob(n: u32, shape: f64, odds: f64, lives: impl Fn(f64) -> f64) -> f64 {
     if n == 0 {
         return 1.0;
@@ -42,7 +44,11 @@ pub(super) fn reach_alive_prob(n: u32, shape: f64, odds: f64, lives: impl Fn(f64
     if odds <= 0.0 {
         return 0.0;
     }
-    let (n, k) = (f64::from(n), shape);
+    integrate(f64::from(n), shape, odds, lives)
+}
+
+/// A sum over v = ln(y / A), on which the density is one smooth hill with exponential flanks.
+fn integrate(n: f64, k: f64, odds: f64, lives: impl Fn(f64) -> f64) -> f64 {
     let log_norm = ln_gamma(n + k) - ln_gamma(n) - ln_gamma(k);
     let (top, sd) = ((n / k).ln(), (1.0 / n + 1.0 / k).sqrt());
     let end = f64::min(odds.ln(), top + 8.0 * sd + 32.0 / k);

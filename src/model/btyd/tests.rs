@@ -11,7 +11,7 @@ fn row(x: u32, t_x: f64, t: f64) -> BtydRow {
     BtydRow::try_new(x, t_x, t).unwrap()
 }
 
-fn varied_rows() -> PooledRows {
+pub(super) fn varied_rows() -> PooledRows {
     PooledRows::try_from_rows(&[
         row(0, 0.0, 0.0),
         row(0, 0.0, 39.0),
@@ -26,7 +26,10 @@ fn varied_rows() -> PooledRows {
 }
 
 /// Exact derivatives against central differences.
-fn check_derivatives<const N: usize>(point: [f64; N], of: impl Fn(&[f64; N]) -> Derivs<N>) {
+pub(super) fn check_derivatives<const N: usize>(
+    point: [f64; N],
+    of: impl Fn(&[f64; N]) -> Derivs<N>,
+) {
     let exact = of(&point);
     let step = 1e-5;
     for i in 0..N {
