@@ -17,12 +17,33 @@ use crate::model::{
 /// This format's number.
 pub(super) const FORMAT: u32 = 1;
 
+/// What a bundle's models score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BundleKind {
+    /// Histories of a log.
+    #[default]
+    Log,
+    /// Rows of a ready-made table.
+    Table,
+}
+
+impl BundleKind {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+    fn is_log(&self) -> bool {
+        *self == Self::Log
+    }
+}
+
 /// The manifest: what the bundle is, and the digest of every file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestV1 {
     /// Bundle format.
     pub format: u32,
+    /// What its models score; left out for a log.
+    #[serde(default, skip_serializing_if = "BundleKind::is_log")]
+    pub kind: BundleKind,
     /// Name of the model.
     pub name: String,
     /// Digest of the feature schema.

@@ -13,6 +13,7 @@ mod log;
 mod ops;
 mod raw;
 mod score;
+mod table;
 mod train;
 
 #[cfg(test)]
@@ -25,4 +26,5 @@ pub use log::{LogArgs, LogConfig, LogDefaults};
 pub use ops::{LoadConfig, OpsArgs, OpsCommand, OpsConfig, OpsTask};
 pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file, settings_toml};
 pub use score::{OutFile, OutFormat, ScoreArgs, ScoreConfig};
+pub use table::{CostColumns, CostSource, SaidType, TableArgs, TableConfig};
 pub use train::{TrainArgs, TrainConfig};

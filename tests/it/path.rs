@@ -103,8 +103,8 @@ fn as_of() -> AsOf {
 #[test]
 fn a_bundle_loads_and_passes_its_own_examples() {
     let bundle = Bundle::load(&TRAINED.1).unwrap();
-    assert_eq!(bundle.examples.len(), 16);
-    assert!(bundle.examples.iter().all(|example| example.churn_prob.is_some()));
+    assert_eq!(bundle.examples().len(), 16);
+    assert!(bundle.examples().iter().all(|example| example.churn_prob.is_some()));
     self_test(&bundle).unwrap();
     assert_eq!(TRAINED.1.file_name().unwrap().to_str().unwrap(), bundle.version);
     assert_eq!(bundle.version.len(), 12);

@@ -69,6 +69,7 @@ fn fitted() -> Fitted {
 pub(crate) fn write_bundle(models: &Path) -> String {
     let manifest = ManifestV1 {
         format: 0,
+        kind: tenure::bundle::BundleKind::Log,
         name: "demo".to_owned(),
         feature_schema: String::new(),
         timezone: "UTC".to_owned(),
