@@ -17,6 +17,7 @@ mod row;
 mod run;
 mod sink;
 mod summary;
+mod table;
 
 pub use error::BatchError;
 pub use ops::{OpsError, OpsOutcome, operate};

@@ -87,6 +87,15 @@ impl Engine {
         self.inputs.as_ref().map(|inputs| inputs.0.as_slice())
     }
 
+    /// The column of the customer id in the training table, if it had one.
+    #[must_use]
+    pub fn table_id_column(&self) -> Option<&str> {
+        match &self.bundle.models {
+            BundleModels::Table { table, .. } => table.id_column.as_deref(),
+            BundleModels::Log { .. } => None,
+        }
+    }
+
     /// The name of an input that was meant by one that is none, if any is near enough.
     #[must_use]
     pub fn nearest_input(&self, name: &str) -> Option<&str> {
