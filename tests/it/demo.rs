@@ -113,7 +113,6 @@ async fn g_1_the_server_and_the_batch_job_give_the_same_bits() {
             .map(|row| pb::ScoreSubject {
                 customer: row[at("customer_id")].to_owned(),
                 // The end of 2017-11-30.
-                features: None,
                 as_of: Some(prost_types::Timestamp { seconds: 1_512_086_400, nanos: 0 }),
                 ..pb::ScoreSubject::default()
             })
@@ -170,6 +169,7 @@ async fn the_demo_bundle_is_served_by_the_program() {
         events,
         inline_only: true,
         as_of: time(1_512_086_400),
+        features: None,
     };
     let mut request =
         tonic::Request::new(pb::ScoreCustomerRequest { subject: Some(subject), model: None });

@@ -16,6 +16,3 @@ mod split;
 
 pub use error::TableError;
 pub(super) use run::run;
-
-#[cfg(test)]
-mod tests;
