@@ -61,6 +61,38 @@ pub enum BatchError {
     /// Too much of the log was dropped.
     #[error(transparent)]
     Threshold(#[from] ThresholdError),
+    /// A table was given to a bundle that scores histories.
+    #[error("bundle {version} was trained on a log of events: give --events, not --table")]
+    LogBundle {
+        /// The bundle.
+        version: String,
+    },
+    /// The table lacks columns that the model reads.
+    #[error("the table lacks columns that the model was trained on: {missing}; columns: {found}")]
+    NoColumn {
+        /// Columns with what they hold.
+        missing: String,
+        /// The columns there are.
+        found: String,
+    },
+    /// A row cannot be scored.
+    #[error("row {line}: {source}")]
+    Row {
+        /// Line of a text file, row of a Parquet file.
+        line: u64,
+        /// Why.
+        source: ScoringError,
+    },
+    /// A row's customer id is none.
+    #[error("row {line}: column {column:?}: {detail}")]
+    Id {
+        /// Line of a text file, row of a Parquet file.
+        line: u64,
+        /// The column.
+        column: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// No event lies before the instant.
     #[error("no event of the log lies before the end of {as_of}: {n_after} lie after it")]
     NothingBefore {
@@ -100,6 +132,10 @@ impl BatchError {
             | Self::Scoring(_)
             | Self::Intake(_)
             | Self::Threshold(_)
+            | Self::LogBundle { .. }
+            | Self::NoColumn { .. }
+            | Self::Row { .. }
+            | Self::Id { .. }
             | Self::NothingBefore { .. } => 65,
             Self::Threads { .. } | Self::Write { .. } => 1,
         }

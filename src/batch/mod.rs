@@ -20,6 +20,7 @@ mod row;
 mod run;
 mod sink;
 mod summary;
+mod table;
 
 pub use columns::ColumnsError;
 pub use contract::ContractError;

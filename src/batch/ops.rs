@@ -242,7 +242,7 @@ fn show(found: &Bundle) -> OpsOutcome {
 fn verify_bundle(found: &Bundle) -> Result<OpsOutcome, OpsError> {
     self_test(found)?;
     Policy::parse(&found.policy).map_err(ScoringError::from)?;
-    let (files, examples) = (found.manifest.files.len(), found.examples.len());
+    let (files, examples) = (found.manifest.files.len(), found.n_examples());
     let text = format!(
         "{}@{} is sound: {files} files have their digests, {examples} examples score to the bit\n",
         found.manifest.name, found.version

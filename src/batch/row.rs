@@ -65,6 +65,9 @@ const BASIS: &str = "revenue_less_refunds";
 /// The same where no complete window of the horizon was there to judge it.
 const BASIS_EXTRAPOLATED: &str = "revenue_less_refunds_extrapolated";
 
+/// Whatever the value label of a table counted.
+const BASIS_TABLE: &str = "value_label";
+
 /// One cell.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell<'e> {
@@ -105,7 +108,8 @@ pub(super) fn cells<'e>(engine: &'e Engine, answer: &Answer<'e>) -> Vec<Cell<'e>
     let row: [Cell<'e>; COLUMNS.len()] = [
         Cell::Text(Cow::Owned(customer.as_str().to_owned())),
         Cell::float(*churn_prob),
-        Cell::int(churn_prob.map(|_| *churn_horizon_days)),
+        // The label of a table need not name its horizon.
+        Cell::int(churn_prob.and((*churn_horizon_days > 0).then_some(*churn_horizon_days))),
         Cell::text(decision.tier.map(Tier::as_str)),
         clv_part(|clv| clv.mean),
         clv_part(|clv| clv.p10),
@@ -135,13 +139,20 @@ pub(super) fn cells<'e>(engine: &'e Engine, answer: &Answer<'e>) -> Vec<Cell<'e>
         } else {
             Cell::Text(Cow::Owned(currency.as_str().to_owned()))
         },
-        Cell::text(
-            clv.as_ref().map(|clv| if clv.extrapolated { BASIS_EXTRAPOLATED } else { BASIS }),
-        ),
+        Cell::text(clv.as_ref().map(|clv| basis(engine, clv))),
         Cell::text(Some(&engine.bundle().version)),
         Cell::text(Some(&decision.policy.version)),
     ];
     row.into()
+}
+
+/// What the value is of.
+fn basis(engine: &Engine, clv: &Clv) -> &'static str {
+    match (engine.table_inputs().is_some(), clv.extrapolated) {
+        (true, _) => BASIS_TABLE,
+        (false, true) => BASIS_EXTRAPOLATED,
+        (false, false) => BASIS,
+    }
 }
 
 /// As [`Decision::campaign_id`], borrowed from the policy and not from the decision.

@@ -40,18 +40,34 @@ pub fn score(
         .map_err(|source| BatchError::Threads { threads: config.threads, source })?;
     progress("reading the model");
     let engine = open(config)?;
+    let as_of = match config.as_of {
+        Some(day) => AsOf::end_of(day, engine.zone()),
+        // Only a table may leave it away: its features are as old as they are.
+        None => AsOf::at(now(), engine.zone()),
+    };
+    if let Some(path) = &config.table {
+        return pool.install(|| super::table::score(config, &engine, path, as_of, progress));
+    }
+    if engine.table_inputs().is_some() {
+        let version = engine.bundle().version.clone();
+        return Err(ScoringError::TableBundle { version }.into());
+    }
     progress("reading the log");
-    let as_of = AsOf::end_of(config.as_of, engine.zone());
     let business = LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
     let mut log = read_log(&config.log, &business, as_of, progress)?;
     if log.customers.is_empty() {
-        return Err(BatchError::NothingBefore { as_of: config.as_of, n_after: log.n_after });
+        let as_of = as_of.last_day();
+        return Err(BatchError::NothingBefore { as_of, n_after: log.n_after });
     }
     let shard_wanted = |log: &CustomerLog| {
         config.shards == 1 || shard_of(&log.customer) % config.shards == config.shard
     };
     log.customers.retain(shard_wanted);
-    pool.install(|| write(config, &engine, &log, progress))
+    let notes = notes(config, &engine, &log, as_of);
+    let summary = begin(config, &engine, (as_of, log.n_after), notes);
+    let answer = |at: usize| Ok(answer(&engine, &log.customers[at], as_of)?);
+    let rows = (log.customers.len(), &answer as &(dyn Fn(usize) -> _ + Sync));
+    pool.install(|| write((config, &engine), summary, rows, &mut |_| {}, progress))
 }
 
 /// The engine that the settings name. Its examples must score to the bit.
@@ -98,34 +114,40 @@ pub(super) fn read_log(
     }
 }
 
-fn write(
-    config: &ScoreConfig,
-    engine: &Engine,
-    log: &Log,
+/// What is said of the customer at a place.
+pub(super) type AnswerAt<'a, 'e> = &'a (dyn Fn(usize) -> Result<Answer<'e>, BatchError> + Sync);
+
+/// Writes one row for each of the places below a number, in their order, and the manifest.
+/// `finish` is told when all are answered.
+pub(super) fn write<'e>(
+    (config, engine): (&ScoreConfig, &'e Engine),
+    mut summary: ScoreSummary,
+    (n_rows, answer): (usize, AnswerAt<'_, 'e>),
+    finish: &mut (dyn FnMut(&mut ScoreSummary) + Send),
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<ScoreSummary, BatchError> {
     let out = config.out.to_string();
     let failed = |source| BatchError::Write { out: out.clone(), source };
     let path = config.out.path.as_deref();
-    let mut summary = begin(config, engine, log);
     let output = Output::create(path).map_err(failed)?;
     let mut sink = sink(&config.out, output).map_err(failed)?;
-    let as_of = AsOf::end_of(config.as_of, engine.zone());
-    for block in log.customers.chunks(BLOCK_CUSTOMERS) {
-        let answers: Vec<(Answer<'_>, Vec<Cell<'_>>)> = block
-            .par_iter()
-            .map(|customer| {
-                let answer = answer(engine, customer, as_of)?;
+    for first in (0..n_rows).step_by(BLOCK_CUSTOMERS) {
+        let last = n_rows.min(first + BLOCK_CUSTOMERS);
+        let answers: Vec<(Answer<'e>, Vec<Cell<'e>>)> = (first..last)
+            .into_par_iter()
+            .map(|at| {
+                let answer = answer(at)?;
                 let row = cells(engine, &answer);
                 Ok((answer, row))
             })
-            .collect::<Result<_, ScoringError>>()?;
+            .collect::<Result<_, BatchError>>()?;
         for (answer, row) in &answers {
             summary.count(answer);
             sink.write(row).map_err(failed)?;
         }
-        progress(&format!("{} of {} customers scored", summary.rows, log.customers.len()));
+        progress(&format!("{last} of {n_rows} customers scored"));
     }
+    finish(&mut summary);
     let output = sink.finish().map_err(failed)?;
     summary.sha256 = output.finish(path).map_err(failed)?;
     if let Some(path) = path {
@@ -147,7 +169,13 @@ fn answer<'e>(
     engine.answer(&customer.customer, &history, as_of, false)
 }
 
-fn begin(config: &ScoreConfig, engine: &Engine, log: &Log) -> ScoreSummary {
+/// The summary before the first row, of an instant and the events after it.
+pub(super) fn begin(
+    config: &ScoreConfig,
+    engine: &Engine,
+    (as_of, events_after): (AsOf, u64),
+    notes: Vec<String>,
+) -> ScoreSummary {
     let policy = engine.policy().id();
     ScoreSummary {
         out: config.out.to_string(),
@@ -155,17 +183,17 @@ fn begin(config: &ScoreConfig, engine: &Engine, log: &Log) -> ScoreSummary {
         policy_id: policy.id.clone(),
         policy_version: policy.version.clone(),
         policy_hash: policy.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
-        as_of: config.as_of.to_string(),
-        events_after: log.n_after,
-        notes: notes(config, engine, log),
+        as_of: as_of.last_day().to_string(),
+        events_after,
+        notes,
         ..ScoreSummary::default()
     }
 }
 
 /// What looks like a mistake without being one for sure.
-fn notes(config: &ScoreConfig, engine: &Engine, log: &Log) -> Vec<String> {
+fn notes(config: &ScoreConfig, engine: &Engine, log: &Log, as_of: AsOf) -> Vec<String> {
     let mut notes = Vec::new();
-    let as_of = config.as_of;
+    let as_of = as_of.last_day();
     if let Some((_, last)) = log.days.filter(|_| log.n_after == 0)
         && as_of.days_since(last) > QUIET_DAYS
     {

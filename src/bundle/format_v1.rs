@@ -17,6 +17,24 @@ use crate::model::{
 /// This format's number.
 pub(super) const FORMAT: u32 = 1;
 
+/// What a bundle's models score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BundleKind {
+    /// Histories of a log.
+    #[default]
+    Log,
+    /// Rows of a ready-made table.
+    Table,
+}
+
+impl BundleKind {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+    fn is_log(&self) -> bool {
+        *self == Self::Log
+    }
+}
+
 /// Unit of time that the buy-till-you-die models of this version are fitted and asked in.
 pub const BTYD_TIME_UNIT: &str = "weeks";
 /// What those models count as one purchase.
@@ -51,6 +69,9 @@ impl ManifestV1 {
 pub struct ManifestV1 {
     /// Bundle format.
     pub format: u32,
+    /// What its models score; left out for a log.
+    #[serde(default, skip_serializing_if = "BundleKind::is_log")]
+    pub kind: BundleKind,
     /// Name of the model.
     pub name: String,
     /// Digest of the feature schema.

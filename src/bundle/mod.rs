@@ -10,12 +10,14 @@ mod error;
 mod format_v1;
 mod installation;
 mod io;
+mod table_v1;
 
 pub use alias::{BundleSelector, CHALLENGER, CHAMPION, aliases, model_names, set_alias, versions};
 pub use error::BundleError;
-pub use format_v1::{BTYD_OCCASION, BTYD_TIME_UNIT, CutsV1, ExampleV1, ManifestV1};
+pub use format_v1::{BTYD_OCCASION, BTYD_TIME_UNIT, BundleKind, CutsV1, ExampleV1, ManifestV1};
 pub use installation::{installation_salt, store_facts};
 pub use io::write_atomic;
+pub use table_v1::{TableExampleV1, TableV1};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,10 +25,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::{Fitted, Forest, Predictor};
+use crate::model::{Fitted, Forest, Predictor, TableFitted, TablePredictor, TableSchema};
 
 use format_v1::{FORMAT, ModelsV1};
 use io::{MANIFEST, check_name, read_checked, read_file, sha256_hex, version_of, write_folder};
+use table_v1::TableModelsV1;
 
 const MODELS: &str = "models.json";
 const CUTS: &str = "cuts.json";
@@ -47,15 +50,34 @@ pub struct Bundle {
     /// What it is.
     pub manifest: ManifestV1,
     /// Its models, ready to score.
-    pub predictor: Predictor,
+    pub models: BundleModels,
     /// Its frozen cut points.
     pub cuts: CutsV1,
     /// Its policy, as text.
     pub policy: String,
     /// How the models did.
     pub metrics: serde_json::Value,
-    /// Histories with the scores that must come out.
-    pub examples: Vec<ExampleV1>,
+}
+
+/// The models of a bundle, by what they score.
+#[derive(Debug, Clone)]
+pub enum BundleModels {
+    /// Histories of a log.
+    Log {
+        /// The models.
+        predictor: Box<Predictor>,
+        /// Histories with the scores that must come out.
+        examples: Vec<ExampleV1>,
+    },
+    /// Rows of a ready-made table.
+    Table {
+        /// The models.
+        predictor: Box<TablePredictor>,
+        /// The table beside the models' own columns.
+        table: TableV1,
+        /// Rows with the scores that must come out.
+        examples: Vec<TableExampleV1>,
+    },
 }
 
 /// What a training run hands over to be written.
@@ -103,25 +125,95 @@ impl Draft {
             fitted.churn.parts.forest.as_ref(),
             fitted.value.as_ref().and_then(|v| v.parts.forest.as_ref()),
         ];
-        for (name, forest) in FORESTS.into_iter().zip(forests) {
-            if let Some(forest) = forest {
-                let text = forest.to_json().map_err(|error| BundleError::Invalid {
-                    path: model.join(name),
-                    what: error.to_string(),
-                })?;
-                add(name, text.into_bytes());
-            }
-        }
-        let manifest = ManifestV1 {
-            format: FORMAT,
-            feature_schema: predictor.schema().id().to_owned(),
-            files: files.iter().map(|(name, bytes)| (name.clone(), sha256_hex(bytes))).collect(),
-            ..self.manifest
-        };
-        let manifest = json(&model.join(MANIFEST), &manifest)?;
-        let folder = write_folder(&model, &manifest, &files)?;
-        Ok((version_of(&manifest), folder))
+        add_forests(&model, forests, &mut files)?;
+        write(&model, self.manifest, predictor.schema().id(), files)
     }
+}
+
+/// What a training run on a table hands over to be written.
+#[derive(Debug)]
+pub struct TableDraft {
+    /// What it is; `format`, `kind`, `feature_schema` and `files` are filled in.
+    pub manifest: ManifestV1,
+    /// The columns that the models read.
+    pub schema: TableSchema,
+    /// The table beside them.
+    pub table: TableV1,
+    /// The models.
+    pub fitted: TableFitted,
+    /// The cut points.
+    pub cuts: CutsV1,
+    /// The policy, as text.
+    pub policy: String,
+    /// How the models did.
+    pub metrics: serde_json::Value,
+    /// Rows with the scores that must come out.
+    pub examples: Vec<TableExampleV1>,
+    /// The report, one self-contained page.
+    pub report: String,
+}
+
+impl TableDraft {
+    /// Writes the bundle into `models/NAME/VERSION` and gives its version and folder.
+    ///
+    /// # Errors
+    /// [`BundleError`]; nothing is left behind that could be taken for a bundle.
+    pub fn write(self, models: &Path) -> Result<(String, PathBuf), BundleError> {
+        check_name(&self.manifest.name)?;
+        let model = models.join(&self.manifest.name);
+        let mut files = BTreeMap::new();
+        let mut add = |name: &str, bytes: Vec<u8>| files.insert(name.to_owned(), bytes);
+        let table = self.table.with_columns(&self.schema);
+        add(MODELS, json(&model.join(MODELS), &table_v1::to_v1(&self.fitted))?);
+        add(CUTS, json(&model.join(CUTS), &self.cuts)?);
+        add(EXAMPLES, json(&model.join(EXAMPLES), &self.examples)?);
+        add(METRICS, json(&model.join(METRICS), &self.metrics)?);
+        add(SCHEMA, json(&model.join(SCHEMA), &table)?);
+        add(POLICY, self.policy.into_bytes());
+        add(REPORT, self.report.into_bytes());
+        let forests = [
+            self.fitted.churn.as_ref().and_then(|churn| churn.forest.as_ref()),
+            self.fitted.value.as_ref().and_then(|value| value.forest.as_ref()),
+        ];
+        add_forests(&model, forests, &mut files)?;
+        let manifest = ManifestV1 { kind: BundleKind::Table, ..self.manifest };
+        write(&model, manifest, self.schema.id(), files)
+    }
+}
+
+fn add_forests(
+    model: &Path,
+    forests: [Option<&Forest>; 2],
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> Result<(), BundleError> {
+    for (name, forest) in FORESTS.into_iter().zip(forests) {
+        if let Some(forest) = forest {
+            let text = forest.to_json().map_err(|error| BundleError::Invalid {
+                path: model.join(name),
+                what: error.to_string(),
+            })?;
+            files.insert(name.to_owned(), text.into_bytes());
+        }
+    }
+    Ok(())
+}
+
+/// Writes the files with the manifest that lists them.
+fn write(
+    model: &Path,
+    manifest: ManifestV1,
+    schema_id: &str,
+    files: BTreeMap<String, Vec<u8>>,
+) -> Result<(String, PathBuf), BundleError> {
+    let manifest = ManifestV1 {
+        format: FORMAT,
+        feature_schema: schema_id.to_owned(),
+        files: files.iter().map(|(name, bytes)| (name.clone(), sha256_hex(bytes))).collect(),
+        ..manifest
+    };
+    let manifest = json(&model.join(MANIFEST), &manifest)?;
+    let folder = write_folder(model, &manifest, &files)?;
+    Ok((version_of(&manifest), folder))
 }
 
 impl Bundle {
@@ -151,30 +243,99 @@ impl Bundle {
             check_name(name)?;
             files.insert(name.as_str(), read_checked(&folder.join(name), digest)?);
         }
-        let models: ModelsV1 = parse(folder, &files, MODELS)?;
-        let mut forests = [None, None];
-        for ((slot, name), present) in forests.iter_mut().zip(FORESTS).zip(models.forests()) {
-            if present {
-                *slot = Some(read_forest(&folder.join(name), text(folder, &files, name)?)?);
-            }
-        }
-        let horizons = [manifest.churn_horizon_days, manifest.clv_horizon_days];
-        let invalid = |name: &str, what| BundleError::Invalid { path: folder.join(name), what };
-        let fitted = models.into_fitted(forests, horizons).map_err(|what| invalid(MODELS, what))?;
-        let predictor =
-            Predictor::try_new(fitted).map_err(|error| invalid(SCHEMA, error.to_string()))?;
-        check_schema(folder, &manifest, &predictor)?;
+        let models = match manifest.kind {
+            BundleKind::Log => log_models(folder, &files, &manifest)?,
+            BundleKind::Table => table_models(folder, &files, &manifest)?,
+        };
         Ok(Self {
             folder: folder.to_owned(),
             version,
             cuts: parse(folder, &files, CUTS)?,
             policy: text(folder, &files, POLICY)?.to_owned(),
             metrics: parse(folder, &files, METRICS)?,
-            examples: parse(folder, &files, EXAMPLES)?,
             manifest,
-            predictor,
+            models,
         })
     }
+
+    /// The examples of a log's bundle; none for a table bundle.
+    #[must_use]
+    pub fn examples(&self) -> &[ExampleV1] {
+        match &self.models {
+            BundleModels::Log { examples, .. } => examples,
+            BundleModels::Table { .. } => &[],
+        }
+    }
+
+    /// Number of examples, of either kind.
+    #[must_use]
+    pub fn n_examples(&self) -> usize {
+        match &self.models {
+            BundleModels::Log { examples, .. } => examples.len(),
+            BundleModels::Table { examples, .. } => examples.len(),
+        }
+    }
+
+    /// The models of a log; none for a table bundle.
+    #[must_use]
+    pub fn predictor(&self) -> Option<&Predictor> {
+        match &self.models {
+            BundleModels::Log { predictor, .. } => Some(predictor),
+            BundleModels::Table { .. } => None,
+        }
+    }
+}
+
+fn log_models(
+    folder: &Path,
+    files: &Files<'_>,
+    manifest: &ManifestV1,
+) -> Result<BundleModels, BundleError> {
+    let models: ModelsV1 = parse(folder, files, MODELS)?;
+    let forests = read_forests(folder, files, models.forests())?;
+    let horizons = [manifest.churn_horizon_days, manifest.clv_horizon_days];
+    let invalid = |name: &str, what| BundleError::Invalid { path: folder.join(name), what };
+    let fitted = models.into_fitted(forests, horizons).map_err(|what| invalid(MODELS, what))?;
+    let predictor =
+        Predictor::try_new(fitted).map_err(|error| invalid(SCHEMA, error.to_string()))?;
+    check_schema(folder, manifest, &predictor)?;
+    let examples = parse(folder, files, EXAMPLES)?;
+    Ok(BundleModels::Log { predictor: Box::new(predictor), examples })
+}
+
+fn table_models(
+    folder: &Path,
+    files: &Files<'_>,
+    manifest: &ManifestV1,
+) -> Result<BundleModels, BundleError> {
+    let invalid = |name: &str, what| BundleError::Invalid { path: folder.join(name), what };
+    let table: TableV1 = parse(folder, files, SCHEMA)?;
+    let schema = table.to_schema().map_err(|what| invalid(SCHEMA, what))?;
+    if manifest.feature_schema != schema.id() {
+        let (expected, found) = (schema.id().to_owned(), manifest.feature_schema.clone());
+        return Err(BundleError::Schema { path: folder.to_owned(), expected, found });
+    }
+    let models: TableModelsV1 = parse(folder, files, MODELS)?;
+    let forests = read_forests(folder, files, models.forests())?;
+    let horizons = [manifest.churn_horizon_days, manifest.clv_horizon_days];
+    let predictor =
+        models.into_predictor(schema, forests, horizons).map_err(|what| invalid(MODELS, what))?;
+    let examples = parse(folder, files, EXAMPLES)?;
+    Ok(BundleModels::Table { predictor: Box::new(predictor), table, examples })
+}
+
+fn read_forests(
+    folder: &Path,
+    files: &Files<'_>,
+    present: [bool; 2],
+) -> Result<[Option<Forest>; 2], BundleError> {
+    let mut forests = [None, None];
+    for ((slot, name), present) in forests.iter_mut().zip(FORESTS).zip(present) {
+        if present {
+            *slot = Some(read_forest(&folder.join(name), text(folder, files, name)?)?);
+        }
+    }
+    Ok(forests)
 }
 
 fn check_schema(

@@ -93,8 +93,8 @@ pub struct ServeConfig {
     pub models: PathBuf,
     /// Which one to serve.
     pub model: BundleSelector,
-    /// Directory of the store.
-    pub store: PathBuf,
+    /// Directory of the store; a model of a table needs none.
+    pub store: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// A policy in place of the bundle's.
@@ -126,7 +126,7 @@ impl ServeConfig {
             }
             BundleSelector { name: String::new(), version: String::new() }
         });
-        let store = PathBuf::from(reader.required("store"));
+        let store = reader.optional("store").map(PathBuf::from);
         let listen = read_listen(&mut reader);
         let policy = reader.optional("policy").map(PathBuf::from);
         let durability =

@@ -236,6 +236,19 @@ impl LogConfig {
         Ok(LogSpec { events, profiles, read, rules, before })
     }
 
+    /// How to read a ready-made table: format and number style are those of a log.
+    #[must_use]
+    pub fn table_spec(&self, defaults: &LogDefaults, now: Timestamp) -> (ReadSpec, Rules) {
+        let rules = Rules {
+            zone: defaults.zone.clone(),
+            newest_allowed: Some(now),
+            decimal_comma: self.decimal_comma,
+            ..Rules::default()
+        };
+        let (format, delimiter) = (self.format, self.delimiter);
+        (ReadSpec { columns: ColumnMapping::default(), format, delimiter }, rules)
+    }
+
     /// The columns of the file with those of the settings put over them.
     fn columns(&self) -> Result<ColumnMapping, ConfigError> {
         let RawColumns {

@@ -14,6 +14,7 @@ mod ops;
 mod ops_contract;
 mod raw;
 mod score;
+mod table;
 mod train;
 
 #[cfg(test)]
@@ -27,4 +28,5 @@ pub use ops::{LoadConfig, OpsArgs, OpsCommand, OpsConfig, OpsTask};
 pub use ops_contract::{ContractChoice, ContractConfig, OpportunitiesConfig, Outlook};
 pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file, settings_toml};
 pub use score::{OutFile, OutFormat, ScoreArgs, ScoreConfig};
+pub use table::{CostColumns, CostSource, SaidType, TableArgs, TableConfig};
 pub use train::{TrainArgs, TrainConfig};

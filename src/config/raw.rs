@@ -317,6 +317,12 @@ impl Reader {
             .any(|issue| matches!(issue, ConfigIssue::BadValue { key, .. } if *key == wanted))
     }
 
+    /// What a key that was read before says; none where nobody said anything.
+    pub(super) fn peek(&self, key: &str) -> Option<String> {
+        let held = self.settings.iter().find(|setting| setting.key == key)?;
+        (held.origin != Origin::Default).then(|| held.text.clone())
+    }
+
     /// Notes an issue.
     pub(super) fn issue(&mut self, issue: ConfigIssue) {
         self.issues.push(issue);

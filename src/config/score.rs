@@ -32,6 +32,7 @@ Examples:
     --out scores.parquet --json
   tenure-score --models models --name shop --events orders.csv.gz --as-of 2026-06-30 \\
     --shards 4 --shard 0 --out scores-0.csv.gz
+  tenure-score --models models --name tariff --table customers.csv --out scores.csv
 
 Beside the file FILE.manifest.json says how many rows it has, its sha256, and what made it.
 
@@ -40,6 +41,12 @@ Exit codes: 0 done, 1 failed, 64 usage or configuration, 65 data or model reject
 pub struct ScoreArgs {
     #[command(flatten)]
     log: LogArgs,
+    /// A ready-made table to score, for a model that was trained on one
+    #[arg(long, value_name = "FILE", help_heading = "The scores")]
+    table: Option<String>,
+    /// Column of the customer id in that table [default: as in training, else the row's number]
+    #[arg(long, value_name = "COLUMN", help_heading = "The scores")]
+    id: Option<String>,
     /// Directory of models
     #[arg(long, value_name = "DIR", help_heading = "The scores")]
     models: Option<String>,
@@ -90,6 +97,8 @@ impl ScoreArgs {
     fn given(&self) -> Vec<(&'static str, Option<String>)> {
         let mut given = self.log.given();
         given.extend([
+            ("table", self.table.clone()),
+            ("id", self.id.clone()),
             ("models", self.models.clone()),
             ("name", self.name.clone()),
             ("as_of", self.as_of.clone()),
@@ -167,8 +176,12 @@ pub struct ScoreConfig {
     pub models: PathBuf,
     /// Which one.
     pub model: BundleSelector,
-    /// The last day that is looked at.
-    pub as_of: Day,
+    /// A ready-made table in place of a log.
+    pub table: Option<PathBuf>,
+    /// Column of the customer id in the table.
+    pub id: Option<String>,
+    /// The last day that is looked at; none for a table is now.
+    pub as_of: Option<Day>,
     /// Where the scores go.
     pub out: OutFile,
     /// A policy in place of the bundle's.
@@ -195,10 +208,21 @@ impl ScoreConfig {
     pub fn check(layers: Layers) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(layers);
         let log = LogConfig::read(&mut reader);
-        log.require_events(&mut reader);
+        let table = reader.optional("table").map(PathBuf::from);
+        let id = reader.optional("id");
+        match &table {
+            None => log.require_events(&mut reader),
+            Some(_) if !log.events.is_empty() => {
+                reader.conflict("events and table exclude each other".to_owned());
+            }
+            Some(_) => {}
+        }
         let models = PathBuf::from(reader.required("models"));
         let model = reader.required_parsed("name", parse_selector);
-        let as_of = reader.required_parsed("as_of", parse_day);
+        let as_of = match table {
+            Some(_) => reader.optional_parsed("as_of", parse_day),
+            None => reader.required_parsed("as_of", parse_day),
+        };
         let out = reader.required_parsed("out", OutFile::parse);
         let policy = reader.optional("policy").map(PathBuf::from);
         let limit = u64::from(N_SHARDS);
@@ -215,10 +239,11 @@ impl ScoreConfig {
         let settings = reader.finish()?;
         // Missing or wrong ones are issues, and those have ended this above.
         let model = model.unwrap_or(BundleSelector { name: String::new(), version: String::new() });
-        let as_of = as_of.unwrap_or(Day::from_number(0));
         let out = out.unwrap_or(OutFile { path: None, format: OutFormat::Csv, gzip: false });
         Ok(Self {
             log,
+            table,
+            id,
             models,
             model,
             as_of,

@@ -8,6 +8,7 @@ use clap::Parser;
 use super::env::process_environment;
 use super::log::{LogArgs, LogConfig, LogDefaults, said};
 use super::raw::{ConfigError, Layers, Reader, Setting, read_file, settings_toml};
+use super::table::{TableArgs, TableConfig};
 use crate::bundle::BundleSelector;
 use crate::domain::{Currency, Day, Days, Zone};
 use crate::model::btyd::Prior;
@@ -41,6 +42,7 @@ Examples:
   tenure-train --events orders.csv.gz --until 2026-06-30 --models models --name shop
   tenure-train --events a.csv b.csv --customer-column client --until 2026-06-30 \\
     --churn-horizon-days 60 --clv-horizon-days 180 --models models --name shop --json
+  tenure-train --table customers.csv --label churned --positive Yes --models models --name tariff
   tenure-train --config train.toml --print-config
 
 Exit codes: 0 done, 1 failed, 3 trained but not promoted (with --require-promotion),
@@ -49,6 +51,8 @@ Exit codes: 0 done, 1 failed, 3 trained but not promoted (with --require-promoti
 pub struct TrainArgs {
     #[command(flatten)]
     log: LogArgs,
+    #[command(flatten)]
+    table: TableArgs,
     /// Last day that training looks at, such as 2026-06-30
     #[arg(long, value_name = "DATE", help_heading = "The models")]
     until: Option<String>,
@@ -110,6 +114,7 @@ impl TrainArgs {
 
     fn given(&self) -> Vec<(&'static str, Option<String>)> {
         let mut given = self.log.given();
+        given.extend(self.table.given());
         given.extend([
             ("until", self.until.clone()),
             ("churn_horizon_days", self.churn_horizon_days.clone()),
@@ -152,6 +157,8 @@ pub(super) fn layers(
 pub struct TrainConfig {
     /// How the log is read.
     pub log: LogConfig,
+    /// A ready-made table in place of a log.
+    pub table: Option<TableConfig>,
     /// The last day that training looks at.
     pub until: Day,
     /// Churn horizon.
@@ -192,9 +199,22 @@ impl TrainConfig {
     pub fn check(layers: Layers) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(layers);
         let log = LogConfig::read(&mut reader);
-        log.require_events(&mut reader);
-        let until = reader.required_parsed("until", parse_day);
         let churn = reader.parsed("churn_horizon_days", CHURN, parse_days);
+        let churn_said = reader.peek("churn_horizon_days").map(|_| churn);
+        let table = TableConfig::read(&mut reader, churn_said);
+        let until = if let Some(table) = &table {
+            if !log.events.is_empty() {
+                let why = "events and table exclude each other: a log is replayed, a table is not";
+                reader.conflict(why.to_owned());
+            }
+            if table.value_label.is_some() && log.currency.is_none() {
+                reader.conflict("value_label needs a currency (--currency EUR)".to_owned());
+            }
+            reader.optional_parsed("until", parse_day)
+        } else {
+            log.require_events(&mut reader);
+            reader.required_parsed("until", parse_day)
+        };
         let value = reader.parsed("clv_horizon_days", CLV, parse_days);
         let models = PathBuf::from(reader.required("models"));
         let name = reader.required_parsed("name", parse_name);
@@ -212,6 +232,7 @@ impl TrainConfig {
         let settings = reader.finish()?;
         Ok(Self {
             log,
+            table,
             // Missing or wrong ones are issues, and those have ended this above.
             until: until.unwrap_or(Day::from_number(0)),
             churn,
@@ -235,6 +256,12 @@ impl TrainConfig {
     #[must_use]
     pub fn to_toml(&self) -> String {
         settings_toml(&self.settings)
+    }
+
+    /// The last day, where it was said: a table needs none.
+    #[must_use]
+    pub fn until_said(&self) -> Option<Day> {
+        (self.until.number() != 0).then_some(self.until)
     }
 
     /// Time zone and currency where neither log nor settings say any.
@@ -265,7 +292,7 @@ pub(super) fn parse_prior(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_days(text: &str) -> Result<Days, String> {
+pub(super) fn parse_days(text: &str) -> Result<Days, String> {
     let days = text.parse().ok().filter(|days| (1..=HORIZON_DAYS_MAX).contains(days));
     let days = days.and_then(|days| Days::try_new(days).ok());
     days.ok_or_else(|| format!("a number of days from 1 to {HORIZON_DAYS_MAX}"))

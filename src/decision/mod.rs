@@ -19,6 +19,7 @@ mod decide;
 mod fact;
 mod facts;
 mod gates;
+mod given;
 mod holdout;
 mod issue;
 mod lapse;

@@ -5,6 +5,7 @@
 //! 55 bytes a distinct row, half as much again while that table grows), and the same per customer;
 //! everything else is the caller's.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::io::Read;
@@ -25,6 +26,7 @@ use super::mapping::ColumnMapping;
 use super::mapping::Layout;
 use super::mapping::Purpose;
 use super::raw::RawEvent;
+use super::raw::RawValue;
 use super::report::IntakeReport;
 use super::report::SourceReport;
 use super::rules::Rules;
@@ -88,6 +90,13 @@ pub struct ReadSpec {
 /// What became of a row.
 #[derive(Debug)]
 pub enum RowOutcome<'r> {
+    /// It is a row of a table, and these are its cells in the order of the header.
+    Cells {
+        /// The line of a text file (the header is line 1), the row of a Parquet file (from 1).
+        row: u64,
+        /// Names and values.
+        cells: Vec<(Cow<'r, str>, RawValue<'r>)>,
+    },
     /// It is an event.
     Kept(Event),
     /// It is none.
@@ -137,6 +146,11 @@ impl<'s> Intake<'s> {
     #[must_use]
     pub fn of_profiles(spec: &'s ReadSpec, rules: &'s Rules, known_from: Timestamp) -> Self {
         Self { purpose: Purpose::Profiles, known_from: Some(known_from), ..Self::new(spec, rules) }
+    }
+
+    /// For a ready-made table, whose rows are handed on as cells.
+    pub(super) fn of_table(spec: &'s ReadSpec, rules: &'s Rules) -> Self {
+        Self { purpose: Purpose::Table, ..Self::new(spec, rules) }
     }
 
     /// Reads one file to its end, each row's fate to the callback in the order of the file.
@@ -342,6 +356,16 @@ impl<'i, 's, 'o> Rows<'i, 's, 'o> {
 
     /// Takes one row: its place, the lines it spans, and what stands in it.
     pub(super) fn take(&mut self, row: u64, lines: u64, raw: Result<RawEvent<'_>, EventIssue>) {
+        let raw = match raw {
+            Ok(raw) if self.intake.purpose == Purpose::Table => {
+                self.count_rows(1);
+                self.intake.report.kept += 1;
+                self.source.kept += 1;
+                (self.out)(RowOutcome::Cells { row, cells: raw.attributes });
+                return;
+            }
+            raw => raw,
+        };
         match raw.and_then(|raw| self.check(raw)) {
             Ok((event, has_own_id, from_negative)) => {
                 self.count_rows(1);

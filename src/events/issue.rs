@@ -319,7 +319,7 @@ pub(super) fn excerpt(text: &str) -> String {
 }
 
 /// The name nearest to a text, if it is near enough to be a slip of the pen.
-pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.trim().to_ascii_lowercase();
     if text.len() > FOUND_CHARS_MAX {
         return None;

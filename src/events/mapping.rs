@@ -157,6 +157,8 @@ pub(super) enum Purpose {
     Events,
     /// A table of customers' facts.
     Profiles,
+    /// A ready-made table: every column is a cell.
+    Table,
 }
 
 /// Columns as the user named them, checked; what is missing is guessed from each header.
@@ -193,6 +195,8 @@ impl TryFrom<RawColumns> for ColumnMapping {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Layout {
     pub(super) customer: usize,
+    /// Whether every column is a cell and none has a meaning of its own.
+    pub(super) is_table: bool,
     pub(super) time: Option<usize>,
     pub(super) event_type: Option<usize>,
     pub(super) event_id: Option<usize>,
@@ -211,6 +215,9 @@ pub(super) struct Layout {
 impl Layout {
     /// Whether a key that was not in the header (files of JSON lines have none) is an attribute.
     pub(super) fn takes(&self, attribute: &str) -> bool {
+        if self.is_table {
+            return false;
+        }
         match self.default_type {
             Some(event_type) => event_type.takes(attribute),
             None => EventType::ALL.iter().any(|event_type| event_type.takes(attribute)),
@@ -230,6 +237,9 @@ impl Layout {
         &'a self,
         mut cell: impl FnMut(usize) -> Result<RawValue<'a>, EventIssue>,
     ) -> Result<RawEvent<'a>, EventIssue> {
+        if self.is_table {
+            return self.raw_cells(cell);
+        }
         let customer = id_text("customer", cell(self.customer)?)?;
         let mut raw = RawEvent { customer, ..RawEvent::default() };
         if let Some(idx) = self.time {
@@ -256,6 +266,34 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// All cells of a row of a table, in the order of the header, missing ones included.
+    fn raw_cells<'a>(
+        &'a self,
+        mut cell: impl FnMut(usize) -> Result<RawValue<'a>, EventIssue>,
+    ) -> Result<RawEvent<'a>, EventIssue> {
+        let cells = self.attributes.iter();
+        let attributes = cells
+            .map(|(idx, name)| Ok((Cow::Borrowed(name.as_str()), cell(*idx)?)))
+            .collect::<Result<Vec<_>, EventIssue>>()?;
+        Ok(RawEvent { attributes, ..RawEvent::default() })
+    }
+
+    /// Every column of a header as a cell; one without a name goes by its position.
+    fn of_table(header: &[String]) -> Result<Self, MappingError> {
+        let mut attributes: Vec<(usize, String)> = Vec::with_capacity(header.len());
+        for (idx, name) in header.iter().enumerate() {
+            let unnamed = || format!("column_{}", idx + 1);
+            let name = if name.is_empty() { unnamed() } else { name.clone() };
+            if attributes.iter().any(|(_, known)| *known == name) {
+                return Err(MappingError::Repeated { role: "table".to_owned(), name });
+            }
+            attributes.push((idx, name));
+        }
+        Ok(Self { is_table: true, attributes, ..Self::default() })
+    }
+}
+
 /// An id as text: whole numbers by their digits.
 fn id_text<'a>(field: &str, value: RawValue<'a>) -> Result<Cow<'a, str>, EventIssue> {
     let digits = match value {
@@ -278,6 +316,9 @@ impl ColumnMapping {
         header: &[String],
         purpose: Purpose,
     ) -> Result<Layout, MappingError> {
+        if purpose == Purpose::Table {
+            return Layout::of_table(header);
+        }
         let mut search = Search::new(header);
         let raw = &self.raw;
         let mut layout = Layout::default();
@@ -286,7 +327,7 @@ impl ColumnMapping {
         self.find_type(&mut search, purpose, &mut layout)?;
         layout.time = match purpose {
             Purpose::Profiles => search.column(VALID_FROM, raw.time.as_deref())?,
-            Purpose::Events => {
+            Purpose::Events | Purpose::Table => {
                 let time = search.column(TIME, raw.time.as_deref())?;
                 Some(search.required(TIME, time)?)
             }

@@ -22,6 +22,7 @@ mod profiles;
 mod raw;
 mod report;
 mod rules;
+mod table;
 mod tally;
 mod value;
 
@@ -34,7 +35,7 @@ pub use event::{
     Severity,
 };
 pub use intake::{FileFormat, Intake, ReadSpec, RowOutcome, read_events};
-pub use issue::EventIssue;
+pub use issue::{EventIssue, nearest};
 pub use kinds::EventType;
 pub use log::{CustomerLog, Log, LogSpec};
 pub use mapping::{ColumnMapping, MappingError, RawColumns};
@@ -42,3 +43,4 @@ pub use profiles::read_profiles;
 pub use raw::{RawEvent, RawValue};
 pub use report::{IntakeReport, IssueCount, SourceReport, Threshold, ThresholdError};
 pub use rules::Rules;
+pub use table::Table;

@@ -55,6 +55,7 @@ fn take_texts(
             &mut |outcome| match outcome {
                 RowOutcome::Kept(event) => events.push(event),
                 RowOutcome::Dropped { row, issue, .. } => dropped.push((row, issue.code())),
+                RowOutcome::Cells { .. } => panic!("a log has no cells"),
             },
         )?;
     }

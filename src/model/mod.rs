@@ -21,6 +21,7 @@ mod optimize;
 mod score;
 mod stage;
 mod standardize;
+mod table;
 mod treeshap;
 mod value;
 
@@ -39,5 +40,10 @@ pub use link::{PROB_MIN, clamp_prob, logit, sigmoid};
 pub use logistic::{Logistic, LogisticSpec};
 pub use score::{Clv, Score};
 pub use stage::{BTYD_COLUMNS, BtydStage};
+pub use table::{
+    CellIssue, ColumnKind, NumberScale, Slot, SlotMeaning, TableChurn, TableColumn, TableFitSpec,
+    TableFitted, TableKind, TablePredictor, TableSchema, TableSchemaError, TableValue, flag_of,
+    is_missing_text, level_of, number_of,
+};
 pub use treeshap::{ShapError, TreeShap};
 pub use value::{IntervalBin, IntervalTable, ValueHorizon, ValueKind, ValueModel, ValueParts};

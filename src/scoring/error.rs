@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::decision::{PolicyErrors, SaltError, TierError};
 use crate::domain::{TimeError, Timestamp};
 use crate::history::CodecError;
+use crate::model::CellIssue;
 
 /// Why a customer cannot be scored, or a bundle cannot be used for it.
 #[derive(Debug, Error)]
@@ -20,6 +21,37 @@ pub enum ScoringError {
         as_of: Timestamp,
         /// The newest event.
         newest: Timestamp,
+    },
+    /// A history was given to a bundle that scores rows of a table.
+    #[error(
+        "bundle {version} was trained on a table (tenure-train --table): it scores rows, not logs"
+    )]
+    TableBundle {
+        /// The bundle.
+        version: String,
+    },
+    /// A row of a table was given to a bundle that scores histories.
+    #[error("bundle {version} was trained on a log of events: it scores histories, not table rows")]
+    LogBundle {
+        /// The bundle.
+        version: String,
+    },
+    /// Cells that their columns cannot hold.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Row(Vec<CellIssue>),
+    /// Another number of cells than inputs.
+    #[error("a row of {found} cells for {expected} inputs")]
+    RowLength {
+        /// Inputs of the bundle.
+        expected: usize,
+        /// Cells given.
+        found: usize,
+    },
+    /// The bundle maps a column to a fact that this version does not know.
+    #[error("the bundle gives a fact {found:?} that this version does not know")]
+    UnknownFact {
+        /// The fact.
+        found: String,
     },
     /// The policy has errors.
     #[error("the policy cannot be used: {0}")]

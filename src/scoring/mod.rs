@@ -7,17 +7,20 @@
 
 mod error;
 mod facts;
+mod table;
 
 pub use error::ScoringError;
 pub use facts::rfm_values;
+pub use table::{TableAnswer, TableInput, rfm_values_of};
 
-use crate::bundle::{Bundle, ExampleV1};
+use crate::bundle::{Bundle, BundleModels, ExampleV1};
 use crate::decision::{Context, Decision, Facts, Policy, RfmCuts, Salts, TierCuts, decide};
 use crate::domain::{AsOf, Currency, CustomerId, Day, Timestamp, Zone};
 use crate::history::History;
-use crate::model::Score;
+use crate::model::{Predictor, Score};
 
 use facts::FactSources;
+use table::TableInputs;
 
 /// A bundle and a policy, ready to answer. Immutable; swapped as a whole.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct Engine {
     rfm_cuts: RfmCuts,
     zone: Zone,
     currency: Currency,
+    /// What a row of a table bundle must name.
+    inputs: Option<TableInputs>,
 }
 
 /// What is said of one customer as of one instant.
@@ -78,7 +83,8 @@ impl Engine {
         };
         let zone = Zone::try_new(&bundle.manifest.timezone)?;
         let currency = Currency::try_new(&bundle.manifest.currency)?;
-        Ok(Self { bundle, policy, salts, tier_cuts, rfm_cuts, zone, currency })
+        let inputs = TableInputs::of(&bundle)?;
+        Ok(Self { bundle, policy, salts, tier_cuts, rfm_cuts, zone, currency, inputs })
     }
 
     /// The bundle.
@@ -122,12 +128,13 @@ impl Engine {
         as_of: AsOf,
         trace: bool,
     ) -> Result<Answer<'_>, ScoringError> {
-        let mut row = Vec::with_capacity(self.bundle.predictor.schema().features().len());
+        let predictor = log_predictor(&self.bundle)?;
+        let mut row = Vec::with_capacity(predictor.schema().features().len());
         let score = self.score(history, as_of, &mut row)?;
         let sources = FactSources {
             policy: &self.policy,
             cuts: &self.rfm_cuts,
-            base: &self.bundle.predictor.fitted().base,
+            base: &predictor.fitted().base,
         };
         let facts = sources.facts(history, as_of);
         let context = Context {
@@ -156,6 +163,12 @@ impl Engine {
     }
 }
 
+/// The models of a log, or a refusal.
+fn log_predictor(bundle: &Bundle) -> Result<&Predictor, ScoringError> {
+    let refusal = || ScoringError::TableBundle { version: bundle.version.clone() };
+    bundle.predictor().ok_or_else(refusal)
+}
+
 fn score(
     bundle: &Bundle,
     history: &History,
@@ -167,7 +180,7 @@ fn score(
     {
         return Err(ScoringError::AsOfTooEarly { as_of: as_of.instant(), newest });
     }
-    let predictor = &bundle.predictor;
+    let predictor = log_predictor(bundle)?;
     predictor.row(history, as_of, row);
     Ok(predictor.score(row, history.totals().net_spend().units()))
 }
@@ -177,9 +190,12 @@ fn score(
 /// # Errors
 /// [`ScoringError::SelfTest`] names the first number that differs.
 pub fn self_test(bundle: &Bundle) -> Result<(), ScoringError> {
+    if let BundleModels::Table { predictor, examples, .. } = &bundle.models {
+        return table::self_test(&bundle.version, predictor, examples);
+    }
     let zone = Zone::try_new(&bundle.manifest.timezone)?;
     let mut row = Vec::new();
-    for (idx, example) in bundle.examples.iter().enumerate() {
+    for (idx, example) in bundle.examples().iter().enumerate() {
         let bad = |what| ScoringError::BadExample { row: idx, what };
         let bytes = example.history_bytes().ok_or_else(|| bad("the history is not hex"))?;
         let history = History::from_bytes(&bytes)
@@ -198,17 +214,28 @@ fn compare(
     expected: &ExampleV1,
     found: &ExampleV1,
 ) -> Result<(), ScoringError> {
-    let numbers = |example: &ExampleV1| -> [Option<f64>; 6] {
+    let numbers = |example: &ExampleV1| -> TestNumbers {
         let clv = |at: usize| example.clv.map(|clv| clv[at]);
         [example.churn_prob, clv(0), clv(1), clv(2), clv(3), example.expected_purchases]
     };
+    compare_numbers(&bundle.version, row, numbers(expected), numbers(found))
+}
+
+/// What an example says: churn, then value (mean, 10 %, 50 %, 90 %), then purchases.
+type TestNumbers = [Option<f64>; 6];
+
+fn compare_numbers(
+    version: &str,
+    row: usize,
+    expected: TestNumbers,
+    found: TestNumbers,
+) -> Result<(), ScoringError> {
     let fields = ["churn_prob", "clv_mean", "clv_p10", "clv_p50", "clv_p90", "expected_purchases"];
-    for ((field, expected), found) in fields.into_iter().zip(numbers(expected)).zip(numbers(found))
-    {
+    for ((field, expected), found) in fields.into_iter().zip(expected).zip(found) {
         let same = expected.map(f64::to_bits) == found.map(f64::to_bits);
         if !same {
             return Err(ScoringError::SelfTest {
-                version: bundle.version.clone(),
+                version: version.to_owned(),
                 row,
                 field,
                 expected: expected.unwrap_or(f64::NAN),

@@ -36,6 +36,7 @@ impl Customers {
     fn view(&self, request: &pb::GetCustomerRequest) -> Result<pb::Customer, ServeError> {
         let pb::GetCustomerRequest { customer, as_of: asked, timeline_days_max } = request;
         let moment = self.0.moment();
+        moment.require_log("there is no customer to show")?;
         let days = match *timeline_days_max {
             0 => Ok(TIMELINE_DAYS),
             days if days <= TIMELINE_DAYS_MAX => Ok(days),

@@ -49,7 +49,9 @@ impl Intake {
             let found = format!("{} events, 1 to {most} are taken", events.len());
             return Err(ServeError::invalid("events", "EVENT_COUNT", found));
         }
-        let rules = live.moment().rules(true);
+        let moment = live.moment();
+        moment.require_log("events have no use here")?;
+        let rules = moment.rules(true);
         let plan = if events.len() < POOL_FROM_EVENTS {
             Plan::new(&events, &rules)
         } else {

@@ -124,6 +124,14 @@ pub(super) fn snapshot(commit: crate::store::Commit) -> String {
 }
 
 impl Moment {
+    /// Refuses a call that wants a history where rows of a table are scored.
+    pub(super) fn require_log(&self, wanted: &'static str) -> Result<(), ServeError> {
+        if self.served.engine.table_inputs().is_none() {
+            return Ok(());
+        }
+        Err(ServeError::TableModel { wanted, served: self.served.model_version.clone() })
+    }
+
     /// The rules for events of this call.
     pub(super) fn rules(&self, id_required: bool) -> Rules {
         let engine = &self.served.engine;

@@ -13,6 +13,7 @@ mod convert;
 mod customer_service;
 mod event_service;
 mod health;
+mod inline_row;
 mod limits;
 mod live;
 mod model_service;

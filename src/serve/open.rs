@@ -9,12 +9,12 @@ use thiserror::Error;
 use super::Parts;
 use super::clock::Clock;
 use crate::bundle;
-use crate::bundle::{Bundle, BundleError};
+use crate::bundle::{Bundle, BundleError, BundleKind};
 use crate::config::{ServeConfig, StoreDurability};
 use crate::decision::{Policy, PolicyErrors};
 use crate::scoring;
 use crate::scoring::{Engine, ScoringError};
-use crate::store::{Durability, SledOptions, SledStore, StateStore, StoreError};
+use crate::store::{Durability, MemoryStore, SledOptions, SledStore, StateStore, StoreError};
 
 /// Why a server cannot be opened.
 #[derive(Debug, Error)]
@@ -42,6 +42,14 @@ pub enum OpenError {
     /// The bundle does not score as it should, or does not fit its policy.
     #[error(transparent)]
     Scoring(#[from] ScoringError),
+    /// The model keeps histories, and no place for them was named.
+    #[error(
+        "model version {version} scores histories: name the directory of its store (--store DIR)"
+    )]
+    NoStore {
+        /// The bundle.
+        version: String,
+    },
     /// The store cannot be opened, or belongs to another business.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -54,6 +62,7 @@ impl OpenError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Store(StoreError::AlreadyOpen { .. }) => 75,
+            Self::NoStore { .. } => 64,
             _ => 65,
         }
     }
@@ -74,16 +83,27 @@ pub fn open(config: &ServeConfig) -> Result<Parts, OpenError> {
         StoreDurability::Disk => Durability::Disk,
     };
     let options = SledOptions { durability, ..SledOptions::default() };
-    let (store, report) = SledStore::open(&config.store, &options)?;
-    for path in &report.removed {
-        tracing::warn!(path = %path.display(), "removed what a killed process left half-written");
-    }
+    let store: Arc<dyn StateStore> = match (&config.store, found.manifest.kind) {
+        (Some(path), _) => {
+            let (store, report) = SledStore::open(path, &options)?;
+            for path in &report.removed {
+                let path = path.display();
+                tracing::warn!(%path, "removed what a killed process left half-written");
+            }
+            Arc::new(store)
+        }
+        // Rows of a table come with each request: nothing is kept.
+        (None, BundleKind::Table) => Arc::new(MemoryStore::default()),
+        (None, BundleKind::Log) => {
+            return Err(OpenError::NoStore { version: found.version });
+        }
+    };
     // The salt lies beside the models, so that the batch job draws the same control groups; a
     // store that was served with another one belongs to another installation.
     let salt = bundle::installation_salt(&config.models)?;
     store.pin(&bundle::store_facts(&found.manifest, &salt))?;
     let engine = Engine::try_new(found, policy, Some(&salt))?;
-    Ok(Parts { engine: Arc::new(engine), store: Arc::new(store), clock: Clock::system() })
+    Ok(Parts { engine: Arc::new(engine), store, clock: Clock::system() })
 }
 
 fn read_policy(path: &PathBuf) -> Result<Policy, OpenError> {

@@ -125,6 +125,9 @@ fn score_subject(
     subject: &pb::ScoreSubject,
     path: &str,
 ) -> Result<pb::Score, ServeError> {
+    if moment.served.engine.table_inputs().is_some() {
+        return super::inline_row::score(moment, subject, path);
+    }
     let checked = Subject::check(live, moment, subject, path)?;
     let (history, digest) = checked.history(live)?;
     let as_of = as_of(checked.as_of, &history, moment);
@@ -188,8 +191,12 @@ impl Subject {
         subject: &pb::ScoreSubject,
         path: &str,
     ) -> Result<Self, ServeError> {
-        let pb::ScoreSubject { customer, events, inline_only, as_of } = subject;
+        let pb::ScoreSubject { customer, events, inline_only, as_of, features } = subject;
         let mut violations = Vec::new();
+        if features.is_some() {
+            let found = "the served model scores histories: give events";
+            violations.push(Violation::new("features", "MODEL_SCORES_LOGS", found));
+        }
         let customer = convert::customer_id("customer", customer);
         let as_of = asked_as_of(as_of.as_ref(), moment);
         let most = live.limits.events_max;

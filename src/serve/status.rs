@@ -89,6 +89,13 @@ pub(super) enum ServeError {
         /// Time of the newest event.
         newest: Timestamp,
     },
+    /// The served model scores rows of a table, and the call wants a history.
+    TableModel {
+        /// What the call needs.
+        wanted: &'static str,
+        /// What is served.
+        served: String,
+    },
     /// Too much is at work or waiting.
     Overloaded {
         /// What there is too much of.
@@ -200,6 +207,14 @@ impl ServeError {
                      as_of must lie after it"
                 ),
             ),
+            Self::TableModel { wanted, served } => (
+                Code::FailedPrecondition,
+                "MODEL_SCORES_TABLES",
+                format!(
+                    "{served} was trained on a table: it scores the features of a request and \
+                     keeps no customers, so {wanted}"
+                ),
+            ),
             Self::Overloaded { what } => (
                 Code::Unavailable,
                 "OVERLOADED",
@@ -245,6 +260,7 @@ impl ServeError {
                 ("as_of", as_of.to_string()),
                 ("newest_event_time", newest.to_string()),
             ],
+            Self::TableModel { served, .. } => vec![("served", served.clone())],
             Self::Overloaded { what } => vec![("what", (*what).to_owned())],
             Self::Internal(incident) => vec![("incident", incident.id.to_string())],
             Self::Unreadable { .. }
@@ -282,6 +298,11 @@ impl ServeError {
                     customer.as_str(),
                     message,
                 );
+                details.set_precondition_failure(vec![violation]);
+            }
+            Self::TableModel { served, .. } => {
+                let violation =
+                    PreconditionViolation::new("MODEL_OF_A_TABLE", served.clone(), message);
                 details.set_precondition_failure(vec![violation]);
             }
             Self::Overloaded { .. } | Self::StoreUnknown => {

@@ -20,6 +20,9 @@ pub enum TrainError {
     /// Too much of the log was dropped.
     #[error(transparent)]
     Threshold(#[from] ThresholdError),
+    /// The table gives no bundle.
+    #[error(transparent)]
+    Table(#[from] super::table::TableError),
     /// The log is too short for the horizon.
     #[error(transparent)]
     Cutoff(#[from] CutoffError),
@@ -80,6 +83,7 @@ impl TrainError {
         match self {
             Self::Intake(_)
             | Self::Threshold(_)
+            | Self::Table(_)
             | Self::Cutoff(_)
             | Self::NoPurchase { .. }
             | Self::Incomplete { .. }

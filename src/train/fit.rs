@@ -381,7 +381,7 @@ fn ranges<'m>(
 }
 
 /// Quantiles 0, 0.001, ..., 1 of numbers, ascending.
-fn quantiles(numbers: &[f64]) -> Vec<f64> {
+pub(super) fn quantiles(numbers: &[f64]) -> Vec<f64> {
     let mut sorted: Vec<f64> = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
     if sorted.is_empty() {

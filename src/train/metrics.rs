@@ -15,9 +15,9 @@ use super::fit::FitResult;
 use super::plan::TrainSpec;
 
 /// Bins of the reliability table.
-const RELIABILITY_BINS: usize = 10;
+pub(super) const RELIABILITY_BINS: usize = 10;
 /// Shares at which lift and capture are shown.
-const CAPTURE_SHARES: [f64; 3] = [0.05, 0.1, 0.2];
+pub(super) const CAPTURE_SHARES: [f64; 3] = [0.05, 0.1, 0.2];
 
 /// How far the result can be trusted, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,7 +201,7 @@ fn role(fit: &FitResult, cutoff: crate::domain::Day) -> &'static str {
 
 /// Size and observed churn of each tier on the judged window, cut by that window's own base: what
 /// the shares that the policy asks for would have caught there.
-fn tiers(cuts: TierCuts, probs: &[f64], churned: &[bool]) -> Vec<Value> {
+pub(super) fn tiers(cuts: TierCuts, probs: &[f64], churned: &[bool]) -> Vec<Value> {
     Tier::ALL
         .iter()
         .rev()

@@ -15,6 +15,7 @@ mod replay;
 mod run;
 mod slice;
 mod summary;
+mod table;
 
 pub use backtest::{ChurnMetrics, ChurnVerdict, Rows, ValueMetrics, ValueVerdict};
 pub use count_choice::{CountCandidate, CountChoice};
@@ -25,3 +26,4 @@ pub use plan::{DataVerdict, TrainSpec, Usability};
 pub use program::{ProgramError, execute};
 pub use run::{TrainOutcome, run};
 pub use summary::{to_json, to_text};
+pub use table::TableError;

@@ -10,7 +10,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::bundle::{BundleError, installation_salt, write_atomic};
-use crate::config::{ConfigError, TrainConfig};
+use crate::config::{ConfigError, TableConfig, TrainConfig};
 use crate::decision::{Policy, PolicyErrors};
 use crate::domain::{AsOf, Timestamp};
 
@@ -80,6 +80,9 @@ pub fn execute(
     config: &TrainConfig,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<TrainOutcome, ProgramError> {
+    if let Some(table) = &config.table {
+        return execute_table(config, table, progress);
+    }
     let policy = policy_text(config)?;
     let defaults = config.defaults();
     let before = AsOf::end_of(config.until, &defaults.zone);
@@ -110,9 +113,42 @@ pub fn execute(
         };
         run(&spec, &log_spec, &config.log.threshold, &config.models, &mut told)
     })?;
+    finish(config, &timings, spec.threads, outcome)
+}
+
+/// Trains on a ready-made table.
+fn execute_table(
+    config: &TrainConfig,
+    table: &TableConfig,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<TrainOutcome, ProgramError> {
+    let policy = policy_text(config)?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(config.threads)
+        .build()
+        .map_err(|source| ProgramError::Threads { threads: config.threads, source })?;
+    let threads = pool.current_num_threads();
+    let mut timings = Timings::start();
+    let outcome = pool.install(|| {
+        let mut told = |what: &str| {
+            timings.note(what);
+            progress(what);
+        };
+        super::table::run(config, table, (&policy, threads), now(), &mut told)
+    })?;
+    finish(config, &timings, threads, outcome)
+}
+
+/// Draws the installation's salt and writes what the run took.
+fn finish(
+    config: &TrainConfig,
+    timings: &Timings,
+    threads: usize,
+    outcome: TrainOutcome,
+) -> Result<TrainOutcome, ProgramError> {
     // Drawn with the first bundle, so that server and batch job find it however they may write.
     installation_salt(&config.models)?;
-    let record = timings.to_json(&spec, &outcome);
+    let record = timings.to_json(threads, &outcome);
     let bytes = format!("{record:#}\n").into_bytes();
     write_atomic(&outcome.folder.join(RUN), &bytes)?;
     Ok(outcome)
@@ -153,7 +189,7 @@ impl Timings {
         }
     }
 
-    fn to_json(&self, spec: &TrainSpec, outcome: &TrainOutcome) -> serde_json::Value {
+    fn to_json(&self, threads: usize, outcome: &TrainOutcome) -> serde_json::Value {
         let total = self.began.elapsed().as_secs_f64();
         let ends = self.steps.iter().skip(1).map(|(_, at)| *at).chain([total]);
         let steps: Vec<_> = self
@@ -165,7 +201,7 @@ impl Timings {
         json!({
             "created": self.created.to_string(),
             "tenure_version": env!("CARGO_PKG_VERSION"),
-            "threads": spec.threads,
+            "threads": threads,
             "os": std::env::consts::OS,
             "arch": std::env::consts::ARCH,
             "seconds": total,

@@ -148,6 +148,7 @@ fn manifest(spec: &TrainSpec, log: &Log, grade: &Grade) -> ManifestV1 {
     let first = log.days.map_or(spec.until, |(first, _)| first);
     ManifestV1 {
         format: 0,
+        kind: crate::bundle::BundleKind::Log,
         name: spec.name.clone(),
         feature_schema: String::new(),
         timezone: spec.zone.name().to_owned(),
@@ -232,6 +233,9 @@ fn promote(
 /// The incumbent against the new champion on the newest complete window of this log.
 fn compare(spec: &TrainSpec, log: &Log, result: &FitResult, incumbent: &Bundle) -> (bool, String) {
     let version = &incumbent.version;
+    let Some(predictor) = incumbent.predictor() else {
+        return (false, format!("champion {version} scores a table: not comparable"));
+    };
     if incumbent.manifest.churn_horizon_days != spec.churn.get() {
         let held = incumbent.manifest.churn_horizon_days;
         let why =
@@ -252,8 +256,8 @@ fn compare(spec: &TrainSpec, log: &Log, result: &FitResult, incumbent: &Bundle) 
     let mut row = Vec::new();
     let mut probs = Vec::new();
     for idx in 0..replay.len() {
-        incumbent.predictor.row(replay.history(idx), as_of, &mut row);
-        probs.extend(incumbent.predictor.score(&row, 0.0).churn_prob);
+        predictor.row(replay.history(idx), as_of, &mut row);
+        probs.extend(predictor.score(&row, 0.0).churn_prob);
     }
     let (Ok(theirs), Ok(ours)) =
         (log_loss(&probs, &judged.churned), log_loss(&churn.probs, &judged.churned))

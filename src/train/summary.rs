@@ -29,8 +29,14 @@ pub fn to_text(outcome: &TrainOutcome) -> String {
     let metrics = &outcome.metrics;
     let mut text = outcome.intake.clone();
     usability(&mut text, &metrics["data"]);
-    churn(&mut text, &metrics["churn"]);
-    value(&mut text, &metrics["clv"]);
+    // A table may have one of the two labels only.
+    if metrics["churn"].is_object() {
+        churn(&mut text, &metrics["churn"]);
+    }
+    if metrics["clv"].is_object() {
+        value(&mut text, &metrics["clv"]);
+    }
+    costs(&mut text, &metrics["churn"]["costs"]);
     tiers(&mut text, &metrics["churn"]["tiers"]);
     let grade = &outcome.grade;
     line(&mut text, format_args!("\nGrade {}: {}", grade.letter, grade.reason));
@@ -81,7 +87,12 @@ fn usability(text: &mut String, data: &Value) {
 
 fn churn(text: &mut String, churn: &Value) {
     let days = &churn["horizon_days"];
-    line(text, format_args!("\nChurn within {days} days: {}", word(&churn["champion"])));
+    let champion = word(&churn["champion"]);
+    match days.as_u64() {
+        // The label of a table need not name its horizon.
+        Some(0) => line(text, format_args!("\nChurn: {champion}")),
+        _ => line(text, format_args!("\nChurn within {days} days: {champion}")),
+    }
     if churn["signal"] != json!(true) {
         line(text, format_args!("  no usable signal"));
     }
@@ -142,6 +153,22 @@ fn value(text: &mut String, clv: &Value) {
         let why = "no complete window of this length: the value is extrapolated";
         line(text, format_args!("  {why}"));
     }
+}
+
+fn costs(text: &mut String, costs: &Value) {
+    if !costs.is_object() {
+        return;
+    }
+    line(text, format_args!("\nCost of decisions on {} held-out rows", costs["rows"]));
+    let (row, best) = (&costs["by_row"], &costs["by_threshold"]);
+    let mut entry = |what: &str, cost: &Value, share: String| {
+        line(text, format_args!("  {what:<34}{:>16}  {share}", number(cost, 2)));
+    };
+    entry("acting on all", &costs["act_on_all"], String::new());
+    entry("acting on none", &costs["act_on_none"], String::new());
+    entry("by each row's own costs", &row["cost"], format!("{} acted on", percent(&row["share"])));
+    let what = format!("from probability {}", number(&best["threshold"], 4));
+    entry(&what, &best["cost"], format!("{} acted on", percent(&best["share"])));
 }
 
 fn tiers(text: &mut String, tiers: &Value) {

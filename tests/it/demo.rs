@@ -169,6 +169,7 @@ async fn the_demo_bundle_is_served_by_the_program() {
         events,
         inline_only: true,
         as_of: time(1_512_086_400),
+        features: None,
     };
     let mut request =
         tonic::Request::new(pb::ScoreCustomerRequest { subject: Some(subject), model: None });

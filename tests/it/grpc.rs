@@ -50,7 +50,7 @@ async fn a_score_is_the_librarys_to_the_bit_and_names_where_it_came_from() {
     assert_eq!(clv.mean.to_bits(), expected.mean.to_bits());
     assert_eq!(clv.p90.map(f64::to_bits), Some(expected.p90.to_bits()));
     assert_eq!((clv.currency_code.as_str(), clv.horizon_days), ("EUR", 180));
-    assert!((clv.historic - 201.0).abs() < 1e-9);
+    assert!((clv.historic.unwrap() - 201.0).abs() < 1e-9);
     let churn = score.churn_probability.unwrap();
     assert!((score.value_at_risk.unwrap() - churn * clv.mean).abs() < 1e-9);
     assert_eq!(score.churn_horizon_days, 90);
@@ -142,7 +142,7 @@ async fn inline_events_count_once_and_are_not_stored() {
         ..subject("stranger")
     };
     let stranger = clients.score(stranger).await.unwrap();
-    assert!((stranger.clv.unwrap().historic - 200.0).abs() < 1e-9);
+    assert!((stranger.clv.unwrap().historic.unwrap() - 200.0).abs() < 1e-9);
     assert_eq!(clients.view("stranger").await.unwrap_err().code(), Code::NotFound);
     server.stop().await;
 }
@@ -483,7 +483,7 @@ async fn inline_events_are_taken_as_a_file_of_them_would_be() {
         let one = pb::Event { event_id: String::new(), ..purchase("", "ann", 30, 10.0) };
         vec![one; n]
     };
-    let historic = |score: pb::Score| score.clv.unwrap().historic;
+    let historic = |score: pb::Score| score.clv.unwrap().historic.unwrap();
     let once = historic(clients.score(ask(without_id(1))).await.unwrap());
     let thrice = historic(clients.score(ask(without_id(3))).await.unwrap());
     assert!((thrice - 3.0 * once).abs() < 1e-9, "{once} then {thrice}");

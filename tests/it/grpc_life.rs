@@ -136,7 +136,8 @@ async fn a_server_that_ends_says_so_finishes_its_work_and_leaves_a_closed_store(
     assert!(server.ended().await.complete);
     let refused = clients.score(subject("once")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
-    let (store, _) = SledStore::open(&server.config.store, &SledOptions::default()).unwrap();
+    let (store, _) =
+        SledStore::open(server.config.store.as_ref().unwrap(), &SledOptions::default()).unwrap();
     let state = store.get(&CustomerId::try_new("once").unwrap()).unwrap().unwrap();
     let history = tenure::history::History::from_bytes(&state.bytes).unwrap();
     assert_eq!(history.n_events(), 2);

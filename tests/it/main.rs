@@ -16,4 +16,5 @@ mod serve_faults;
 mod serve_fixture;
 mod server_kill;
 mod store_kill;
+mod table;
 mod tidy;

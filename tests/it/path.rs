@@ -103,8 +103,8 @@ fn as_of() -> AsOf {
 #[test]
 fn a_bundle_loads_and_passes_its_own_examples() {
     let bundle = Bundle::load(&TRAINED.1).unwrap();
-    assert_eq!(bundle.examples.len(), 16);
-    assert!(bundle.examples.iter().all(|example| example.churn_prob.is_some()));
+    assert_eq!(bundle.examples().len(), 16);
+    assert!(bundle.examples().iter().all(|example| example.churn_prob.is_some()));
     self_test(&bundle).unwrap();
     assert_eq!(TRAINED.1.file_name().unwrap().to_str().unwrap(), bundle.version);
     assert_eq!(bundle.version.len(), 12);
@@ -124,8 +124,11 @@ fn b_2_the_same_log_settings_and_seed_give_the_same_version() {
 #[test]
 fn a_self_test_notices_one_changed_bit() {
     let mut bundle = Bundle::load(&TRAINED.1).unwrap();
-    let prob = bundle.examples[3].churn_prob.unwrap();
-    bundle.examples[3].churn_prob = Some(f64::from_bits(prob.to_bits() ^ 1));
+    let tenure::bundle::BundleModels::Log { examples, .. } = &mut bundle.models else {
+        panic!("a bundle of a log")
+    };
+    let prob = examples[3].churn_prob.unwrap();
+    examples[3].churn_prob = Some(f64::from_bits(prob.to_bits() ^ 1));
     let error = self_test(&bundle).unwrap_err();
     assert!(matches!(error, ScoringError::SelfTest { row: 3, field: "churn_prob", .. }), "{error}");
 }
@@ -316,7 +319,7 @@ fn train_small(rows: &[(usize, u16, f64)], until: &str, churn: i64) -> (TempDir,
 fn answers_are_finite(folder: &Path, until: &str) {
     let engine = Engine::try_new(Bundle::load(folder).unwrap(), None, Some(SALT)).unwrap();
     let as_of = AsOf::end_of(day(until), &Zone::UTC);
-    for example in &engine.bundle().examples {
+    for example in engine.bundle().examples() {
         let history = History::from_bytes(&example.history_bytes().unwrap()).unwrap();
         let customer = CustomerId::try_new("c").unwrap();
         let answer = engine.answer(&customer, &history, as_of, false).unwrap();

@@ -69,6 +69,7 @@ fn fitted() -> Fitted {
 pub(crate) fn write_bundle(models: &Path) -> String {
     let manifest = ManifestV1 {
         format: 0,
+        kind: tenure::bundle::BundleKind::Log,
         name: "demo".to_owned(),
         feature_schema: String::new(),
         timezone: "UTC".to_owned(),
@@ -134,6 +135,17 @@ impl Running {
         let clock = Clock::fixed(Timestamp::from_micros(NOW_SECONDS * 1_000_000));
         let parts = Parts { clock, ..tenure::serve::open(&config).unwrap() };
         let parts = change(parts);
+        Self::run(config, parts, version, dir).await
+    }
+
+    /// Starts one on a bundle that is there.
+    pub(crate) async fn start_with(config: ServeConfig) -> Self {
+        let parts = tenure::serve::open(&config).unwrap();
+        let version = parts.engine.bundle().version.clone();
+        Self::run(config, parts, version, tempfile::tempdir().unwrap()).await
+    }
+
+    async fn run(config: ServeConfig, parts: Parts, version: String, dir: TempDir) -> Self {
         let listener = TcpListener::bind(config.listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

@@ -105,6 +105,7 @@ fn take_file(rules: &Rules, path: &Path) -> Result<Taken, IntakeError> {
     intake.read(path, &mut |outcome| match outcome {
         RowOutcome::Kept(event) => events.push(event),
         RowOutcome::Dropped { row, issue, .. } => dropped.push((row, issue.code())),
+        RowOutcome::Cells { .. } => panic!("a log has no cells"),
     })?;
     Ok(Taken { events, dropped, report: intake.finish()? })
 }

@@ -8,6 +8,8 @@
 //! for good with probability p ~ Beta(a, b). With k = 1 they are BG/NBD and MBG/NBD. They
 //! deliberately do not choose k: see [`Cnbd::fit_regular`].
 
+use super::base;
+use super::base::FrequencyBin;
 use super::beta_geometric::FirstThrow;
 use super::beta_geometric::THINNED_ROWS;
 use super::beta_geometric::beliefs;

@@ -46,7 +46,7 @@ pub(in crate::serve) fn event(
         .map_err(|issue| Violation::new(field_path(path, &issue), issue.code(), &issue))
 }
 
-fn raw_value(value: &prost_types::Value) -> RawValue<'_> {
+pub(in crate::serve) fn raw_value(value: &prost_types::Value) -> RawValue<'_> {
     match &value.kind {
         None | Some(Kind::NullValue(_)) => RawValue::Missing,
         Some(Kind::NumberValue(number)) => RawValue::Number(*number),

@@ -12,7 +12,7 @@ mod score;
 mod tests;
 
 pub(super) use customer::{customer, facts};
-pub(super) use event::event;
+pub(super) use event::{event, raw_value};
 pub(super) use score::{Made, score};
 
 use crate::domain::{CustomerId, IdError, Timestamp};

@@ -82,7 +82,7 @@ fn value(clv: &Clv, currency: Currency) -> pb::Clv {
         p10: known(*p10),
         p50: known(*p50),
         p90: known(*p90),
-        historic: *historic,
+        historic: known(*historic),
         horizon_days: u32::from(*horizon_days),
         currency_code: currency.as_str().to_owned(),
         // The models predict revenue; a policy's margin only caps what offers may cost.

@@ -1,0 +1,163 @@
+//! Scores of a ready-made table: a table bundle and a file in, one row a row out.
+//!
+//! In: a configuration that names a table. Out: the same columns as for a log. A column that the
+//! model reads must be there; others are named and not looked at.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::config::ScoreConfig;
+use crate::domain::{AsOf, CustomerId};
+use crate::events::{RawValue, Table};
+use crate::model::level_of;
+use crate::scoring::{Answer, Engine, TableInput};
+use crate::store::shard_of;
+
+use super::error::BatchError;
+use super::run::write;
+use super::summary::ScoreSummary;
+
+/// Unused columns that are named in a note.
+const NAMED_MAX: usize = 12;
+
+/// Scores all rows as configured.
+pub(super) fn score(
+    config: &ScoreConfig,
+    engine: &Engine,
+    path: &std::path::Path,
+    as_of: AsOf,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<ScoreSummary, BatchError> {
+    let Some(inputs) = engine.table_inputs() else {
+        return Err(BatchError::LogBundle { version: engine.bundle().version.clone() });
+    };
+    progress("reading the table");
+    let table = read(config, engine, path, as_of)?;
+    let rows = Rows::new(config, engine, &table, inputs)?;
+    let unknown: Vec<AtomicU64> = inputs.iter().map(|_| AtomicU64::new(0)).collect();
+    let answer = |at: usize| -> Result<Answer<'_>, BatchError> {
+        let (place, customer) = &rows.wanted[at];
+        let cells: Vec<RawValue<'_>> =
+            rows.positions.iter().map(|&column| table.cell(*place, column)).collect();
+        let found = engine
+            .answer_row(customer, &cells, as_of, false)
+            .map_err(|source| BatchError::Row { line: table.line(*place), source })?;
+        for input in found.unknown_levels {
+            unknown[input].fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(found.answer)
+    };
+    let mut notes = notes(&table, inputs, engine);
+    if table.report.dropped > 0 {
+        notes.push(format!("{} rows could not be read and have no score", table.report.dropped));
+    }
+    let summary = super::run::begin(config, engine, (as_of, 0), notes);
+    let mut finish = |summary: &mut ScoreSummary| {
+        for (input, count) in inputs.iter().zip(&unknown) {
+            let count = count.load(Ordering::Relaxed);
+            if count > 0 {
+                summary.notes.push(format!(
+                    "column {:?}: {count} rows hold a level that training had not seen, counted \
+                     as other",
+                    input.name
+                ));
+            }
+        }
+    };
+    write((config, engine), summary, (rows.wanted.len(), &answer), &mut finish, progress)
+}
+
+fn read(
+    config: &ScoreConfig,
+    engine: &Engine,
+    path: &std::path::Path,
+    as_of: AsOf,
+) -> Result<Table, BatchError> {
+    let defaults =
+        crate::config::LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
+    let (spec, rules) = config.log.table_spec(&defaults, as_of.instant());
+    let table = Table::read(path, &spec, &rules)?;
+    config.log.threshold.check(&table.report)?;
+    Ok(table)
+}
+
+/// Which rows are scored, and where their cells stand.
+struct Rows {
+    /// Place in the table and customer.
+    wanted: Vec<(usize, CustomerId)>,
+    /// Column of each input.
+    positions: Vec<usize>,
+}
+
+impl Rows {
+    fn new(
+        config: &ScoreConfig,
+        engine: &Engine,
+        table: &Table,
+        inputs: &[TableInput],
+    ) -> Result<Self, BatchError> {
+        let missing: Vec<String> = inputs
+            .iter()
+            .filter(|input| table.position(&input.name).is_none())
+            .map(|input| format!("{:?} ({})", input.name, input.kind))
+            .collect();
+        if !missing.is_empty() {
+            let (missing, found) = (missing.join(", "), table.names().join(", "));
+            return Err(BatchError::NoColumn { missing, found });
+        }
+        let positions = inputs.iter().filter_map(|input| table.position(&input.name)).collect();
+        let id = match config.id.as_deref().or_else(|| engine.table_id_column()) {
+            None => None,
+            Some(name) => {
+                let at = table.position(name).ok_or_else(|| BatchError::NoColumn {
+                    missing: format!("{name:?} (the customer id)"),
+                    found: table.names().join(", "),
+                })?;
+                Some((at, name.to_owned()))
+            }
+        };
+        let mut wanted = Vec::new();
+        for place in 0..table.n_rows() {
+            let customer = customer(table, place, id.as_ref())?;
+            if config.shards == 1 || shard_of(&customer) % config.shards == config.shard {
+                wanted.push((place, customer));
+            }
+        }
+        Ok(Self { wanted, positions })
+    }
+}
+
+/// The customer of a row; its number, counted from 1, where no column says.
+fn customer(
+    table: &Table,
+    place: usize,
+    id: Option<&(usize, String)>,
+) -> Result<CustomerId, BatchError> {
+    let line = table.line(place);
+    let bad =
+        |column: &str, detail: String| BatchError::Id { line, column: column.to_owned(), detail };
+    let Some((at, name)) = id else {
+        let number = (place + 1).to_string();
+        return CustomerId::try_new(&number).map_err(|error| bad("", error.to_string()));
+    };
+    let cell = table.cell(place, *at);
+    let text = level_of(&cell).map_err(|()| bad(name, format!("{} is no id", cell.kind())))?;
+    CustomerId::try_new(text.as_deref().unwrap_or_default())
+        .map_err(|error| bad(name, error.to_string()))
+}
+
+/// Columns that nobody looks at.
+fn notes(table: &Table, inputs: &[TableInput], engine: &Engine) -> Vec<String> {
+    let is_used = |name: &&String| {
+        inputs.iter().any(|input| input.name == **name)
+            || engine.table_id_column() == Some(name.as_str())
+    };
+    let unused: Vec<&str> =
+        table.names().iter().filter(|name| !is_used(name)).map(String::as_str).collect();
+    if unused.is_empty() {
+        return Vec::new();
+    }
+    let more = unused.len().saturating_sub(NAMED_MAX);
+    let named = unused.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    vec![format!("columns not looked at: {named}{more}")]
+}
