@@ -1,7 +1,8 @@
 //! How long fits of the purchase models take, and how many customers a core scores.
 //!
-//! Fits run on the CDNOW sample and on a synthetic base of 100,000 customers; scoring runs over
-//! the rows of the sample on one thread. Everything is built outside the timed part.
+//! Fits run on the CDNOW sample and on synthetic bases of 100,000 and a million customers, BG/BB
+//! and the contract models on small tables; scoring runs over the rows of the sample on one
+//! thread. Everything is built outside the timed part.
 
 #![allow(
     missing_docs,
@@ -21,18 +22,27 @@ use criterion::criterion_group;
 use criterion::criterion_main;
 use flate2::read::GzDecoder;
 use jiff::civil::Date;
+use tenure::model::btyd::Bdw;
+use tenure::model::btyd::BgBb;
+use tenure::model::btyd::BgBbSpec;
 use tenure::model::btyd::BgNbd;
 use tenure::model::btyd::BgNbdSpec;
 use tenure::model::btyd::BtydRow;
+use tenure::model::btyd::Cohort;
+use tenure::model::btyd::ContractSpec;
 use tenure::model::btyd::Discount;
 use tenure::model::btyd::GammaGamma;
 use tenure::model::btyd::GammaGammaSpec;
 use tenure::model::btyd::MbgNbd;
 use tenure::model::btyd::MbgNbdSpec;
+use tenure::model::btyd::OpportunityRow;
 use tenure::model::btyd::ParetoNbd;
 use tenure::model::btyd::ParetoNbdSpec;
+use tenure::model::btyd::PooledCohorts;
+use tenure::model::btyd::PooledOpportunities;
 use tenure::model::btyd::PooledRows;
 use tenure::model::btyd::PooledSpend;
+use tenure::model::btyd::Sbg;
 use tenure::model::btyd::SpendRow;
 
 /// Calibration rows of the CDNOW sample with the mean repeat spend.
@@ -61,10 +71,10 @@ fn cdnow() -> Vec<(BtydRow, f64)> {
         .collect()
 }
 
-/// 100,000 customers of many ages: the sample with its last weeks cut off day by day.
-fn synthetic() -> Vec<BtydRow> {
+/// Customers of many ages: the sample again and again, each time observed a day longer.
+fn synthetic(n: usize) -> Vec<BtydRow> {
     let base = cdnow();
-    (0..100_000_usize)
+    (0..n)
         .map(|i| {
             let (row, _) = base[i % base.len()];
             let age_days = u32::try_from(i / base.len()).unwrap();
@@ -83,12 +93,13 @@ fn fits(c: &mut Criterion) {
         .map(|&(row, mean_spend)| SpendRow { x: row.x, mean_spend })
         .collect();
     let spend = PooledSpend::try_from_rows(&spend).unwrap();
-    let large_rows = synthetic();
+    let large_rows = synthetic(100_000);
     let large = PooledRows::try_from_rows(&large_rows).unwrap();
+    let million = PooledRows::try_from_rows(&synthetic(1_000_000)).unwrap();
 
     let mut group = c.benchmark_group("fit");
     group.sample_size(10);
-    for (size, rows) in [("2k", &sample), ("100k", &large)] {
+    for (size, rows) in [("2k", &sample), ("100k", &large), ("1m", &million)] {
         group.bench_function(format!("bg_nbd/{size}"), |b| {
             b.iter(|| BgNbd::fit(&BgNbdSpec::default(), black_box(rows)).unwrap());
         });
@@ -108,6 +119,30 @@ fn fits(c: &mut Criterion) {
             |rows| PooledRows::try_from_rows(&rows).unwrap(),
             BatchSize::LargeInput,
         );
+    });
+    group.finish();
+}
+
+/// Tables of counts by period: a hundred donors each way of taking up to 12 opportunities, and a
+/// cohort of contracts over 24 renewals.
+fn discrete(c: &mut Criterion) {
+    let ways = (0..=12).flat_map(|t_x: u32| (u32::from(t_x > 0)..=t_x).map(move |x| (x, t_x)));
+    let counts: Vec<(OpportunityRow, u64)> =
+        ways.map(|(x, t_x)| (OpportunityRow::try_new(x, t_x, 12).unwrap(), 100)).collect();
+    let rows = PooledOpportunities::try_from_counts(&counts).unwrap();
+    let remaining = (1..=25_u64).map(|t| 100_000 / t).collect();
+    let cohorts = [Cohort { first_period: 0, remaining }];
+    let cohorts = PooledCohorts::try_from_cohorts(&cohorts).unwrap();
+    let mut group = c.benchmark_group("fit_discrete");
+    group.sample_size(20);
+    group.bench_function("bg_bb/78_rows", |b| {
+        b.iter(|| BgBb::fit(&BgBbSpec::default(), black_box(&rows)).unwrap());
+    });
+    group.bench_function("sbg/24_renewals", |b| {
+        b.iter(|| Sbg::fit(&ContractSpec::default(), black_box(&cohorts)).unwrap());
+    });
+    group.bench_function("bdw/24_renewals", |b| {
+        b.iter(|| Bdw::fit(&ContractSpec::default(), black_box(&cohorts)).unwrap());
     });
     group.finish();
 }
@@ -156,5 +191,5 @@ fn scoring(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, fits, scoring);
+criterion_group!(benches, fits, discrete, scoring);
 criterion_main!(benches);

@@ -33,6 +33,7 @@ use super::special::PochhammerWalk;
 use super::special::ln_pochhammer;
 use super::special::ln_survival;
 use super::special::logistic;
+use super::special::logistic_pair;
 use super::special::softplus;
 use crate::model::optimize::Derivs;
 
@@ -92,19 +93,26 @@ impl BetaGeometric {
         Ok(Self { first, r, alpha, a, b, dropout: Dropout::new(a, b) })
     }
 
-    fn point(&self) -> [f64; 4] {
-        [self.r, self.alpha, self.a, self.b]
-    }
-
     /// The time over which the purchase rate of a customer changes, in weeks.
     pub(super) fn age_scale(&self, row: &BtydRow) -> f64 {
         self.alpha + row.nearest().t
     }
 
+    /// [`log_odds_gone`] with the first logarithm from a table.
+    fn log_odds_gone(&self, n_throws: u32, row: &BtydRow) -> f64 {
+        if n_throws == 0 {
+            return f64::NEG_INFINITY;
+        }
+        let silence = ((self.alpha + row.t) / (self.alpha + row.t_x)).ln();
+        self.dropout.log_odds(n_throws) + (self.r + f64::from(row.x)) * silence
+    }
+
     fn ahead(&self, row: &BtydRow, h: f64) -> Ahead {
         let shape = self.r + f64::from(row.x);
         let odds = h / (self.alpha + row.t);
-        let none_prob = (-shape * odds.ln_1p()).exp();
+        // The plain logarithm is quicker, and as good where 1 + odds loses nothing that matters.
+        let log_grown = if odds > 0.25 { (1.0 + odds).ln() } else { odds.ln_1p() };
+        let none_prob = (-shape * log_grown).exp();
         Ahead { shape, odds, none_prob, n_throws: self.first.throws(row.x) }
     }
 
@@ -115,23 +123,23 @@ impl BetaGeometric {
         ln_survival(self.a, self.b, n_throws) + ln_pochhammer(self.r, row.x)
             - self.r * (row.t / self.alpha).ln_1p()
             - x * (self.alpha + row.t).ln()
-            + softplus(log_odds_gone(&self.point(), n_throws, &row))
+            + softplus(self.log_odds_gone(n_throws, &row))
     }
 
     pub(super) fn p_alive(&self, row: &BtydRow) -> f64 {
         let row = row.nearest();
-        logistic(-log_odds_gone(&self.point(), self.first.throws(row.x), &row))
+        logistic(-self.log_odds_gone(self.first.throws(row.x), &row))
     }
 
     pub(super) fn predict(&self, row: &BtydRow, h: f64) -> Prediction {
         let row = row.nearest();
         let ahead = self.ahead(&row, sane_weeks(h));
-        let log_odds = log_odds_gone(&self.point(), ahead.n_throws, &row);
-        let p_alive = logistic(-log_odds);
+        let log_odds = self.log_odds_gone(ahead.n_throws, &row);
+        let (p_alive, p_gone) = logistic_pair(log_odds);
         let purchases = self.dropout.expected_min(&ahead);
         Prediction {
             p_alive,
-            p_no_purchase: (logistic(log_odds) + p_alive * ahead.none_prob).min(1.0),
+            p_no_purchase: (p_gone + p_alive * ahead.none_prob).min(1.0),
             // Through the logarithm, because P(alive) may be too small to have all its digits.
             expected_purchases: if p_alive < 1e-290 && purchases > 0.0 {
                 (purchases.ln() - log_odds).exp()
@@ -144,8 +152,8 @@ impl BetaGeometric {
     pub(super) fn p_no_purchase(&self, row: &BtydRow, h: f64) -> f64 {
         let row = row.nearest();
         let ahead = self.ahead(&row, sane_weeks(h));
-        let log_odds = log_odds_gone(&self.point(), ahead.n_throws, &row);
-        (logistic(log_odds) + logistic(-log_odds) * ahead.none_prob).min(1.0)
+        let (p_alive, p_gone) = logistic_pair(self.log_odds_gone(ahead.n_throws, &row));
+        (p_gone + p_alive * ahead.none_prob).min(1.0)
     }
 
     /// P(at least n purchases in the next h weeks) = P(alive) P(N >= n) P(G >= n).

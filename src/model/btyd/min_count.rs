@@ -31,6 +31,8 @@ pub(super) struct Dropout {
     b: f64,
     /// (b + i) / (a + b + i).
     ratios: Vec<f64>,
+    /// ln(a / (b + i)): of the odds of having left at the last throw.
+    log_odds: Vec<f64>,
 }
 
 /// Purchases ahead of a customer who has survived some throws of the dropout coin.
@@ -62,11 +64,27 @@ const TERMS_MAX: f64 = 2_000.0;
 const FIRST_TERM_MIN: f64 = 1e-270;
 /// Relative size of the neglected tail.
 const TAIL: f64 = 1e-15;
+/// Terms summed between two looks at the tail.
+const BLOCK: usize = 8;
+const OFFSETS: [f64; BLOCK] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
 
 impl Dropout {
     pub(super) fn new(a: f64, b: f64) -> Self {
         let ratio = |i: u32| (b + f64::from(i)) / (a + b + f64::from(i));
-        Self { a, b, ratios: (0..).take(TABLE_LEN).map(ratio).collect() }
+        let log_odds = |i: u32| (a / (b + f64::from(i))).ln();
+        Self {
+            a,
+            b,
+            ratios: (0..).take(TABLE_LEN).map(ratio).collect(),
+            log_odds: (0..).take(TABLE_LEN).map(log_odds).collect(),
+        }
+    }
+
+    /// ln(a / (b + n_throws - 1)); minus infinity without a throw.
+    pub(super) fn log_odds(&self, n_throws: u32) -> f64 {
+        let Some(i) = n_throws.checked_sub(1) else { return f64::NEG_INFINITY };
+        let kept = usize::try_from(i).ok().and_then(|i| self.log_odds.get(i));
+        kept.copied().unwrap_or_else(|| (self.a / (self.b + f64::from(i))).ln())
     }
 
     /// E[min(N, G)].
@@ -106,23 +124,33 @@ impl Dropout {
         let z = ahead.odds / (1.0 + ahead.odds);
         let offset = usize::try_from(ahead.n_throws).unwrap_or(usize::MAX);
         let ratios = self.ratios.get(offset..).unwrap_or(&[]);
-        // k + n; adding 1 keeps its fraction, so it does not drift.
-        let (mut pmf, mut k) = (ahead.none_prob, ahead.shape);
-        let (mut survival, mut capped, mut sum) = (1.0, 0.0, 0.0);
-        for (ratio, inverse) in ratios.iter().zip(&INVERSES[1..]) {
-            pmf *= z * k * inverse;
-            capped += survival;
-            survival *= ratio;
-            let term = pmf * capped;
-            sum += term;
-            k += 1.0;
-            // Terms from here on shrink at least by `fall` each.
-            let fall = z * k * inverse;
+        let (shape, mut at) = (ahead.shape, 0.0);
+        let (mut pmf, mut survival) = (ahead.none_prob, 1.0);
+        let (mut capped, mut sum) = (0.0, 0.0);
+        let blocks = ratios.chunks_exact(BLOCK).zip(INVERSES[1..].chunks_exact(BLOCK));
+        let n_blocks = blocks.len();
+        for (ratios, inverses) in blocks {
+            // P(N = n + 1) over P(N = n); the last one bounds those to come, or z does.
+            let mut grows = [0.0; BLOCK];
+            for ((grow, inverse), offset) in grows.iter_mut().zip(inverses).zip(OFFSETS) {
+                *grow = z * (shape + (at + offset)) * inverse;
+            }
+            let mut term = 0.0;
+            for (grow, ratio) in grows.iter().zip(ratios) {
+                pmf *= grow;
+                capped += survival;
+                survival *= ratio;
+                term = pmf * capped;
+                sum += term;
+            }
+            at += OFFSETS[BLOCK - 1] + 1.0;
+            let fall = f64::max(grows[BLOCK - 1], z);
             if term * fall <= TAIL * (1.0 - fall) * sum {
                 return sum;
             }
         }
-        let mut n = ratios.len().min(TABLE_LEN - 1);
+        let mut n = n_blocks * BLOCK;
+        let mut k = shape + at;
         let n_cap = n + 100 * TABLE_LEN;
         while n < n_cap {
             let real_n = f64::from(u32::try_from(n).unwrap_or(u32::MAX));

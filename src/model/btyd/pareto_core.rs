@@ -17,6 +17,7 @@ use super::special::decay_mean;
 use super::special::gauss_legendre;
 use super::special::ln_pochhammer;
 use super::special::logistic;
+use super::special::logistic_pair;
 use super::special::softplus;
 use crate::model::optimize::Derivs;
 
@@ -97,20 +98,21 @@ impl ParetoCore {
     pub(super) fn p_no_purchase(&self, row: &BtydRow, h: f64) -> f64 {
         let (row, h) = (row.nearest(), sane_weeks(h));
         let log_odds = self.log_odds_gone(&row);
-        (logistic(log_odds) + logistic(-log_odds) * self.none_prob(&row, h)).min(1.0)
+        let (p_alive, p_gone) = logistic_pair(log_odds);
+        (p_gone + p_alive * self.none_prob(&row, h)).min(1.0)
     }
 
     pub(super) fn predict(&self, row: &BtydRow, h: f64) -> Prediction {
         let (row, h) = (row.nearest(), sane_weeks(h));
         let log_odds = self.log_odds_gone(&row);
-        let p_alive = logistic(-log_odds);
+        let (p_alive, p_gone) = logistic_pair(log_odds);
         let (age, beta_age) = (self.alpha + row.t, self.beta + row.t);
         let lifetime_log = (h / beta_age).ln_1p();
         let weeks_alive = beta_age * lifetime_log * decay_mean((self.s - 1.0) * lifetime_log);
         let purchases = (self.r + f64::from(row.x)) / age * weeks_alive;
         Prediction {
             p_alive,
-            p_no_purchase: (logistic(log_odds) + p_alive * self.none_prob(&row, h)).min(1.0),
+            p_no_purchase: (p_gone + p_alive * self.none_prob(&row, h)).min(1.0),
             // Through the logarithm, because P(alive) may be too small to have all its digits.
             expected_purchases: if p_alive < 1e-290 && purchases > 0.0 {
                 (purchases.ln() - log_odds).exp()

@@ -1,11 +1,12 @@
 //! The one integral of Pareto/NBD, without a hypergeometric function.
 //!
 //! In: a stretch of time and the exponents of (alpha + u) and (beta + u). Out: nodes and weights
-//! that integrate (alpha + u)^-p (beta + u)^-q, relative to its value at the start, to about 14
-//! digits; smooth factors (derivatives) may be summed over the same nodes. The integrand falls
+//! that integrate (alpha + u)^-p (beta + u)^-q, relative to its value at the start, to 12 digits
+//! or more; smooth factors (derivatives) may be summed over the same nodes. The integrand falls
 //! from 1, so nothing overflows. It deliberately knows no customer and no parameter names.
 
-use super::special::gauss_legendre;
+use super::special::Nodes;
+use super::special::gauss_legendre_of;
 
 /// A stretch of time on which to integrate.
 #[derive(Debug, Clone, Copy)]
@@ -42,54 +43,124 @@ const PANEL_FALL_MAX: f64 = 14.0;
 /// Relative size of the neglected tail.
 const TAIL: f64 = 1e-17;
 
-impl Stretch {
-    /// Distances at y = ln((c + u) / (c + start)), c being the smaller of alpha and beta.
-    fn at(&self, y: f64) -> Node {
-        if self.alpha_from <= self.beta_from {
-            let weeks = self.alpha_from * y.exp_m1();
-            let beta_log = (weeks / self.beta_from).ln_1p();
-            Node { weeks, alpha_log: y, beta_log, weight: self.alpha_from + weeks }
+/// Exponents up to this leave 12 digits where ln and exp lose their last one near 1; beyond it
+/// the slower exp(y) - 1 and ln(1 + y) are used.
+const PLAIN_POWER_MAX: f64 = 1_000.0;
+
+/// Nodes enough for an error below 5e-13 on a panel of some width and fall; measured over
+/// 400,000 random panels of exponents and ratios of alpha and beta.
+fn nodes(width: f64, fall: f64) -> Nodes {
+    if width <= 0.5 && fall <= 1.0 {
+        Nodes::Six
+    } else if (width <= 1.0 && fall <= 4.0) || (width <= 1.25 && fall <= 2.0) {
+        Nodes::Eight
+    } else if (width <= 1.5 && fall <= 8.0) || (width <= 2.0 && fall <= 4.0) {
+        Nodes::Ten
+    } else if width <= 2.0 || (width <= 2.5 && fall <= 6.0) {
+        Nodes::Twelve
+    } else {
+        Nodes::Sixteen
+    }
+}
+
+/// A stretch seen from the smaller of alpha and beta.
+struct Near {
+    near: f64,
+    near_power: f64,
+    far: f64,
+    far_power: f64,
+}
+
+impl Near {
+    /// c + u at y = ln((c + u) / (c + start)), with the logarithm of the same ratio of the other.
+    fn at<const EXACT: bool>(&self, y: f64) -> (f64, f64) {
+        if EXACT {
+            let weeks = self.near * y.exp_m1();
+            (self.near + weeks, (weeks / self.far).ln_1p())
         } else {
-            let weeks = self.beta_from * y.exp_m1();
-            let alpha_log = (weeks / self.alpha_from).ln_1p();
-            Node { weeks, alpha_log, beta_log: y, weight: self.beta_from + weeks }
+            let grown = self.near * y.exp();
+            (grown, ((self.far + (grown - self.near)) / self.far).ln())
         }
     }
 
-    fn fall(&self, node: &Node) -> f64 {
-        self.alpha_power * node.alpha_log + self.beta_power * node.beta_log
+    fn fall(&self, y: f64, far_log: f64) -> f64 {
+        self.near_power * y + self.far_power * far_log
     }
 
-    /// The integral over its value at the start, in weeks; calls `visit` with every node.
-    pub(super) fn integrate(&self, mut visit: impl FnMut(&Node)) -> f64 {
-        let near = f64::min(self.alpha_from, self.beta_from);
-        let end = (self.weeks / near).ln_1p();
+    /// Calls `visit(y, c + u, logarithm of the other, weight)` with every node.
+    fn integrate<const EXACT: bool>(
+        &self,
+        weeks: f64,
+        mut visit: impl FnMut(f64, f64, f64, f64),
+    ) -> f64 {
+        let end = (weeks / self.near).ln_1p();
         let (mut sum, mut from, mut fall_from) = (0.0, 0.0, 0.0);
         while from < end {
             let mut to = f64::min(end, from + PANEL_LOG_MAX);
-            let mut fall_to = self.fall(&self.at(to));
+            let mut fall_to = self.fall(to, self.at::<EXACT>(to).1);
             let fall = fall_to - fall_from;
             if fall > PANEL_FALL_MAX {
                 // The fall is convex in y, so the shorter panel falls by no more than wanted.
                 to = from + (to - from) * PANEL_FALL_MAX / fall;
-                fall_to = self.fall(&self.at(to));
+                fall_to = self.fall(to, self.at::<EXACT>(to).1);
             }
             if to <= from {
                 break;
             }
-            gauss_legendre(from, to, |y, weight| {
-                let mut node = self.at(y);
-                node.weight *= weight * (-self.fall(&node)).exp();
-                sum += node.weight;
-                visit(&node);
+            let nodes = nodes(to - from, fall_to - fall_from);
+            gauss_legendre_of(nodes, from, to, |y, weight| {
+                let (grown, far_log) = self.at::<EXACT>(y);
+                let weight = weight * grown * (-self.fall(y, far_log)).exp();
+                sum += weight;
+                visit(y, grown, far_log, weight);
             });
-            if (-fall_to).exp() * self.weeks < TAIL * sum {
+            if to >= end || (-fall_to).exp() * weeks < TAIL * sum {
                 break;
             }
             from = to;
             fall_from = fall_to;
         }
         sum
+    }
+}
+
+impl Stretch {
+    /// The integral over its value at the start, in weeks; calls `visit` with every node.
+    pub(super) fn integrate(&self, visit: impl FnMut(&Node)) -> f64 {
+        if self.alpha_power <= PLAIN_POWER_MAX && self.beta_power <= PLAIN_POWER_MAX {
+            self.integrate_with::<false>(visit)
+        } else {
+            self.integrate_with::<true>(visit)
+        }
+    }
+
+    fn integrate_with<const EXACT: bool>(&self, mut visit: impl FnMut(&Node)) -> f64 {
+        if self.alpha_from <= self.beta_from {
+            let near = Near {
+                near: self.alpha_from,
+                near_power: self.alpha_power,
+                far: self.beta_from,
+                far_power: self.beta_power,
+            };
+            near.integrate::<EXACT>(self.weeks, |alpha_log, grown, beta_log, weight| {
+                visit(&Node { weeks: grown - self.alpha_from, alpha_log, beta_log, weight });
+            })
+        } else {
+            let near = Near {
+                near: self.beta_from,
+                near_power: self.beta_power,
+                far: self.alpha_from,
+                far_power: self.alpha_power,
+            };
+            near.integrate::<EXACT>(self.weeks, |beta_log, grown, alpha_log, weight| {
+                visit(&Node { weeks: grown - self.beta_from, alpha_log, beta_log, weight });
+            })
+        }
+    }
+
+    #[cfg(test)]
+    fn fall(&self, node: &Node) -> f64 {
+        self.alpha_power * node.alpha_log + self.beta_power * node.beta_log
     }
 }
 
@@ -111,7 +182,7 @@ mod tests {
             };
             let want = -from * (-(power - 1.0) * f64::ln_1p(weeks / from)).exp_m1() / (power - 1.0);
             let off = (stretch.integrate(|_| ()) / want - 1.0).abs();
-            assert!(off < 2e-14, "{stretch:?} is off by {off:e}");
+            assert!(off < 1e-12, "{stretch:?} is off by {off:e}");
         }
     }
 
@@ -141,7 +212,7 @@ mod tests {
                     let parts = first.integrate(|_| ())
                         + left * stretch(cut, 100.0 - cut).integrate(|_| ());
                     let off = (parts / whole - 1.0).abs();
-                    assert!(off < 3e-13, "alpha {alpha} beta {beta} p {p} q {q}: off by {off:e}");
+                    assert!(off < 1e-12, "alpha {alpha} beta {beta} p {p} q {q}: off by {off:e}");
                 }
             }
         }

@@ -151,6 +151,13 @@ pub(super) fn logistic(z: f64) -> f64 {
     }
 }
 
+/// `logistic(-z)` and `logistic(z)`, cheaper than one by one.
+pub(super) fn logistic_pair(z: f64) -> (f64, f64) {
+    let e = (-z.abs()).exp();
+    let (less, more) = (e / (1.0 + e), 1.0 / (1.0 + e));
+    if z < 0.0 { (more, less) } else { (less, more) }
+}
+
 /// (1 - e^-z) / z, 1 at z = 0.
 pub(super) fn decay_mean(z: f64) -> f64 {
     if z.abs() < 1e-8 { 1.0 - 0.5 * z } else { -(-z).exp_m1() / z }
@@ -168,10 +175,65 @@ const GAUSS_LEGENDRE: [(f64, f64); 8] = [
     (0.989_400_934_991_649_9, 0.027_152_459_411_754_096),
 ];
 
+/// The same for 12, 10, 8 and 6 nodes.
+const GAUSS_LEGENDRE_12: [(f64, f64); 6] = [
+    (0.125_233_408_511_468_9, 0.249_147_045_813_402_77),
+    (0.367_831_498_998_180_2, 0.233_492_536_538_354_8),
+    (0.587_317_954_286_617_5, 0.203_167_426_723_065_92),
+    (0.769_902_674_194_304_7, 0.160_078_328_543_346_23),
+    (0.904_117_256_370_474_9, 0.106_939_325_995_318_43),
+    (0.981_560_634_246_719_2, 0.047_175_336_386_511_83),
+];
+const GAUSS_LEGENDRE_10: [(f64, f64); 5] = [
+    (0.148_874_338_981_631_22, 0.295_524_224_714_752_87),
+    (0.433_395_394_129_247_2, 0.269_266_719_309_996_35),
+    (0.679_409_568_299_024_4, 0.219_086_362_515_982_04),
+    (0.865_063_366_688_984_5, 0.149_451_349_150_580_6),
+    (0.973_906_528_517_171_7, 0.066_671_344_308_688_14),
+];
+const GAUSS_LEGENDRE_8: [(f64, f64); 4] = [
+    (0.183_434_642_495_649_8, 0.362_683_783_378_362),
+    (0.525_532_409_916_329, 0.313_706_645_877_887_27),
+    (0.796_666_477_413_626_7, 0.222_381_034_453_374_48),
+    (0.960_289_856_497_536_3, 0.101_228_536_290_376_26),
+];
+const GAUSS_LEGENDRE_6: [(f64, f64); 3] = [
+    (0.238_619_186_083_196_9, 0.467_913_934_572_691_04),
+    (0.661_209_386_466_264_5, 0.360_761_573_048_138_6),
+    (0.932_469_514_203_152, 0.171_324_492_379_170_36),
+];
+
+/// Nodes that a panel needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nodes {
+    /// 6.
+    Six,
+    /// 8.
+    Eight,
+    /// 10.
+    Ten,
+    /// 12.
+    Twelve,
+    /// 16: to the last digit on every panel that the models use.
+    Sixteen,
+}
+
 /// Calls `visit(node, weight)` for the 16 nodes of Gauss-Legendre on [from, to].
-pub(super) fn gauss_legendre(from: f64, to: f64, mut visit: impl FnMut(f64, f64)) {
+pub(super) fn gauss_legendre(from: f64, to: f64, visit: impl FnMut(f64, f64)) {
+    gauss_legendre_of(Nodes::Sixteen, from, to, visit);
+}
+
+/// Calls `visit(node, weight)` for the nodes of Gauss-Legendre on [from, to].
+pub(super) fn gauss_legendre_of(nodes: Nodes, from: f64, to: f64, mut visit: impl FnMut(f64, f64)) {
     let (middle, half) = (0.5 * (from + to), 0.5 * (to - from));
-    for (x, w) in GAUSS_LEGENDRE {
+    let table: &[(f64, f64)] = match nodes {
+        Nodes::Six => &GAUSS_LEGENDRE_6,
+        Nodes::Eight => &GAUSS_LEGENDRE_8,
+        Nodes::Ten => &GAUSS_LEGENDRE_10,
+        Nodes::Twelve => &GAUSS_LEGENDRE_12,
+        Nodes::Sixteen => &GAUSS_LEGENDRE,
+    };
+    for &(x, w) in table {
         visit(middle - half * x, half * w);
         visit(middle + half * x, half * w);
     }
@@ -225,9 +287,17 @@ mod tests {
 
     #[test]
     fn gauss_legendre_is_exact_for_polynomials() {
-        let mut sum = 0.0;
-        gauss_legendre(1.0, 3.0, |x, w| sum += w * x.powi(30));
-        close(sum, (3.0_f64.powi(31) - 1.0) / 31.0, 1e-14);
+        for (nodes, degree) in [
+            (Nodes::Six, 10),
+            (Nodes::Eight, 14),
+            (Nodes::Ten, 18),
+            (Nodes::Twelve, 22),
+            (Nodes::Sixteen, 30),
+        ] {
+            let mut sum = 0.0;
+            gauss_legendre_of(nodes, 1.0, 3.0, |x, w| sum += w * x.powi(degree));
+            close(sum, (3.0_f64.powi(degree + 1) - 1.0) / f64::from(degree + 1), 1e-14);
+        }
     }
 
     #[test]
@@ -235,6 +305,12 @@ mod tests {
         close(logistic(-700.0), (-700.0_f64).exp(), 1e-15);
         close(logistic(0.0), 0.5, 0.0);
         close(softplus(800.0), 800.0, 0.0);
+        for z in [-700.0, -2.0, 0.0, 0.3, 900.0, f64::INFINITY, f64::NEG_INFINITY] {
+            let pair = logistic_pair(z);
+            assert_eq!((pair.0.to_bits(), pair.1.to_bits()), {
+                (logistic(-z).to_bits(), logistic(z).to_bits())
+            });
+        }
         close(decay_mean(1e-9), 1.0, 1e-9);
         close(decay_mean(-2.0), (2.0_f64.exp() - 1.0) / 2.0, 1e-15);
     }
