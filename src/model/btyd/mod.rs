@@ -12,6 +12,7 @@ mod beta_geometric;
 mod bg_nbd;
 mod cnbd;
 mod cnbd_core;
+mod covariates;
 mod delegate;
 mod error;
 mod estimate;
@@ -29,6 +30,9 @@ mod special;
 pub use beta_geometric::FirstThrow;
 pub use bg_nbd::{BgNbd, BgNbdParams, BgNbdSpec};
 pub use cnbd::{Cnbd, CnbdParams, CnbdSpec};
+pub use covariates::{
+    COVARIATES_MAX, CovariateBase, CovariateEffects, CovariateInfo, CovariateRows, CovariateSpec,
+};
 pub use error::{BtydError, RowIssue};
 pub use estimate::{FitInfo, FitWarning, Prior, TimeUnit};
 pub use gamma_gamma::{GammaGamma, GammaGammaParams, GammaGammaSpec};
