@@ -9,20 +9,26 @@
 
 mod base;
 mod breadth;
+mod covariates;
 mod relation;
 mod rfm;
 mod rhythm;
 mod schema;
+mod season;
 mod windows;
 
 #[cfg(test)]
 mod tests;
 
 pub use base::BaseStats;
+pub use covariates::{
+    COVARIATE_COLUMNS_MAX, CovariateCode, CovariateEncoding, CovariateError, CovariateSource,
+};
 pub use rfm::{PurchaseSummary, purchase_summary};
 pub(crate) use rhythm::quantile;
 pub use rhythm::{GammaPrior, PRIOR_HISTORY_GAPS_MIN, Rhythm, RhythmBase, RhythmError};
 pub use schema::{FeatureDef, FeatureSchema};
+pub use season::{REPEAT_WEEKS_MIN, SeasonClock, SeasonError};
 
 use crate::domain::AsOf;
 use crate::history::History;

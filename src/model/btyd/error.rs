@@ -98,6 +98,22 @@ pub enum BtydError {
         /// What equal gaps would give: unequal ones give less.
         most: f64,
     },
+    /// A customer's covariates cannot be used.
+    #[error("row {row}: covariates {found:?}: wanted {wanted} finite numbers, at most 12")]
+    InvalidCovariates {
+        /// Position in the input, from 0.
+        row: usize,
+        /// The numbers found.
+        found: Vec<f64>,
+        /// How many the first customer has.
+        wanted: usize,
+    },
+    /// A ridge that is no ridge.
+    #[error("a ridge of {found}: wanted a finite number of at least 0")]
+    InvalidRidge {
+        /// The number found.
+        found: f64,
+    },
     /// A discount that is no discount.
     #[error(
         "discount rate {rate} over {period_weeks} weeks: wanted a rate in [0, 1] and a period in [1/7, 520] weeks"

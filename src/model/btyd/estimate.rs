@@ -207,7 +207,7 @@ impl Belief {
     }
 
     /// Log density over its top.
-    fn log_density<const N: usize>(&self, point: &[f64; N]) -> Derivs<N> {
+    pub(super) fn log_density<const N: usize>(&self, point: &[f64; N]) -> Derivs<N> {
         let g = self.quantity(point);
         let precision = 1.0 / (self.sd * self.sd);
         let off = g.value - self.centre;

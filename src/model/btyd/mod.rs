@@ -19,6 +19,7 @@ mod cnbd_core;
 mod contract;
 mod contract_core;
 mod contract_rows;
+mod covariates;
 mod delegate;
 mod error;
 mod estimate;
@@ -41,6 +42,9 @@ pub use bg_nbd::{BgNbd, BgNbdParams, BgNbdSpec};
 pub use cnbd::{Cnbd, CnbdParams, CnbdSpec};
 pub use contract::{Bdw, BdwParams, ContractModel, ContractSpec, Sbg, SbgParams};
 pub use contract_rows::{Cohort, PooledCohorts, Renewal};
+pub use covariates::{
+    COVARIATES_MAX, CovariateBase, CovariateEffects, CovariateInfo, CovariateRows, CovariateSpec,
+};
 pub use error::{BtydError, CohortIssue, RowIssue};
 pub use estimate::{FitInfo, FitWarning, Prior, TimeUnit};
 pub use gamma_gamma::{GammaGamma, GammaGammaParams, GammaGammaSpec};

@@ -132,7 +132,7 @@ impl ParetoNbd {
 
 purchase_predictions!(ParetoNbd);
 
-fn beliefs(base: &BaseRates) -> [Belief; 4] {
+pub(super) fn beliefs(base: &BaseRates) -> [Belief; 4] {
     [
         Belief { name: "log s", quantity: Quantity::Log(2), centre: 0.0, sd: RIDGE_SD },
         Belief {
