@@ -14,4 +14,5 @@ mod serve_fixture;
 mod server_kill;
 mod store_kill;
 mod table;
+mod table_grpc;
 mod tidy;

@@ -117,7 +117,10 @@ pub(super) fn in_short(source: Source<'_>) -> Vec<String> {
         (_, Some(champion)) => {
             let rule = match (auc("column_rule"), churn.at("column_rule").text()) {
                 (Some(rule), Some(column)) => {
-                    format!(" against {} for the best rule on one column ({column})", fixed(rule, 3))
+                    format!(
+                        " against {} for the best rule on one column ({column})",
+                        fixed(rule, 3)
+                    )
                 }
                 _ => String::new(),
             };
