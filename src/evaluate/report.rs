@@ -11,6 +11,7 @@ mod counts;
 mod doc;
 mod page;
 mod plot;
+mod table;
 mod text;
 mod timeline;
 mod value;

@@ -190,9 +190,18 @@ impl Problem<'_> {
                 }
                 share *= 0.5;
             }
-            let Some(next) = better else { break };
-            beta = next;
-            slope = self.slope(&beta);
+            if let Some(next) = better {
+                beta = next;
+                slope = self.slope(&beta);
+                continue;
+            }
+            // Near the optimum the loss falls by less than its own rounding: the gradient decides.
+            let next: Vec<f64> = beta.iter().zip(&step).map(|(b, s)| b - s).collect();
+            let found = self.slope(&next);
+            if size(&found.gradient) >= size(&slope.gradient) {
+                break;
+            }
+            (beta, slope) = (next, found);
         }
         let gradient = size(&slope.gradient);
         if gradient <= GRADIENT_MAX && slope.gradient.iter().all(|g| g.is_finite()) {

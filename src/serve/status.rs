@@ -207,14 +207,7 @@ impl ServeError {
                      as_of must lie after it"
                 ),
             ),
-            Self::TableModel { wanted, served } => (
-                Code::FailedPrecondition,
-                "MODEL_SCORES_TABLES",
-                format!(
-                    "{served} was trained on a table: it scores the features of a request and \
-                     keeps no customers, so {wanted}"
-                ),
-            ),
+            Self::TableModel { wanted, served } => scores_tables(wanted, served),
             Self::Overloaded { what } => (
                 Code::Unavailable,
                 "OVERLOADED",
@@ -318,6 +311,14 @@ impl ServeError {
 
 #[allow(clippy::disallowed_types, reason = "the type that the crate for details takes")]
 type Metadata = std::collections::HashMap<String, String>;
+
+fn scores_tables(wanted: &str, served: &str) -> (Code, &'static str, String) {
+    let message = format!(
+        "{served} was trained on a table: it scores the features of a request and keeps no \
+         customers, so {wanted}"
+    );
+    (Code::FailedPrecondition, "MODEL_SCORES_TABLES", message)
+}
 
 fn summary(violations: &[Violation]) -> String {
     let [first, rest @ ..] = violations else {

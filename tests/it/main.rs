@@ -17,4 +17,5 @@ mod serve_fixture;
 mod server_kill;
 mod store_kill;
 mod table;
+mod table_grpc;
 mod tidy;

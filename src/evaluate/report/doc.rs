@@ -129,7 +129,12 @@ impl<'v> Source<'v> {
             return None;
         }
         let windows = self.churn().at("windows").items();
-        windows.into_iter().find(|window| window.at("role").text() == Some("judged"))
+        let judged = windows.into_iter().find(|w| w.at("role").text() == Some("judged"));
+        // A table has no windows; its judged rows have a share all the same.
+        judged.or_else(|| {
+            let rows = self.churn().at("judged");
+            rows.at("churn_share").number().map(|_| rows)
+        })
     }
 
     /// Whether the customers who left are the smaller group of the judged window.

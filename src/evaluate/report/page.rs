@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::candidates::find;
 use super::doc::{Doc, Source};
 use super::text::{ABSENT, candidate, count, days, fixed, four_digits, money, or_absent, percent};
-use super::{churn, counts, timeline, value};
+use super::{churn, counts, table, timeline, value};
 
 /// What the grades say, best first.
 const GRADES: [(&str, &str); 4] = [
@@ -17,7 +17,13 @@ const GRADES: [(&str, &str); 4] = [
 
 /// The page.
 pub(super) fn page(source: Source<'_>) -> Value {
+    let is_table = table::is_table(source);
     json!({
+        "table": table::section(source),
+        // A table may have one of the two labels only.
+        "has_churn": !is_table || source.churn().at("champion").text().is_some(),
+        "has_value": !is_table || source.value().at("champion").text().is_some(),
+        "judged_rows": if is_table { "held-out rows" } else { "the judged window" },
         "name": source.manifest.at("name").text().unwrap_or("unnamed model"),
         "head": head(source),
         "short": in_short(source),
@@ -27,7 +33,7 @@ pub(super) fn page(source: Source<'_>) -> Value {
         "value": value::section(source),
         "counts": counts::models(source.metrics.at("btyd"), source.currency()),
         "rhythm": rhythm(source.data().at("base_rhythm")),
-        "limits": limits(source),
+        "limits": if is_table { table::limits(source) } else { limits(source) },
         "grades": grades(source),
         "facts": facts(source),
     })
@@ -72,6 +78,9 @@ fn or_name(name: Option<&str>) -> String {
 
 /// The findings in sentences, for those who read nothing else.
 fn in_short(source: Source<'_>) -> Vec<String> {
+    if table::is_table(source) {
+        return table::in_short(source);
+    }
     let sentences = [
         base_sentence(source),
         churn_sentence(source),
@@ -168,6 +177,9 @@ fn data(source: Source<'_>) -> Value {
         .iter()
         .map(|(name, key)| json!({ "name": name, "text": or_absent(data.at(key).number(), count) }))
         .collect();
+    if table::is_table(source) {
+        rows = table::data_rows(source);
+    }
     for (name, key) in [("First event", "first"), ("Last event used", "last")] {
         rows.push(json!({ "name": name, "text": or_name(data.at(key).text()) }));
     }
@@ -280,7 +292,8 @@ fn window_limit(source: Source<'_>) -> String {
 
 fn grades(source: Source<'_>) -> Vec<Value> {
     let own = grade(source);
-    GRADES
+    let texts = if table::is_table(source) { table::GRADES } else { GRADES };
+    texts
         .iter()
         .map(|(letter, text)| json!({ "letter": letter, "text": text, "own": own == Some(letter) }))
         .collect()

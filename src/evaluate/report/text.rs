@@ -4,7 +4,7 @@
 pub(super) const ABSENT: &str = "–";
 
 /// Names of candidates, as in `metrics.json` and as on the page.
-const CANDIDATES: [(&str, &str); 10] = [
+const CANDIDATES: [(&str, &str); 12] = [
     ("base_rate", "Base rate"),
     ("btyd", "Buy till you die"),
     ("logistic", "Logistic regression"),
@@ -15,6 +15,8 @@ const CANDIDATES: [(&str, &str); 10] = [
     ("tweedie_glm", "Tweedie regression"),
     ("boosted_ratio", "Boosted trees"),
     ("past_spend", "Past spend"),
+    ("column_rule", "Best single column"),
+    ("mean", "Mean"),
 ];
 
 /// The name of a candidate as people read it; an unknown one stays as it is.

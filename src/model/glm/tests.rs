@@ -82,3 +82,26 @@ fn bad_input_is_refused() {
     let model = TweedieGlm::fit(&good, &x, &y, None).unwrap();
     assert!(model.predict(&[1.0]).is_nan() && model.predict(&[1.0, f64::NAN, 0.0]).is_nan());
 }
+
+#[test]
+fn money_of_any_size_with_columns_that_depend_on_each_other_converges() {
+    let mut random = 1_u64;
+    let mut unit = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let n = 2_400;
+    let levels: Vec<usize> = (0..n).map(|row| row * 7 % 11 % 3).collect();
+    let mut x: Vec<Vec<f64>> = (0..3)
+        .map(|level| levels.iter().map(|l| f64::from(u8::from(*l == level))).collect())
+        .collect();
+    x.push((0..n).map(|_| unit() * 1_500.0).collect());
+    for scale in [1e-3, 1.0, 1e6] {
+        let y: Vec<f64> = levels
+            .iter()
+            .map(|level| if unit() < 0.4 { 0.0 } else { scale * (1.0 + *level as f64) * unit() })
+            .collect();
+        let model = TweedieGlm::fit(&TweedieGlmSpec::default(), &x, &y, None).unwrap();
+        assert!(model.weights().iter().all(|w| w.abs() < 2.0));
+    }
+}

@@ -78,7 +78,7 @@ impl TableKind {
 }
 
 /// Settings of fitting.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct TableFitSpec {
     /// Of the logistic regression.
     pub logistic: LogisticSpec,
@@ -86,16 +86,6 @@ pub struct TableFitSpec {
     pub glm: TweedieGlmSpec,
     /// Of the trees; the objective is set by what is fitted.
     pub boosted: BoostedSpec,
-}
-
-impl Default for TableFitSpec {
-    fn default() -> Self {
-        Self {
-            logistic: LogisticSpec::default(),
-            glm: TweedieGlmSpec::default(),
-            boosted: BoostedSpec::default(),
-        }
-    }
 }
 
 /// The churn model of a table.

@@ -394,7 +394,7 @@ fn digest(columns: &[TableColumn]) -> String {
 pub fn is_missing_text(text: &str, in_number: bool) -> bool {
     let text = text.trim();
     let is = |word: &&str| word.eq_ignore_ascii_case(text);
-    MISSING.iter().any(|word| is(&word)) || (in_number && MISSING_NUMBERS.iter().any(|w| is(&w)))
+    MISSING.iter().any(is) || (in_number && MISSING_NUMBERS.iter().any(is))
 }
 
 /// The number of a cell; none where it is missing.

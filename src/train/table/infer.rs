@@ -148,6 +148,7 @@ impl<'t> Column<'t> {
         notes: &mut Vec<String>,
     ) -> Result<ColumnKind, String> {
         match said {
+            // A cell that is no number is told with its row when it is read.
             Some(SaidType::Numeric) => return self.number(true),
             Some(SaidType::Boolean) => return self.flag(),
             Some(SaidType::Categorical) => return self.category(true),
@@ -211,8 +212,11 @@ impl<'t> Column<'t> {
         let logs: Vec<f64> = numbers.iter().map(|x| libm::log1p(x.max(0.0))).collect();
         let log_mean = mean(&logs);
         numbers.sort_by(f64::total_cmp);
-        let (Some(&low), Some(&high)) = (numbers.first(), numbers.last()) else {
-            return Err("no row has a number".to_owned());
+        let is_text = |cell: RawValue<'_>| number_of(&cell).is_err();
+        let (low, high) = match (numbers.first(), numbers.last()) {
+            (Some(&low), Some(&high)) => (low, high),
+            _ if forced && self.cells().any(is_text) => (0.0, 0.0),
+            _ => return Err("no row has a number".to_owned()),
         };
         if low >= high && !has_missing {
             return Err(constant());

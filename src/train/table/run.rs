@@ -18,9 +18,7 @@ use crate::decision::{Facts, Policy, RfmCuts};
 use crate::domain::{Currency, Day, Timestamp};
 use crate::evaluate::{LEAK_AUC, leaks, log_loss, spearman};
 use crate::events::{RawValue, Table};
-use crate::model::{
-    BoostedSpec, IntervalTable, TableFitSpec, TableFitted, TablePredictor, TableValue,
-};
+use crate::model::{BoostedSpec, TableFitSpec, TableFitted, TablePredictor, TableValue};
 use crate::scoring::{ScoringError, rfm_values_of, self_test};
 use crate::train::error::TrainError;
 use crate::train::fit::quantiles;
@@ -199,7 +197,7 @@ fn fitted(
         value_days: if value.is_some() { config.value.get() } else { 0 },
         churn,
         value,
-        intervals: intervals.unwrap_or_else(IntervalTable::default),
+        intervals: intervals.unwrap_or_default(),
         value_quantiles: quantiles(&means),
     }
 }
