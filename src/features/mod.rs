@@ -8,7 +8,10 @@
 //! `relation` contacts and satisfaction.
 
 mod base;
+mod beta;
 mod breadth;
+mod heartbeat;
+mod offer;
 mod relation;
 mod rfm;
 mod rhythm;
@@ -19,6 +22,11 @@ mod windows;
 mod tests;
 
 pub use base::BaseStats;
+pub use heartbeat::{
+    Beat, DayCurve, Heartbeat, HeartbeatBase, HeartbeatMode, HeartbeatRule, Heartbeats, SignalBase,
+    heartbeats,
+};
+pub use offer::{CategoryLife, MULTI_CATEGORY, OfferBase, SECOND_DEVICE, is_regular};
 pub use rfm::{PurchaseSummary, purchase_summary};
 pub(crate) use rhythm::quantile;
 pub use rhythm::{GammaPrior, PRIOR_HISTORY_GAPS_MIN, Rhythm, RhythmBase, RhythmError};

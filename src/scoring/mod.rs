@@ -7,17 +7,19 @@
 
 mod error;
 mod facts;
+mod habits;
 
 pub use error::ScoringError;
 pub use facts::rfm_values;
 
 use crate::bundle::{Bundle, ExampleV1};
 use crate::decision::{Context, Decision, Facts, Policy, RfmCuts, Salts, TierCuts, decide};
-use crate::domain::{AsOf, Currency, CustomerId, Day, Timestamp, Zone};
+use crate::domain::{AsOf, Currency, CustomerId, Day, Name, Timestamp, Zone};
 use crate::history::History;
 use crate::model::Score;
 
 use facts::FactSources;
+use habits::HabitSources;
 
 /// A bundle and a policy, ready to answer. Immutable; swapped as a whole.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub struct Engine {
     salts: Salts,
     tier_cuts: Option<TierCuts>,
     rfm_cuts: RfmCuts,
+    sticky_targets: Vec<Name>,
     zone: Zone,
     currency: Currency,
 }
@@ -78,7 +81,8 @@ impl Engine {
         };
         let zone = Zone::try_new(&bundle.manifest.timezone)?;
         let currency = Currency::try_new(&bundle.manifest.currency)?;
-        Ok(Self { bundle, policy, salts, tier_cuts, rfm_cuts, zone, currency })
+        let sticky_targets = habits::promoted(&policy, &bundle.predictor.fitted().base);
+        Ok(Self { bundle, policy, salts, tier_cuts, rfm_cuts, sticky_targets, zone, currency })
     }
 
     /// The bundle.
@@ -129,7 +133,10 @@ impl Engine {
             cuts: &self.rfm_cuts,
             base: &self.bundle.predictor.fitted().base,
         };
-        let facts = sources.facts(history, as_of);
+        let mut facts = sources.facts(history, as_of);
+        let (policy, base) = (&self.policy, &self.bundle.predictor.fitted().base);
+        let habits = HabitSources { policy, base, targets: &self.sticky_targets };
+        habits.fill(history, as_of, &mut facts);
         let context = Context {
             customer_id: customer.as_str(),
             facts: &facts,

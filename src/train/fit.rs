@@ -6,7 +6,7 @@
 use crate::dataset::CutoffPlan;
 use crate::domain::{AsOf, Day};
 use crate::events::Log;
-use crate::features::FeatureSchema;
+use crate::features::{BaseStats, FeatureSchema, OfferBase};
 use crate::labels::StayRule;
 use crate::model::btyd::{BtydError, ParetoNbd, ParetoNbdSpec};
 use crate::model::{
@@ -19,6 +19,8 @@ use super::backtest::{
     ChurnVerdict, Origin, Rows, ValueVerdict, closed_form_loss, fit_parts, judge_churn,
     judge_value, total_factor,
 };
+use super::base_facts;
+use super::base_facts::Offered;
 use super::error::TrainError;
 use super::plan::{DataVerdict, TrainSpec};
 use super::replay::Replay;
@@ -124,7 +126,7 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     let today_rows = today.rows(&slice_spec, count_idx)?;
     let has_amounts = today.spend.is_some();
     let mut fitted = Fitted {
-        base: today.base,
+        base: base_stats(log, spec.until, &today),
         stage: today.stage(&slice_spec, count_idx),
         churn: churn_model,
         value: has_amounts.then_some(value_model),
@@ -152,6 +154,16 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         total_predicted,
         today,
     })
+}
+
+/// What the base contributes, as of the last day.
+fn base_stats(log: &Log, until: Day, today: &Slice) -> BaseStats {
+    let Offered { activities, categories, lives } = base_facts::offered(log, until);
+    BaseStats {
+        rhythm: today.base.rhythm,
+        heartbeat: base_facts::heartbeat(log, until),
+        offer: OfferBase::new(activities, categories, lives, Vec::new()),
+    }
 }
 
 fn no_purchase(spec: &TrainSpec, log: &Log) -> TrainError {

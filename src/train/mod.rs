@@ -5,6 +5,7 @@
 
 mod backtest;
 mod base;
+mod base_facts;
 mod error;
 mod fit;
 mod metrics;
