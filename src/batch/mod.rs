@@ -10,6 +10,7 @@ mod clock;
 mod error;
 mod load;
 mod ops;
+mod ops_activities;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;

@@ -34,6 +34,7 @@ Examples:
   tenure-ops bundle promote --models models --name shop@3f2a90c1d7e4
   tenure-ops store load --store state --events orders.csv.gz --models models --name shop
   tenure-ops policy check policy.toml
+  tenure-ops activities report --models models --name shop
 
 Exit codes: 0 done, 1 failed, 64 usage or configuration, 65 bundle, store, data or policy
 rejected, 75 try again later (the store is in use)."
@@ -66,6 +67,9 @@ enum RoomArgs {
     /// Policies
     #[command(subcommand)]
     Policy(PolicyArgs),
+    /// Activities that customers take up
+    #[command(subcommand)]
+    Activities(ActivitiesArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -157,6 +161,12 @@ enum PolicyArgs {
     },
 }
 
+#[derive(Debug, Clone, Subcommand)]
+enum ActivitiesArgs {
+    /// Shows which activities are worth testing as a promotion, as training found
+    Report(Models),
+}
+
 type Given = Vec<(&'static str, Option<String>)>;
 
 impl Models {
@@ -208,6 +218,9 @@ impl RoomArgs {
             Self::Store(StoreArgs::Import { store, from }) => {
                 (OpsTask::StoreImport, [store.given(), vec![("from", from.clone())]].concat())
             }
+            Self::Activities(ActivitiesArgs::Report(models)) => {
+                (OpsTask::ActivitiesReport, models.given())
+            }
             Self::Policy(PolicyArgs::Check { file }) => {
                 (OpsTask::PolicyCheck, vec![("file", file.clone())])
             }
@@ -228,6 +241,8 @@ pub enum OpsTask {
     BundlePromote,
     /// Say where its report lies.
     BundleReportPath,
+    /// Show what a bundle says of activities.
+    ActivitiesReport,
     /// Fill a store from a log.
     StoreLoad,
     /// Check a store.
@@ -327,7 +342,8 @@ impl OpsConfig {
             OpsTask::BundleShow
             | OpsTask::BundleVerify
             | OpsTask::BundlePromote
-            | OpsTask::BundleReportPath => {
+            | OpsTask::BundleReportPath
+            | OpsTask::ActivitiesReport => {
                 let (models, model) = read_model(&mut reader);
                 let alias = reader.parsed("alias", CHAMPION.to_owned(), |text| Ok(text.to_owned()));
                 OpsCommand::Bundle { task, models, model, alias }

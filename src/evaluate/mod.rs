@@ -7,6 +7,7 @@
 
 pub mod report;
 
+mod adoption;
 mod bootstrap;
 mod calibration;
 mod error;
@@ -14,6 +15,9 @@ mod rank;
 mod ties;
 mod value;
 
+pub use adoption::{
+    AdoptionEffect, AdoptionRow, AdoptionVerdict, COVARIATES, Difference, adoption_effects,
+};
 pub use bootstrap::{BootstrapSpec, Interval, SplitMix64, bootstrap};
 pub use calibration::{ReliabilityBin, brier, calibration_line, ece, log_loss, reliability};
 pub use error::MetricError;

@@ -4,6 +4,7 @@
 //! champion on all complete windows; freeze cut points. No clock, no file.
 
 use crate::dataset::CutoffPlan;
+use crate::decision::Policy;
 use crate::domain::{AsOf, Day};
 use crate::events::Log;
 use crate::features::{BaseStats, FeatureSchema, OfferBase};
@@ -15,6 +16,7 @@ use crate::model::{
     ValueParts, row_definitions,
 };
 
+use super::activities::{ActivityReport, candidates, report};
 use super::backtest::{
     ChurnVerdict, Origin, Rows, ValueVerdict, closed_form_loss, fit_parts, judge_churn,
     judge_value, total_factor,
@@ -52,6 +54,8 @@ pub struct FitResult {
     pub churn_quantiles: Vec<f64>,
     /// Predicted value of today's base in all; 0 without a value model.
     pub total_predicted: f64,
+    /// What the log says of activities, the most promising first.
+    pub activities: Vec<ActivityReport>,
     /// The slice of the last day: today's base.
     pub today: Slice,
 }
@@ -125,8 +129,9 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     };
     let today_rows = today.rows(&slice_spec, count_idx)?;
     let has_amounts = today.spend.is_some();
+    let (base, activities) = base_stats(spec, log, &today);
     let mut fitted = Fitted {
-        base: base_stats(log, spec.until, &today),
+        base,
         stage: today.stage(&slice_spec, count_idx),
         churn: churn_model,
         value: has_amounts.then_some(value_model),
@@ -152,18 +157,20 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         counts,
         churn_quantiles,
         total_predicted,
+        activities,
         today,
     })
 }
 
-/// What the base contributes, as of the last day.
-fn base_stats(log: &Log, until: Day, today: &Slice) -> BaseStats {
-    let Offered { activities, categories, lives } = base_facts::offered(log, until);
-    BaseStats {
-        rhythm: today.base.rhythm,
-        heartbeat: base_facts::heartbeat(log, until),
-        offer: OfferBase::new(activities, categories, lives, Vec::new()),
-    }
+/// What the base contributes, as of the last day, and what its activities are worth.
+fn base_stats(spec: &TrainSpec, log: &Log, today: &Slice) -> (BaseStats, Vec<ActivityReport>) {
+    let Offered { activities, categories, lives } = base_facts::offered(log, spec.until);
+    // The policy was checked before the run; one that cannot be read names no activity.
+    let named = Policy::parse(&spec.policy).map(|policy| policy.sticky().activities.clone());
+    let reports = report(log, spec.until, spec.churn, &named.unwrap_or_default(), &activities);
+    let offer = OfferBase::new(activities, categories, lives, candidates(&reports));
+    let heartbeat = base_facts::heartbeat(log, spec.until);
+    (BaseStats { rhythm: today.base.rhythm, heartbeat, offer }, reports)
 }
 
 fn no_purchase(spec: &TrainSpec, log: &Log) -> TrainError {

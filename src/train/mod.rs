@@ -3,6 +3,7 @@
 //! In: a checked specification and a log. Out: fitted models judged on a later window, and a
 //! bundle on disk. It joins every room below; the science lives in them.
 
+mod activities;
 mod backtest;
 mod base;
 mod base_facts;
@@ -16,6 +17,7 @@ mod run;
 mod slice;
 mod summary;
 
+pub use activities::ActivityReport;
 pub use backtest::{ChurnMetrics, ChurnVerdict, Rows, ValueMetrics, ValueVerdict};
 pub use error::TrainError;
 pub use fit::{FitResult, fit};
