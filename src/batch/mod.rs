@@ -13,6 +13,7 @@ mod error;
 mod load;
 mod opportunities;
 mod ops;
+mod ops_activities;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;

@@ -25,6 +25,7 @@ use super::contract::{ContractError, contract};
 use super::error::BatchError;
 use super::load::{load, open};
 use super::opportunities::{OpportunitiesError, opportunities};
+use super::ops_activities;
 
 /// Exit code of things that are not as they should be.
 const REJECTED: u8 = 65;
@@ -138,6 +139,10 @@ pub fn operate(
             match task {
                 OpsTask::BundleVerify => verify_bundle(&found),
                 OpsTask::BundlePromote => promote(models, model, &found, alias),
+                OpsTask::ActivitiesReport => {
+                    let (text, json) = ops_activities::report(&found);
+                    Ok(OpsOutcome::fine(text, json))
+                }
                 OpsTask::BundleReportPath => {
                     let path = found.folder.join("report.html");
                     Ok(OpsOutcome::fine(format!("{}\n", path.display()), json!({ "path": path })))

@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use crate::decision::{Campaign, Decision, Heartbeat, Phase, Segment, SuppressionReason, Tier};
+use crate::decision::{
+    Campaign, Decision, Heartbeat, Phase, Segment, Stage, SuppressionReason, Tier,
+};
 use crate::domain::{Channel, Currency};
 use crate::model::{Clv, Score};
 use crate::scoring::{Answer, Engine};
@@ -26,7 +28,7 @@ pub enum ColumnKind {
 use ColumnKind::{Flag, Float, Int, Text};
 
 /// The columns, in the order in which they are written. New ones are added at the end only.
-pub const COLUMNS: [(&str, ColumnKind); 31] = [
+pub const COLUMNS: [(&str, ColumnKind); 37] = [
     ("customer_id", Text),
     ("churn_probability", Float),
     ("churn_horizon_days", Int),
@@ -58,6 +60,12 @@ pub const COLUMNS: [(&str, ColumnKind); 31] = [
     ("clv_basis", Text),
     ("model_version", Text),
     ("policy_version", Text),
+    ("heartbeat_activity", Text),
+    ("heartbeat_spend", Text),
+    ("engagement_stage", Text),
+    ("active_core", Flag),
+    ("advocate", Flag),
+    ("micro_segment", Text),
 ];
 
 /// What the value is of: the same words as in `metrics.json`, as one.
@@ -125,7 +133,7 @@ pub(super) fn cells<'e>(engine: &'e Engine, answer: &Answer<'e>) -> Vec<Cell<'e>
         Cell::int(decision.rfm.f),
         Cell::int(decision.rfm.m),
         Cell::int(decision.rfm.v),
-        Cell::text(Some(decision.heartbeat.orders.unwrap_or(Heartbeat::NoData).as_str())),
+        heartbeat(decision.heartbeat.orders),
         reasons.map_or(Cell::Missing, |reasons| Cell::Text(Cow::Owned(reasons))),
         Cell::text(Some(campaign_id(decision))),
         Cell::text(decision.would_be_campaign.map(Campaign::id)),
@@ -142,6 +150,12 @@ pub(super) fn cells<'e>(engine: &'e Engine, answer: &Answer<'e>) -> Vec<Cell<'e>
         Cell::text(clv.as_ref().map(|clv| basis(engine, clv))),
         Cell::text(Some(&engine.bundle().version)),
         Cell::text(Some(&decision.policy.version)),
+        heartbeat(decision.heartbeat.activity),
+        heartbeat(decision.heartbeat.spend),
+        Cell::text(decision.stage.map(Stage::as_str)),
+        Cell::Flag(decision.flags.active_core),
+        Cell::Flag(decision.flags.advocate),
+        Cell::Text(Cow::Owned(decision.micro_key.clone())),
     ];
     row.into()
 }
@@ -153,6 +167,10 @@ fn basis(engine: &Engine, clv: &Clv) -> &'static str {
         (false, true) => BASIS_EXTRAPOLATED,
         (false, false) => BASIS,
     }
+}
+
+fn heartbeat<'e>(state: Option<Heartbeat>) -> Cell<'e> {
+    Cell::text(Some(state.unwrap_or(Heartbeat::NoData).as_str()))
 }
 
 /// As [`Decision::campaign_id`], borrowed from the policy and not from the decision.

@@ -238,7 +238,8 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
         extrapolated,
     } = fitted;
     let BtydStage { counts, spend, churn_weeks: _, value_weeks: _ } = stage;
-    let BaseStats { rhythm } = base;
+    // The rest of the base has a file of its own.
+    let BaseStats { rhythm, .. } = base;
     let RhythmBase { prior, gap_days_p50, gap_days_p90, history_short } = rhythm;
     ModelsV1 {
         rhythm: RhythmV1 {
@@ -319,7 +320,7 @@ impl ModelsV1 {
             .into_iter()
             .map(|[mean_max, low, mid, high]| IntervalBin { mean_max, ratios: [low, mid, high] });
         Ok(Fitted {
-            base: BaseStats { rhythm },
+            base: BaseStats::of_rhythm(rhythm),
             stage,
             churn: self.churn.into_model(churn_forest)?,
             value,

@@ -6,6 +6,7 @@
 //! It deliberately runs no model and knows no policy: the policy is kept as text.
 
 mod alias;
+mod base_v1;
 mod error;
 mod format_v1;
 mod installation;
@@ -27,11 +28,13 @@ use serde::de::DeserializeOwned;
 
 use crate::model::{Fitted, Forest, Predictor, TableFitted, TablePredictor, TableSchema};
 
+use base_v1::BaseV1;
 use format_v1::{FORMAT, ModelsV1};
 use io::{MANIFEST, check_name, read_checked, read_file, sha256_hex, version_of, write_folder};
 use table_v1::TableModelsV1;
 
 const MODELS: &str = "models.json";
+const BASE: &str = "base.json";
 const CUTS: &str = "cuts.json";
 const EXAMPLES: &str = "examples.json";
 const METRICS: &str = "metrics.json";
@@ -115,6 +118,7 @@ impl Draft {
         let mut files = BTreeMap::new();
         let mut add = |name: &str, bytes: Vec<u8>| files.insert(name.to_owned(), bytes);
         add(MODELS, json(&model.join(MODELS), &format_v1::to_v1(fitted))?);
+        add(BASE, json(&model.join(BASE), &base_v1::to_v1(&fitted.base))?);
         add(CUTS, json(&model.join(CUTS), &self.cuts)?);
         add(EXAMPLES, json(&model.join(EXAMPLES), &self.examples)?);
         add(METRICS, json(&model.join(METRICS), &self.metrics)?);
@@ -295,7 +299,9 @@ fn log_models(
     let forests = read_forests(folder, files, models.forests())?;
     let horizons = [manifest.churn_horizon_days, manifest.clv_horizon_days];
     let invalid = |name: &str, what| BundleError::Invalid { path: folder.join(name), what };
-    let fitted = models.into_fitted(forests, horizons).map_err(|what| invalid(MODELS, what))?;
+    let mut fitted = models.into_fitted(forests, horizons).map_err(|what| invalid(MODELS, what))?;
+    let base: BaseV1 = parse(folder, files, BASE)?;
+    fitted.base = base.into_base(fitted.base.rhythm).map_err(|what| invalid(BASE, what))?;
     let predictor =
         Predictor::try_new(fitted).map_err(|error| invalid(SCHEMA, error.to_string()))?;
     check_schema(folder, manifest, &predictor)?;

@@ -38,6 +38,7 @@ Examples:
   tenure-ops policy check policy.toml
   tenure-ops contract --cohorts cohorts.csv --margin 9.95 --discount 0.01
   tenure-ops opportunities --table donors.csv --periods 5 --out ahead.csv
+  tenure-ops activities report --models models --name shop
 
 Exit codes: 0 done, 1 failed, 64 usage or configuration, 65 bundle, store, data or policy
 rejected, 75 try again later (the store is in use)."
@@ -74,6 +75,9 @@ enum RoomArgs {
     Contract(ContractArgs),
     /// Fits opportunities taken or not (BG/BB) to a table: transactions ahead by customer
     Opportunities(OpportunitiesArgs),
+    /// Activities that customers take up
+    #[command(subcommand)]
+    Activities(ActivitiesArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -165,6 +169,12 @@ enum PolicyArgs {
     },
 }
 
+#[derive(Debug, Clone, Subcommand)]
+enum ActivitiesArgs {
+    /// Shows which activities are worth testing as a promotion, as training found
+    Report(Models),
+}
+
 type Given = Vec<(&'static str, Option<String>)>;
 
 impl Models {
@@ -216,6 +226,9 @@ impl RoomArgs {
             Self::Store(StoreArgs::Import { store, from }) => {
                 (OpsTask::StoreImport, [store.given(), vec![("from", from.clone())]].concat())
             }
+            Self::Activities(ActivitiesArgs::Report(models)) => {
+                (OpsTask::ActivitiesReport, models.given())
+            }
             Self::Policy(PolicyArgs::Check { file }) => {
                 (OpsTask::PolicyCheck, vec![("file", file.clone())])
             }
@@ -238,6 +251,8 @@ pub enum OpsTask {
     BundlePromote,
     /// Say where its report lies.
     BundleReportPath,
+    /// Show what a bundle says of activities.
+    ActivitiesReport,
     /// Fill a store from a log.
     StoreLoad,
     /// Check a store.
@@ -346,7 +361,8 @@ impl OpsConfig {
             OpsTask::BundleShow
             | OpsTask::BundleVerify
             | OpsTask::BundlePromote
-            | OpsTask::BundleReportPath => {
+            | OpsTask::BundleReportPath
+            | OpsTask::ActivitiesReport => {
                 let (models, model) = read_model(&mut reader);
                 let alias = reader.parsed("alias", CHAMPION.to_owned(), |text| Ok(text.to_owned()));
                 OpsCommand::Bundle { task, models, model, alias }

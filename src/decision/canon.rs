@@ -59,6 +59,7 @@ fn settings(policy: &Policy, lines: &mut Lines) {
         "rhythm",
         format_args!("{} {} {}", rule.slipping_at, rule.lapsed_at, rule.hard_lapsed_days),
     );
+    lines.put("facts", policy.fact_rule.canonical());
     let mut activities: Vec<&str> = policy.sticky.activities.iter().map(Name::as_str).collect();
     activities.sort_unstable();
     for activity in activities {

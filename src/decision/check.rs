@@ -7,6 +7,7 @@ use toml::de::DeTable;
 
 use crate::decision::campaigns;
 use crate::decision::fact::Fact;
+use crate::decision::fact_rule::fact_rule;
 use crate::decision::issue::PolicyErrors;
 use crate::decision::issue::PolicyIssueKind;
 use crate::decision::issue::nearest;
@@ -88,6 +89,7 @@ fn read(mut top: Section<'_>, issues: &mut Issues) -> Policy {
     };
     let clv_basis = clv_basis(&mut top, issues);
     let lapse_rule = lapse_rule(&mut top, issues);
+    let fact_rule = fact_rule(&mut top, issues);
     let sticky = sticky(&mut top, issues);
     let (tier_mode, red_prob_min, overrides) = risk(&mut top, issues);
     let segments = segments(&mut top, issues);
@@ -106,6 +108,7 @@ fn read(mut top: Section<'_>, issues: &mut Issues) -> Policy {
         id,
         clv_basis,
         lapse_rule,
+        fact_rule,
         sticky,
         tier_mode,
         red_prob_min,

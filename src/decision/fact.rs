@@ -124,6 +124,10 @@ facts! {
     HbOrders "hb_orders" FactKind::OneOf(HEARTBEATS), "heartbeat of orders";
     HbActivity "hb_activity" FactKind::OneOf(HEARTBEATS), "heartbeat of activity";
     HbSpend "hb_spend" FactKind::OneOf(HEARTBEATS), "heartbeat of spend";
+    HbOrdersProb "hb_orders_prob" SHARE, "probability of the drop or rise that orders lean to";
+    HbActivityProb "hb_activity_prob" SHARE, "probability of the drop or rise that activity leans to";
+    HbOrdersWindow "hb_orders_window" MORE, "days of the window that orders are compared in";
+    HbActivityWindow "hb_activity_window" MORE, "days of the window that activity is compared in";
     Breadth "breadth" SHARE, "share of the features offered that were used in 90 days";
     StickyGap "sticky_gap" FactKind::Flag, "the best sticky activity is not done regularly";
     TargetActivity "target_activity" FactKind::Name, "the sticky activity to promote";
@@ -251,6 +255,13 @@ impl<'a> View<'a> {
         self.set_maybe(Fact::HbOrders, code(facts.hb_orders));
         self.set_maybe(Fact::HbActivity, code(facts.hb_activity));
         self.set_maybe(Fact::HbSpend, code(facts.hb_spend));
+        if let Some(beats) = &facts.beats {
+            let window = |days: u16| (days > 0).then(|| f64::from(days));
+            self.set_maybe(Fact::HbOrdersProb, beats.orders.prob);
+            self.set_maybe(Fact::HbActivityProb, beats.activity.prob);
+            self.set_maybe(Fact::HbOrdersWindow, window(beats.orders.window_days));
+            self.set_maybe(Fact::HbActivityWindow, window(beats.activity.window_days));
+        }
         self.set_maybe(Fact::Breadth, facts.breadth);
         self.set_maybe(Fact::StickyGap, facts.sticky_gap.map(flag));
         self.set_maybe(Fact::DeviceBreadth, facts.device_breadth.map(f64::from));

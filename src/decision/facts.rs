@@ -9,36 +9,8 @@ use crate::decision::lapse::Lapse;
 use crate::decision::rfm::Rfm;
 use crate::domain::Channel;
 use crate::domain::Name;
-
-/// A signal of the customer's own rhythm against the customer's own past.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Heartbeat {
-    /// Measured, but too few events to say.
-    NoData = 0,
-    /// Neither of the others.
-    Steady = 1,
-    /// More than before.
-    Rise = 2,
-    /// Less than before.
-    Drop = 3,
-}
-
-impl Heartbeat {
-    /// All states, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::NoData, Self::Steady, Self::Rise, Self::Drop];
-
-    /// Its name in policies, files and protos.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoData => "no_data",
-            Self::Steady => "steady",
-            Self::Rise => "rise",
-            Self::Drop => "drop",
-        }
-    }
-}
+pub use crate::features::Heartbeat;
+use crate::features::Heartbeats;
 
 /// What is known of one channel to one customer.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -119,6 +91,8 @@ pub struct Facts {
     pub hb_activity: Option<Heartbeat>,
     /// Heartbeat of spend; `None`: not measured.
     pub hb_spend: Option<Heartbeat>,
+    /// What the three heartbeats rest on; `None`: not measured from events.
+    pub beats: Option<Heartbeats>,
     /// Distinct features used in 90 days over the features offered, in [0, 1].
     pub breadth: Option<f64>,
     /// Whether the best sticky activity is not done regularly; `None`: not measured.

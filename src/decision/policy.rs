@@ -9,6 +9,7 @@ use sha2::Sha256;
 
 use crate::decision::canon;
 use crate::decision::check;
+use crate::decision::fact_rule::FactRule;
 use crate::decision::issue::PolicyErrors;
 use crate::decision::lapse::LapseRule;
 use crate::decision::predicate::Rule;
@@ -345,6 +346,7 @@ pub struct Policy {
     pub(crate) id: PolicyId,
     pub(crate) clv_basis: ClvBasis,
     pub(crate) lapse_rule: LapseRule,
+    pub(crate) fact_rule: FactRule,
     pub(crate) sticky: Sticky,
     pub(crate) tier_mode: TierMode,
     pub(crate) red_prob_min: f64,
@@ -411,6 +413,12 @@ impl Policy {
     #[must_use]
     pub const fn lapse_rule(&self) -> &LapseRule {
         &self.lapse_rule
+    }
+
+    /// How heartbeat, support and milestone facts are worked out.
+    #[must_use]
+    pub const fn fact_rule(&self) -> &FactRule {
+        &self.fact_rule
     }
 
     /// The sticky activities, for those who work out the facts about them.

@@ -239,6 +239,16 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// A table within that may be absent.
+    pub(crate) fn section_maybe(
+        &mut self,
+        key: &'static str,
+        issues: &mut Issues,
+    ) -> Option<Section<'t>> {
+        let is_there = self.table.iter().any(|(name, _)| name.get_ref() == key);
+        if is_there { self.section(key, issues) } else { None }
+    }
+
     /// A list of tables; an empty one if absent.
     pub(crate) fn sections(&mut self, key: &'static str, issues: &mut Issues) -> Vec<Section<'t>> {
         let Some(at) = self.find(key, issues) else { return Vec::new() };

@@ -193,6 +193,7 @@ pub(crate) fn random_facts(dice: &mut Dice, campaigns: &[Name]) -> Facts {
         hb_orders: dice.maybe(60, |dice| dice.one(&heartbeats)),
         hb_activity: dice.maybe(60, |dice| dice.one(&heartbeats)),
         hb_spend: dice.maybe(60, |dice| dice.one(&heartbeats)),
+        beats: None,
         breadth: dice.maybe(60, |dice| dice.number(4) / 4.0),
         sticky_gap: dice.maybe(40, |dice| dice.chance(50)),
         target_activity: dice.maybe(30, |_| name("watch_list")),

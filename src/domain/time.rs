@@ -306,19 +306,21 @@ impl Zone {
 pub struct AsOf {
     instant: Timestamp,
     last_day: Day,
+    last_whole_day: Day,
 }
 
 impl AsOf {
     /// At an instant of its own, such as "now" on the server.
     #[must_use]
     pub fn at(instant: Timestamp, zone: &Zone) -> Self {
-        Self { instant, last_day: zone.day_of(Timestamp(instant.0 - 1)) }
+        let last_day = zone.day_of(Timestamp(instant.0 - 1));
+        Self { instant, last_day, last_whole_day: zone.day_of(instant).plus(-1) }
     }
 
     /// At the end of a day: what `--as-of D` and `--until D` mean.
     #[must_use]
     pub fn end_of(day: Day, zone: &Zone) -> Self {
-        Self { instant: zone.start_of(day.plus(1)), last_day: day }
+        Self { instant: zone.start_of(day.plus(1)), last_day: day, last_whole_day: day }
     }
 
     /// The instant itself, not included in what features see.
@@ -331,6 +333,12 @@ impl AsOf {
     #[must_use]
     pub const fn last_day(self) -> Day {
         self.last_day
+    }
+
+    /// The last day that had ended: what days are compared with each other by.
+    #[must_use]
+    pub const fn last_whole_day(self) -> Day {
+        self.last_whole_day
     }
 }
 
@@ -372,6 +380,8 @@ mod tests {
         assert_eq!(as_of.last_day(), day);
         assert_eq!(as_of.instant(), Zone::UTC.parse("1997-10-01").unwrap());
         assert_eq!(AsOf::at(as_of.instant(), &Zone::UTC), as_of);
+        let noon = AsOf::at(Zone::UTC.parse("1997-10-01 12:00").unwrap(), &Zone::UTC);
+        assert_eq!((noon.last_day(), noon.last_whole_day()), (day.plus(1), day));
     }
 
     #[test]

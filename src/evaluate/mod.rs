@@ -7,6 +7,7 @@
 
 pub mod report;
 
+mod adoption;
 mod bootstrap;
 mod calibration;
 mod costs;
@@ -17,6 +18,9 @@ mod rank;
 mod ties;
 mod value;
 
+pub use adoption::{
+    AdoptionEffect, AdoptionRow, AdoptionVerdict, COVARIATES, Difference, adoption_effects,
+};
 pub use bootstrap::{BootstrapSpec, Interval, SplitMix64, bootstrap};
 pub use calibration::{ReliabilityBin, brier, calibration_line, ece, log_loss, reliability};
 pub use costs::{CostVerdict, RowCosts, judge_costs};

@@ -113,6 +113,7 @@ fn write_profile(profile: &Profile, out: &mut Vec<u8>) {
         persona,
         acquisition_channel,
         tags,
+        has_updates,
     } = profile;
     for facts in [consents, reachable] {
         length(facts.len(), out);
@@ -139,6 +140,10 @@ fn write_profile(profile: &Profile, out: &mut Vec<u8>) {
                 text(tag.as_str(), out);
             }
         }
+    }
+    // Came later: profiles that do not say it keep the ids they had.
+    if let Some(said) = has_updates {
+        out.push(1 + u8::from(*said));
     }
 }
 

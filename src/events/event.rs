@@ -160,6 +160,8 @@ pub struct Profile {
     pub acquisition_channel: Option<Name>,
     /// Tags; when set they replace the former ones.
     pub tags: Option<Vec<Name>>,
+    /// Whether content waits that the customer has not seen.
+    pub has_updates: Option<bool>,
 }
 
 /// What became of a basket.

@@ -142,6 +142,7 @@ impl EventType {
                 "persona",
                 "acquisition_channel",
                 "tags",
+                "has_updates",
                 "consent",
                 "reachable",
             ],
@@ -415,6 +416,7 @@ fn read_profile(attributes: &Attributes<'_, '_>) -> Result<Profile, EventIssue> 
         persona: attributes.name("persona")?,
         acquisition_channel: attributes.name("acquisition_channel")?,
         tags,
+        has_updates: attributes.flag("has_updates")?,
     })
 }
 

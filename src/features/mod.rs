@@ -8,8 +8,11 @@
 //! `relation` contacts and satisfaction.
 
 mod base;
+mod beta;
 mod breadth;
 mod covariates;
+mod heartbeat;
+mod offer;
 mod relation;
 mod rfm;
 mod rhythm;
@@ -24,6 +27,11 @@ pub use base::BaseStats;
 pub use covariates::{
     COVARIATE_COLUMNS_MAX, CovariateCode, CovariateEncoding, CovariateError, CovariateSource,
 };
+pub use heartbeat::{
+    Beat, DayCurve, Heartbeat, HeartbeatBase, HeartbeatMode, HeartbeatRule, Heartbeats, SignalBase,
+    heartbeats,
+};
+pub use offer::{CategoryLife, MULTI_CATEGORY, OfferBase, SECOND_DEVICE, is_regular};
 pub use rfm::{PurchaseSummary, purchase_summary};
 pub(crate) use rhythm::quantile;
 pub use rhythm::{GammaPrior, PRIOR_HISTORY_GAPS_MIN, Rhythm, RhythmBase, RhythmError};

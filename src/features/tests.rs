@@ -4,13 +4,11 @@ use super::*;
 use crate::domain::{Currency, CustomerId, Day, EventId, Money, Timestamp, Zone};
 use crate::events::{Activity, Event, EventKind, Purchase, Refund};
 
-const BASE: BaseStats = BaseStats {
-    rhythm: RhythmBase {
-        prior: GammaPrior { a: 1.5, b: 30.0 },
-        gap_days_p50: 20.0,
-        gap_days_p90: 90.0,
-        history_short: false,
-    },
+const RHYTHM: RhythmBase = RhythmBase {
+    prior: GammaPrior { a: 1.5, b: 30.0 },
+    gap_days_p50: 20.0,
+    gap_days_p90: 90.0,
+    history_short: false,
 };
 
 fn event(day: i32, id: u128, kind: EventKind) -> Event {
@@ -46,7 +44,7 @@ fn row(events: &[Event], last_day: i32) -> Vec<f64> {
         history.apply(event);
     });
     let mut row = Vec::new();
-    extract(&BASE, &history, as_of(last_day), &mut row);
+    extract(&BaseStats::of_rhythm(RHYTHM), &history, as_of(last_day), &mut row);
     row
 }
 

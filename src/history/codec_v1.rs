@@ -14,6 +14,7 @@ use super::distinct::{Distinct, Usage};
 use super::latest::{Basket, Latest, ProfileFacts, Satisfaction, Stamp, Ticket};
 use super::recent::RecentIds;
 use super::rhythm::RetiredGaps;
+use super::squeeze::Slack;
 use super::tiles::{Tally, Tiles};
 use super::{FirstPurchase, History};
 
@@ -83,7 +84,8 @@ impl History {
             return Err(CodecError::Invalid { what: "format" });
         }
         let mut r = Reader::new(body.get(1..).ok_or(CodecError::Truncated)?);
-        let history = read_history(&mut r)?;
+        let mut history = read_history(&mut r)?;
+        history.slack = Slack::of_len(bytes.len());
         if r.is_done() { Ok(history) } else { Err(CodecError::Invalid { what: "length" }) }
     }
 }
@@ -109,6 +111,7 @@ fn write_history(w: &mut Writer, history: &History) {
         profile,
         basket,
         recent,
+        slack: _,
     } = history;
     write_tally(w, totals);
     w.unsigned(*n_events);
@@ -175,6 +178,7 @@ fn read_history(r: &mut Reader<'_>) -> Result<History, CodecError> {
         profile: read_profile(r)?,
         basket: Basket { updated: read_opt(r, read_time)?, cleared: read_opt(r, read_time)? },
         recent: read_recent(r)?,
+        slack: Slack::default(),
     })
 }
 
@@ -303,11 +307,12 @@ fn read_tally(r: &mut Reader<'_>) -> Result<Tally, CodecError> {
 }
 
 fn write_tiles(w: &mut Writer, tiles: &Tiles) {
-    // A day has one purchase day or none: its orders say which.
-    let days = tiles
-        .days
-        .iter()
-        .map(|(day, tally)| (i64::from(day.number()), Tally { purchase_days: 0, ..*tally }));
+    // A day has one purchase day or none: its orders say which. Joined days say it themselves.
+    let days = tiles.days.iter().map(|(day, tally)| {
+        let is_plain = tally.purchase_days == u32::from(tally.orders > 0);
+        let purchase_days = if is_plain { 0 } else { tally.purchase_days };
+        (i64::from(day.number()), Tally { purchase_days, ..*tally })
+    });
     write_spans(w, tiles.days.len(), days);
     let quarters = tiles.quarters.iter().map(|(quarter, tally)| (i64::from(*quarter), *tally));
     write_spans(w, tiles.quarters.len(), quarters);
@@ -327,7 +332,7 @@ fn read_tiles(r: &mut Reader<'_>) -> Result<Tiles, CodecError> {
     let days = read_spans(r)?
         .into_iter()
         .map(|(n, tally)| {
-            let purchase_days = u32::from(tally.orders > 0);
+            let purchase_days = tally.purchase_days.max(u32::from(tally.orders > 0));
             (Day::from_number(n), Tally { purchase_days, ..tally })
         })
         .collect();
@@ -474,6 +479,7 @@ fn write_satisfaction(w: &mut Writer, satisfaction: &Satisfaction) {
         write_stamp(w, ticket.stamp);
         w.flag(ticket.open);
         w.flag(ticket.critical);
+        write_opt(w, ticket.first_opened.as_ref(), |w, t| w.signed(t.micros()));
     }
     write_latest(w, nps, |w, score| w.unsigned(u64::from(*score)));
     write_latest(w, csat, |w, score| w.unsigned(u64::from(*score)));
@@ -491,6 +497,7 @@ fn read_satisfaction(r: &mut Reader<'_>) -> Result<Satisfaction, CodecError> {
             stamp: read_stamp(r)?,
             open: r.flag()?,
             critical: r.flag()?,
+            first_opened: read_opt(r, read_time)?,
         });
     }
     let nps = read_latest(r, |r| r.small("score"))?;
@@ -511,6 +518,7 @@ fn write_profile(w: &mut Writer, profile: &ProfileFacts) {
         persona,
         acquisition_channel,
         tags,
+        has_updates,
     } = profile;
     for slot in consents.iter().chain(reachable) {
         write_latest(w, slot, |w, yes| w.flag(*yes));
@@ -529,6 +537,7 @@ fn write_profile(w: &mut Writer, profile: &ProfileFacts) {
         w.count(tags.len());
         tags.iter().for_each(|tag| w.text(tag.as_str()));
     });
+    write_latest(w, has_updates, |w, yes| w.flag(*yes));
 }
 
 fn read_profile(r: &mut Reader<'_>) -> Result<ProfileFacts, CodecError> {
@@ -549,5 +558,6 @@ fn read_profile(r: &mut Reader<'_>) -> Result<ProfileFacts, CodecError> {
         let n = r.count(ITEMS_MAX, "tag count")?;
         (0..n).map(|_| read_name(r)).collect()
     })?;
+    profile.has_updates = read_latest(r, |r| r.flag())?;
     Ok(profile)
 }

@@ -128,6 +128,16 @@ impl ContactLog {
         self.campaigns.truncate(CAMPAIGNS_MAX);
     }
 
+    /// Keeps the campaigns of the newest contacts.
+    pub(super) fn keep_campaigns(&mut self, n: usize) {
+        self.campaigns.truncate(n);
+    }
+
+    /// Keeps the counts of the newest days.
+    pub(super) fn keep_days(&mut self, newest: Day, days: i32) {
+        self.days.retain(|(day, _, _)| newest.days_since(*day) < days);
+    }
+
     pub(super) fn retire(&mut self, newest: Day) {
         self.days.retain(|(day, _, _)| newest.days_since(*day) < CONTACT_DAYS);
     }

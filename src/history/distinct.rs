@@ -29,6 +29,12 @@ pub struct Usage {
 const RECENT_MASK: u32 = (1 << 28) - 1;
 
 impl Usage {
+    /// Xxh3-64 of the name, by which names are ordered.
+    #[must_use]
+    pub const fn hash(&self) -> u64 {
+        self.hash
+    }
+
     /// Days of use in the 28 days that end with `last`.
     #[must_use]
     pub fn days_used_28d(&self, last: Day) -> u32 {
@@ -70,11 +76,27 @@ impl Distinct {
         &self.kept
     }
 
+    /// What is known of a name; none where it was never seen or is not kept.
+    #[must_use]
+    pub fn find(&self, name: &Name) -> Option<&Usage> {
+        let hash = xxh3_64(name.as_str().as_bytes());
+        let at = self.kept.binary_search_by_key(&hash, |usage| usage.hash).ok()?;
+        self.kept.get(at)
+    }
+
+    /// The greatest hash that is kept for sure where names were left out; none where all are kept.
+    #[must_use]
+    pub fn hash_bound(&self) -> Option<u64> {
+        if self.overflowed { self.kept.last().map(|usage| usage.hash) } else { None }
+    }
+
     pub(super) fn record(&mut self, name: &Name, day: Day, spend: Money, bound: usize) {
         let hash = xxh3_64(name.as_str().as_bytes());
         match self.kept.binary_search_by_key(&hash, |usage| usage.hash) {
             Ok(at) => self.kept[at].add(1, day, 1, spend),
             Err(at) => {
+                // Once names were left out the list does not grow: it stays a sample.
+                let bound = if self.overflowed { self.kept.len() } else { bound };
                 if at >= bound {
                     self.overflowed = true;
                     return;
@@ -94,6 +116,10 @@ impl Distinct {
     }
 
     pub(super) fn merge(&mut self, other: &Self, bound: usize) {
+        let bound = [&*self, other]
+            .into_iter()
+            .filter(|list| list.overflowed)
+            .fold(bound, |bound, list| bound.min(list.kept.len()));
         for usage in &other.kept {
             match self.kept.binary_search_by_key(&usage.hash, |u| u.hash) {
                 Ok(at) => {
@@ -106,7 +132,8 @@ impl Distinct {
         self.cut(bound);
     }
 
-    fn cut(&mut self, bound: usize) {
+    /// Keeps the names of the smallest hashes.
+    pub(super) fn cut(&mut self, bound: usize) {
         if self.kept.len() > bound {
             self.kept.truncate(bound);
             self.overflowed = true;

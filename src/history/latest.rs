@@ -94,6 +94,8 @@ pub struct ProfileFacts {
     pub acquisition_channel: Option<Latest<Name>>,
     /// Tags.
     pub tags: Option<Latest<Vec<Name>>>,
+    /// Whether content waits that the customer had not seen when it was said.
+    pub has_updates: Option<Latest<bool>>,
 }
 
 impl ProfileFacts {
@@ -107,6 +109,21 @@ impl ProfileFacts {
     #[must_use]
     pub fn is_reachable(&self, channel: Channel) -> Option<bool> {
         self.reachable[channel.index()].as_ref().map(|held| held.value)
+    }
+
+    /// Keeps the first tags, as far as their bytes fit.
+    pub(super) fn keep_tags(&mut self, n_bytes: usize) {
+        if let Some(tags) = &mut self.tags {
+            let mut left = n_bytes;
+            let mut fits = |tag: &Name| {
+                let needed = tag.as_str().len() + 1;
+                let enough = needed <= left;
+                left = if enough { left - needed } else { 0 };
+                enough
+            };
+            let n = tags.value.iter().take_while(|tag| fits(tag)).count();
+            tags.value.truncate(n);
+        }
     }
 
     pub(super) fn apply(&mut self, stamp: Stamp, profile: &Profile) {
@@ -123,6 +140,7 @@ impl ProfileFacts {
             persona,
             acquisition_channel,
             tags,
+            has_updates,
         } = profile;
         for (channel, yes) in consents {
             set(&mut self.consents[channel.index()], stamp, *yes);
@@ -140,6 +158,7 @@ impl ProfileFacts {
         set_some(&mut self.persona, stamp, persona.as_ref());
         set_some(&mut self.acquisition_channel, stamp, acquisition_channel.as_ref());
         set_some(&mut self.tags, stamp, tags.as_ref());
+        set_some(&mut self.has_updates, stamp, has_updates.as_ref());
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -159,6 +178,7 @@ impl ProfileFacts {
         merge_slot(&mut self.persona, &other.persona);
         merge_slot(&mut self.acquisition_channel, &other.acquisition_channel);
         merge_slot(&mut self.tags, &other.tags);
+        merge_slot(&mut self.has_updates, &other.has_updates);
     }
 }
 
@@ -171,6 +191,7 @@ pub struct Ticket {
     pub open: bool,
     /// Whether it stops the customer's use.
     pub critical: bool,
+    pub(super) first_opened: Option<Timestamp>,
 }
 
 /// What the customer said of the business.
@@ -200,6 +221,12 @@ impl Satisfaction {
         open.fold((0, 0), |(n, critical), ticket| (n + 1, critical + usize::from(ticket.critical)))
     }
 
+    /// The newest sixteen tickets, newest first.
+    #[must_use]
+    pub fn tickets(&self) -> &[Ticket] {
+        &self.tickets
+    }
+
     pub(super) fn apply(&mut self, stamp: Stamp, feedback: &Feedback) {
         match feedback {
             Feedback::Complaint { severity } if *severity >= Severity::Serious => {
@@ -217,15 +244,24 @@ impl Satisfaction {
         }
     }
 
+    /// Keeps the newest tickets.
+    pub(super) fn keep_tickets(&mut self, n: usize) {
+        self.tickets.truncate(n);
+    }
+
     fn add_complaint(&mut self, stamp: Stamp) {
         let at = self.complaints.partition_point(|held| *held > stamp);
         self.complaints.insert(at, stamp);
         self.complaints.truncate(COMPLAINTS_MAX);
     }
 
-    fn add_ticket(&mut self, ticket: Ticket) {
+    fn add_ticket(&mut self, mut ticket: Ticket) {
         if let Some(at) = self.tickets.iter().position(|held| held.hash == ticket.hash) {
-            if self.tickets[at].stamp >= ticket.stamp {
+            let held = &mut self.tickets[at];
+            let first_opened = earlier(held.first_opened, ticket.first_opened);
+            held.first_opened = first_opened;
+            ticket.first_opened = first_opened;
+            if held.stamp >= ticket.stamp {
                 return;
             }
             self.tickets.remove(at);
@@ -243,10 +279,30 @@ impl Satisfaction {
     }
 }
 
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
+    }
+}
+
 impl Ticket {
     fn new(ticket: &Name, stamp: Stamp, open: bool, critical: bool) -> Self {
         let hash = xxhash_rust::xxh3::xxh3_64(ticket.as_str().as_bytes());
-        Self { hash, stamp, open, critical }
+        let first_opened = open.then_some(stamp.time);
+        Self { hash, stamp, open, critical, first_opened }
+    }
+
+    /// When it was first opened, if that is known.
+    #[must_use]
+    pub const fn opened(&self) -> Option<Timestamp> {
+        self.first_opened
+    }
+
+    /// When it was closed, unless it is open.
+    #[must_use]
+    pub fn closed(&self) -> Option<Timestamp> {
+        (!self.open).then_some(self.stamp.time)
     }
 }
 

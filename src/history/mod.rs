@@ -13,6 +13,7 @@ mod distinct;
 mod latest;
 mod recent;
 mod rhythm;
+mod squeeze;
 mod tiles;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use distinct::{Distinct, Usage};
 pub use latest::{Basket, Latest, ProfileFacts, Satisfaction, Stamp, Ticket};
 pub use recent::LATENESS_DAYS;
 pub use rhythm::Gaps;
+pub use squeeze::BYTES_MAX;
 pub use tiles::{DAILY_DAYS, QUARTER_DAYS, QUARTERS, Tally, Tiles};
 
 use crate::domain::{Day, Money, Timestamp};
@@ -32,6 +34,7 @@ use crate::events::{Event, EventKind, Purchase};
 use latest::{Stamp as EventStamp, tie_of};
 use recent::RecentIds;
 use rhythm::RetiredGaps;
+use squeeze::Slack;
 
 /// Distinct names kept of each kind; beyond them a fair sample (see [`Distinct`]).
 const CATEGORIES_MAX: usize = 24;
@@ -82,6 +85,7 @@ pub struct History {
     profile: ProfileFacts,
     basket: Basket,
     recent: RecentIds,
+    slack: Slack,
 }
 
 impl History {
@@ -104,6 +108,7 @@ impl History {
         self.n_events = self.n_events.saturating_add(1);
         self.recent.insert(event.day, tie, newest_day);
         self.record(event, newest_day);
+        self.keep_small(&event.kind);
         if late {
             self.n_late = self.n_late.saturating_add(1);
             return Applied::TooOld;
@@ -226,6 +231,7 @@ impl History {
         self.profile.merge(&other.profile);
         self.basket.merge(&other.basket);
         self.recent.merge(&other.recent, newest);
+        self.squeeze();
     }
 
     /// Totals, first and last purchase and retired gaps, before the tiles are joined.
@@ -306,6 +312,18 @@ impl History {
     #[must_use]
     pub const fn tiles(&self) -> &Tiles {
         &self.tiles
+    }
+
+    /// Days up to and with `last` that the customer has bought or used something for, as far as
+    /// daily tiles reach; more than any window where there is something older.
+    #[must_use]
+    pub fn known_days(&self, last: Day) -> i32 {
+        let Some((first, _)) = self.tiles.days().first() else { return 0 };
+        let has_older = self.first_purchase.is_some_and(|held| held.day < *first);
+        if has_older || self.tiles.has_quarters() {
+            return i32::MAX / 2;
+        }
+        last.days_since(*first).saturating_add(1)
     }
 
     /// Gaps between purchase days.

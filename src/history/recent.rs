@@ -31,6 +31,12 @@ impl RecentIds {
         }
     }
 
+    /// Keeps the newest ids.
+    pub(super) fn keep(&mut self, n: usize) {
+        let n_old = self.ids.len().saturating_sub(n);
+        self.ids.drain(..n_old);
+    }
+
     pub(super) fn retire(&mut self, newest: Day) {
         let n_old = self.ids.partition_point(|(day, _)| newest.days_since(*day) > LATENESS_DAYS);
         self.ids.drain(..n_old);

@@ -88,6 +88,11 @@ impl Tiles {
         &self.days
     }
 
+    /// Whether something is older than the daily tiles.
+    pub(super) fn has_quarters(&self) -> bool {
+        !self.quarters.is_empty()
+    }
+
     /// Adds a tally to the day's tile if daily tiles still reach it (`true`), else to its
     /// quarter's if those do.
     pub(super) fn record(&mut self, day: Day, newest: Day, tally: &Tally) -> bool {
@@ -126,6 +131,45 @@ impl Tiles {
         }
         let keep_from = quarter_of(newest) - QUARTERS;
         self.quarters.retain(|(quarter, _)| *quarter > keep_from);
+    }
+
+    /// Drops what no window reads from the days of an age on.
+    pub(super) fn plain(&mut self, newest: Day, age_min: i32) {
+        for (day, tally) in &mut self.days {
+            if newest.days_since(*day) >= age_min {
+                *tally = tally.plain();
+            }
+        }
+    }
+
+    /// Joins the days of an age on that lie in one span of `span` days, on fixed boundaries, into
+    /// the last of them; calls `retired` with each of their purchase days, ascending.
+    pub(super) fn join_days(
+        &mut self,
+        newest: Day,
+        age_min: i32,
+        span: i32,
+        mut retired: impl FnMut(Day),
+    ) {
+        let n_old = self.days.partition_point(|(day, _)| newest.days_since(*day) >= age_min);
+        let recent = self.days.split_off(n_old);
+        let mut joined: Vec<(Day, Tally)> = Vec::with_capacity(n_old / 2 + recent.len());
+        for (day, tally) in &self.days {
+            if tally.purchase_days > 0 {
+                retired(*day);
+            }
+            match joined.last_mut() {
+                Some((last, sum))
+                    if last.number().div_euclid(span) == day.number().div_euclid(span) =>
+                {
+                    *last = *day;
+                    sum.add(tally);
+                }
+                _ => joined.push((*day, *tally)),
+            }
+        }
+        joined.extend(recent);
+        self.days = joined;
     }
 
     fn record_quarter(&mut self, quarter: i32, tally: &Tally) {

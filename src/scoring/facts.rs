@@ -136,7 +136,13 @@ fn fill_activity(history: &History, as_of: AsOf, facts: &mut Facts) {
     facts.days_inactive = history.last_active().map(|at| days_since(as_of, at).floor());
     facts.tenure_days = history.first_event().map(|at| days_since(as_of, at).floor());
     if !history.devices().kept().is_empty() {
-        facts.device_breadth = u32::try_from(history.devices().kept().len()).ok();
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an estimated number of devices; beyond a u32 the cast stops at its end"
+        )]
+        let n_devices = history.devices().n_distinct().round() as u32;
+        facts.device_breadth = Some(n_devices);
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod error;
 mod facts;
+mod habits;
 mod table;
 
 pub use error::ScoringError;
@@ -15,11 +16,12 @@ pub use table::{TableAnswer, TableInput, rfm_values_of};
 
 use crate::bundle::{Bundle, BundleModels, ExampleV1};
 use crate::decision::{Context, Decision, Facts, Policy, RfmCuts, Salts, TierCuts, decide};
-use crate::domain::{AsOf, Currency, CustomerId, Day, Timestamp, Zone};
+use crate::domain::{AsOf, Currency, CustomerId, Day, Name, Timestamp, Zone};
 use crate::history::History;
 use crate::model::{Predictor, Score};
 
 use facts::FactSources;
+use habits::HabitSources;
 use table::TableInputs;
 
 /// A bundle and a policy, ready to answer. Immutable; swapped as a whole.
@@ -30,6 +32,7 @@ pub struct Engine {
     salts: Salts,
     tier_cuts: Option<TierCuts>,
     rfm_cuts: RfmCuts,
+    sticky_targets: Vec<Name>,
     zone: Zone,
     currency: Currency,
     /// What a row of a table bundle must name.
@@ -84,7 +87,21 @@ impl Engine {
         let zone = Zone::try_new(&bundle.manifest.timezone)?;
         let currency = Currency::try_new(&bundle.manifest.currency)?;
         let inputs = TableInputs::of(&bundle)?;
-        Ok(Self { bundle, policy, salts, tier_cuts, rfm_cuts, zone, currency, inputs })
+        let sticky_targets = bundle
+            .predictor()
+            .map(|predictor| habits::promoted(&policy, &predictor.fitted().base))
+            .unwrap_or_default();
+        Ok(Self {
+            bundle,
+            policy,
+            salts,
+            tier_cuts,
+            rfm_cuts,
+            sticky_targets,
+            zone,
+            currency,
+            inputs,
+        })
     }
 
     /// The bundle.
@@ -136,7 +153,10 @@ impl Engine {
             cuts: &self.rfm_cuts,
             base: &predictor.fitted().base,
         };
-        let facts = sources.facts(history, as_of);
+        let mut facts = sources.facts(history, as_of);
+        let (policy, base) = (&self.policy, &predictor.fitted().base);
+        let habits = HabitSources { policy, base, targets: &self.sticky_targets };
+        habits.fill(history, as_of, &mut facts);
         let context = Context {
             customer_id: customer.as_str(),
             facts: &facts,

@@ -29,5 +29,5 @@ pub(super) fn fit(
         .collect();
     let rhythm = RhythmBase::fit(&rows, &gaps, f64::from(history_days))
         .unwrap_or_else(|_| RhythmBase::weak());
-    BaseStats { rhythm }
+    BaseStats::of_rhythm(rhythm)
 }

@@ -4,9 +4,10 @@
 //! champion on all complete windows; freeze cut points. No clock, no file.
 
 use crate::dataset::CutoffPlan;
+use crate::decision::Policy;
 use crate::domain::{AsOf, Day};
 use crate::events::Log;
-use crate::features::FeatureSchema;
+use crate::features::{BaseStats, FeatureSchema, OfferBase};
 use crate::labels::StayRule;
 use crate::model::btyd::BtydError;
 use crate::model::{
@@ -15,9 +16,12 @@ use crate::model::{
     ValueModel, ValueParts, row_definitions,
 };
 
+use super::activities::{ActivityReport, candidates, report};
 use super::backtest::{
     ChurnVerdict, Origin, Rows, ValueVerdict, fit_parts, judge_churn, judge_value, total_factor,
 };
+use super::base_facts;
+use super::base_facts::Offered;
 use super::count_choice::{CountChoice, choose_for_log};
 use super::error::TrainError;
 use super::plan::{DataVerdict, TrainSpec};
@@ -52,6 +56,8 @@ pub struct FitResult {
     pub churn_quantiles: Vec<f64>,
     /// Predicted value of today's base in all; 0 without a value model.
     pub total_predicted: f64,
+    /// What the log says of activities, the most promising first.
+    pub activities: Vec<ActivityReport>,
     /// The slice of the last day: today's base.
     pub today: Slice,
 }
@@ -124,8 +130,9 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     };
     let today_rows = today.rows(&slice_spec)?;
     let has_amounts = today.spend.is_some();
+    let (base, activities) = base_stats(spec, log, &today);
     let mut fitted = Fitted {
-        base: today.base,
+        base,
         stage: today.stage(&slice_spec),
         churn: churn_model,
         value: has_amounts.then_some(value_model),
@@ -152,8 +159,20 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         count_choice,
         churn_quantiles,
         total_predicted,
+        activities,
         today,
     })
+}
+
+/// What the base contributes, as of the last day, and what its activities are worth.
+fn base_stats(spec: &TrainSpec, log: &Log, today: &Slice) -> (BaseStats, Vec<ActivityReport>) {
+    let Offered { activities, categories, lives } = base_facts::offered(log, spec.until);
+    // The policy was checked before the run; one that cannot be read names no activity.
+    let named = Policy::parse(&spec.policy).map(|policy| policy.sticky().activities.clone());
+    let reports = report(log, spec.until, spec.churn, &named.unwrap_or_default(), &activities);
+    let offer = OfferBase::new(activities, categories, lives, candidates(&reports));
+    let heartbeat = base_facts::heartbeat(log, spec.until);
+    (BaseStats { rhythm: today.base.rhythm, heartbeat, offer }, reports)
 }
 
 fn no_purchase(spec: &TrainSpec, log: &Log) -> TrainError {

@@ -68,6 +68,7 @@ pub fn metrics(spec: &TrainSpec, log: &Log, fit: &FitResult, policy: Option<&Pol
         "btyd_choice": count_choice(&fit.count_choice),
         "churn": churn(spec, fit, policy),
         "clv": clv(spec, fit),
+        "activities": super::activities::to_json(&fit.activities),
         "data": data(spec, log, fit),
         "grade": grade.letter,
         "grade_reason": grade.reason,

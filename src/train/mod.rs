@@ -3,8 +3,10 @@
 //! In: a checked specification and a log. Out: fitted models judged on a later window, and a
 //! bundle on disk. It joins every room below; the science lives in them.
 
+mod activities;
 mod backtest;
 mod base;
+mod base_facts;
 mod count_choice;
 mod error;
 mod fit;
@@ -17,6 +19,7 @@ mod slice;
 mod summary;
 mod table;
 
+pub use activities::ActivityReport;
 pub use backtest::{ChurnMetrics, ChurnVerdict, Rows, ValueMetrics, ValueVerdict};
 pub use count_choice::{CountCandidate, CountChoice};
 pub use error::TrainError;

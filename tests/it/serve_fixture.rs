@@ -37,7 +37,7 @@ fn fitted() -> Fitted {
     let counts = BgNbdParams { r: 0.243, alpha: 4.414, a: 0.793, b: 2.426 };
     let spend = GammaGammaParams { p: 6.25, q: 3.74, gamma: 15.44 };
     Fitted {
-        base: BaseStats { rhythm: RhythmBase::weak() },
+        base: BaseStats::of_rhythm(RhythmBase::weak()),
         stage: BtydStage {
             counts: CountModel::BgNbd(BgNbd::try_from_params(counts).unwrap()),
             spend: Some(GammaGamma::try_from_params(spend).unwrap()),

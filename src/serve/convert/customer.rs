@@ -3,6 +3,7 @@
 use super::names;
 use crate::decision::Facts;
 use crate::domain::{Channel, Currency, CustomerId, Name};
+use crate::features::Beat;
 use crate::history::{History, Latest, Tally};
 use crate::serve::pb;
 
@@ -119,6 +120,7 @@ pub(in crate::serve) fn facts(facts: &Facts) -> Vec<pb::Fact> {
         hb_orders,
         hb_activity,
         hb_spend,
+        beats,
         breadth,
         sticky_gap,
         target_activity,
@@ -164,12 +166,16 @@ pub(in crate::serve) fn facts(facts: &Facts) -> Vec<pb::Fact> {
         flag("has_email", Some(*has_email)),
         flag("has_updates", Some(*has_updates)),
         word("hb_activity", hb_activity.map(|state| state.as_str())),
+        number("hb_activity_prob", beats.and_then(|beats| beats.activity.prob)),
+        number("hb_activity_window", beats.and_then(|beats| window(&beats.activity))),
         word("hb_orders", hb_orders.map(|state| state.as_str())),
+        number("hb_orders_prob", beats.and_then(|beats| beats.orders.prob)),
+        number("hb_orders_window", beats.and_then(|beats| window(&beats.orders))),
         word("hb_spend", hb_spend.map(|state| state.as_str())),
         word("lapse", lapse.map(|state| state.as_str())),
         flag("loyalty_member", *loyalty_member),
         number("nps_age_days", *nps_age_days),
-        count("nps_last", nps_last.map(u32::from)),
+        aged(count("nps_last", nps_last.map(u32::from)), *nps_age_days),
         count("open_critical", Some(*open_critical)),
         count("open_tickets", Some(*open_tickets)),
         count("orders", Some(*orders)),
@@ -185,6 +191,23 @@ pub(in crate::serve) fn facts(facts: &Facts) -> Vec<pb::Fact> {
         word("top_category", top_category.as_ref().map(Name::as_str)),
         count("visits", Some(*visits)),
     ]
+}
+
+/// Days after which an answer is old news.
+const ANSWER_DAYS_MAX: f64 = 180.0;
+
+/// A fact that is known, but from long ago, is stale.
+fn aged(fact: pb::Fact, age_days: Option<f64>) -> pb::Fact {
+    match age_days {
+        Some(days) if fact.value.is_some() && days > ANSWER_DAYS_MAX => {
+            pb::Fact { status: pb::FactStatus::Stale.into(), ..fact }
+        }
+        _ => fact,
+    }
+}
+
+fn window(beat: &Beat) -> Option<f64> {
+    (beat.window_days > 0).then(|| f64::from(beat.window_days))
 }
 
 fn fact(name: &str, value: Option<pb::fact::Value>) -> pb::Fact {

@@ -35,7 +35,6 @@ pub(in crate::serve) fn score(answer: &Answer<'_>, made: Made<'_>) -> pb::Score 
         p_alive,
         out_of_distribution,
     } = score;
-    let hb = decision.heartbeat;
     pb::Score {
         customer: customer.as_str().to_owned(),
         as_of: Some(super::timestamp(as_of.instant())),
@@ -56,22 +55,40 @@ pub(in crate::serve) fn score(answer: &Answer<'_>, made: Made<'_>) -> pb::Score 
         micro_segment: decision.micro_key.clone(),
         rfm: Some(rfm(decision.rfm)),
         lapse: decision.lapse.map(|state| lapse(state, decision.silence_prob)),
-        heartbeats: [
-            (pb::HeartbeatSignal::Orders, hb.orders),
-            (pb::HeartbeatSignal::Activity, hb.activity),
-            (pb::HeartbeatSignal::Spend, hb.spend),
-        ]
-        .into_iter()
-        .filter_map(|(signal, state)| {
-            Some(pb::Heartbeat { signal: signal.into(), state: names::heartbeat(state?) })
-        })
-        .collect(),
+        heartbeats: heartbeats(answer),
         advice: Some(advice(decision, *as_of)),
         assignments: decision.assignments.iter().map(assignment).collect(),
         provenance: Some(provenance(answer, made)),
         active_core: decision.flags.active_core,
         advocate: decision.flags.advocate,
     }
+}
+
+/// The signals that were measured, with what they rest on where that is known.
+fn heartbeats(answer: &Answer<'_>) -> Vec<pb::Heartbeat> {
+    let (states, beats) = (answer.decision.heartbeat, answer.facts.beats);
+    [
+        (pb::HeartbeatSignal::Orders, states.orders, beats.map(|beats| beats.orders)),
+        (pb::HeartbeatSignal::Activity, states.activity, beats.map(|beats| beats.activity)),
+        (pb::HeartbeatSignal::Spend, states.spend, beats.map(|beats| beats.spend)),
+    ]
+    .into_iter()
+    .filter_map(|(signal, state, beat)| {
+        let known = |number: f64| (!number.is_nan()).then_some(number);
+        Some(pb::Heartbeat {
+            signal: signal.into(),
+            state: names::heartbeat(state?),
+            window_days: beat.map_or(0, |beat| u32::from(beat.window_days)),
+            observed: beat.and_then(|beat| known(beat.observed)),
+            expected: beat.and_then(|beat| known(beat.expected)),
+            probability: beat.and_then(|beat| beat.prob),
+            deviation: beat.and_then(|beat| beat.z),
+            since_day: beat
+                .and_then(|beat| beat.since)
+                .map_or_else(String::new, |day| day.to_string()),
+        })
+    })
+    .collect()
 }
 
 fn value(clv: &Clv, currency: Currency) -> pb::Clv {
