@@ -9,14 +9,18 @@ pub mod report;
 
 mod bootstrap;
 mod calibration;
+mod empc;
 mod error;
+mod leak;
 mod rank;
 mod ties;
 mod value;
 
 pub use bootstrap::{BootstrapSpec, Interval, SplitMix64, bootstrap};
 pub use calibration::{ReliabilityBin, brier, calibration_line, ece, log_loss, reliability};
+pub use empc::{CampaignProfit, RetentionCosts, empc, mpc};
 pub use error::MetricError;
+pub use leak::{LEAK_AUC, Leak, leaks, single_feature_auc};
 pub use rank::{
     TopShare, auc, gini_normalised, pr_auc, spearman, top_share, top_share_of_rarer, value_capture,
 };
