@@ -8,11 +8,13 @@
 
 mod clock;
 mod error;
+mod experiment;
 mod load;
 mod ops;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod policy;
 mod row;
 mod run;
 mod sink;

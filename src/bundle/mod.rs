@@ -7,12 +7,14 @@
 
 mod alias;
 mod error;
+mod experiments;
 mod format_v1;
 mod installation;
 mod io;
 
 pub use alias::{BundleSelector, CHALLENGER, CHAMPION, aliases, model_names, set_alias, versions};
 pub use error::BundleError;
+pub use experiments::note_experiments;
 pub use format_v1::{CutsV1, ExampleV1, ManifestV1};
 pub use installation::{installation_salt, store_facts};
 pub use io::write_atomic;

@@ -10,6 +10,7 @@ pub mod report;
 mod bootstrap;
 mod calibration;
 mod error;
+mod experiment;
 mod rank;
 mod ties;
 mod value;
@@ -17,6 +18,10 @@ mod value;
 pub use bootstrap::{BootstrapSpec, Interval, SplitMix64, bootstrap};
 pub use calibration::{ReliabilityBin, brier, calibration_line, ece, log_loss, reliability};
 pub use error::MetricError;
+pub use experiment::{
+    ArmSums, Lift, SampleRatio, adjusted_lift, detectable_effect, mean_lift, proportion_lift,
+    sample_ratio, sequential_half_width, sequential_p,
+};
 pub use rank::{
     TopShare, auc, gini_normalised, pr_auc, spearman, top_share, top_share_of_rarer, value_capture,
 };

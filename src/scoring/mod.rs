@@ -7,12 +7,17 @@
 
 mod error;
 mod facts;
+mod record;
 
 pub use error::ScoringError;
 pub use facts::rfm_values;
+pub use record::{AssignmentV1, DecisionRowV1, EligibleV1, RECORD_VERSION};
+pub use record::{decision_id, history_digest};
 
 use crate::bundle::{Bundle, ExampleV1};
-use crate::decision::{Context, Decision, Facts, Policy, RfmCuts, Salts, TierCuts, decide};
+use crate::decision::{
+    Context, Decision, ExperimentSetup, Facts, Policy, RfmCuts, Salts, TierCuts, decide,
+};
 use crate::domain::{AsOf, Currency, CustomerId, Day, Timestamp, Zone};
 use crate::history::History;
 use crate::model::Score;
@@ -29,6 +34,7 @@ pub struct Engine {
     rfm_cuts: RfmCuts,
     zone: Zone,
     currency: Currency,
+    model_version: String,
 }
 
 /// What is said of one customer as of one instant.
@@ -78,13 +84,32 @@ impl Engine {
         };
         let zone = Zone::try_new(&bundle.manifest.timezone)?;
         let currency = Currency::try_new(&bundle.manifest.currency)?;
-        Ok(Self { bundle, policy, salts, tier_cuts, rfm_cuts, zone, currency })
+        if let Some(found) = policy.currency().filter(|found| *found != currency)
+            && currency != Currency::NONE
+        {
+            let (found, wanted) = (found.as_str().to_owned(), currency.as_str().to_owned());
+            return Err(ScoringError::PolicyCurrency { found, wanted });
+        }
+        let model_version = format!("models/{}/versions/{}", bundle.manifest.name, bundle.version);
+        Ok(Self { bundle, policy, salts, tier_cuts, rfm_cuts, zone, currency, model_version })
     }
 
     /// The bundle.
     #[must_use]
     pub const fn bundle(&self) -> &Bundle {
         &self.bundle
+    }
+
+    /// The model's resource name, `models/NAME/versions/VERSION`.
+    #[must_use]
+    pub fn model_version(&self) -> &str {
+        &self.model_version
+    }
+
+    /// All experiments as they are drawn here.
+    #[must_use]
+    pub fn experiments(&self) -> Vec<ExperimentSetup> {
+        self.salts.experiments(&self.policy)
     }
 
     /// The policy in force.
@@ -135,6 +160,7 @@ impl Engine {
             facts: &facts,
             tier_cuts: self.tier_cuts,
             salts: &self.salts,
+            hour_of_day: Some(self.zone.hour_of(as_of.instant())),
             trace,
         };
         let decision = decide(&self.policy, &score, &context);

@@ -2,6 +2,7 @@
 
 mod btyd;
 mod cli;
+mod decisions;
 mod demo;
 mod grpc;
 mod grpc_life;
