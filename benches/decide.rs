@@ -77,7 +77,14 @@ fn bench(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let Some((customer_id, facts, score)) = next.next() else { return };
                 let tier_cuts = Some(TierCuts { red_prob: 0.9, amber_prob: 0.7 });
-                let context = Context { customer_id, facts, tier_cuts, salts: &salts, trace };
+                let context = Context {
+                    customer_id,
+                    facts,
+                    tier_cuts,
+                    salts: &salts,
+                    hour_of_day: None,
+                    trace,
+                };
                 black_box(decide(&policy, black_box(score), &context));
             });
         });

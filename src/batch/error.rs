@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 use crate::decision::PolicyErrors;
 use crate::events::{IntakeError, ThresholdError};
 use crate::scoring::ScoringError;
+use crate::store::DecisionLogError;
 
 /// Why a base was not scored. No file was written or replaced when one is returned.
 #[derive(Debug, Error)]
@@ -109,6 +110,9 @@ pub enum BatchError {
         /// Why not.
         source: rayon::ThreadPoolBuildError,
     },
+    /// The decisions could not be logged.
+    #[error(transparent)]
+    DecisionLog(#[from] DecisionLogError),
     /// The scores could not be written.
     #[error("writing {out}: {source}")]
     Write {
@@ -137,7 +141,8 @@ impl BatchError {
             | Self::Row { .. }
             | Self::Id { .. }
             | Self::NothingBefore { .. } => 65,
-            Self::Threads { .. } | Self::Write { .. } => 1,
+            Self::DecisionLog(DecisionLogError::AlreadyOpen { .. }) => 75,
+            Self::DecisionLog(_) | Self::Threads { .. } | Self::Write { .. } => 1,
         }
     }
 }

@@ -10,6 +10,7 @@ mod clock;
 mod columns;
 mod contract;
 mod error;
+mod experiment;
 mod load;
 mod opportunities;
 mod ops;
@@ -17,6 +18,7 @@ mod ops_activities;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod policy;
 mod row;
 mod run;
 mod sink;

@@ -14,18 +14,22 @@ use crate::bundle::{
 };
 use crate::config::{LoadConfig, OpsCommand, OpsConfig, OpsTask};
 use crate::decision::{Policy, PolicyErrors};
+use crate::evaluate::MetricError;
 use crate::history::CodecError;
 use crate::scoring::{ScoringError, self_test};
 use crate::store::{
-    ExportManifestV1, ScanRange, StateStore, StoreError, TransferError, export, import,
+    DecisionLogError, ExportManifestV1, ScanRange, StateStore, StoreError, TransferError, export,
+    import,
 };
 
 use super::columns::ColumnsError;
 use super::contract::{ContractError, contract};
 use super::error::BatchError;
+use super::experiment;
 use super::load::{load, open};
 use super::opportunities::{OpportunitiesError, opportunities};
 use super::ops_activities;
+use super::policy;
 
 /// Exit code of things that are not as they should be.
 const REJECTED: u8 = 65;
@@ -89,6 +93,28 @@ pub enum OpsError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Nothing is known of the customer.
+    #[error("no event of customer {customer:?} lies before the end of {as_of}")]
+    NoCustomer {
+        /// Who.
+        customer: String,
+        /// The last day looked at.
+        as_of: crate::domain::Day,
+    },
+    /// The decision log cannot be read.
+    #[error(transparent)]
+    DecisionLog(#[from] DecisionLogError),
+    /// The decision log holds nothing to judge by.
+    #[error("the decision log in {} holds no decision that can be judged: {why}", dir.display())]
+    NoDecisions {
+        /// Where it lies.
+        dir: PathBuf,
+        /// What is missing.
+        why: String,
+    },
+    /// The numbers cannot be worked out.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
     /// The policy has errors.
     #[error("{}: {source}", path.display())]
     Policy {
@@ -166,6 +192,12 @@ pub fn operate(
         OpsCommand::PolicyCheck { file } => check_policy(file),
         OpsCommand::Contract(config) => Ok(contract(config)?),
         OpsCommand::Opportunities(config) => Ok(opportunities(config)?),
+        OpsCommand::PolicyRun { task, run } => match task {
+            OpsTask::PolicyDiff => policy::diff(run, progress),
+            OpsTask::PolicyExplain => policy::explain(run, progress),
+            _ => policy::simulate(run, progress),
+        },
+        OpsCommand::ExperimentReport(report) => experiment::report(report, progress),
     }
 }
 

@@ -1,18 +1,20 @@
 //! The batch job: a bundle, a log and a day in, one row a customer out.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::json;
 
-use crate::bundle::{Bundle, installation_salt, write_atomic};
+use crate::bundle::{
+    Bundle, BundleError, BundleSelector, installation_salt, note_experiments, write_atomic,
+};
 use crate::config::{LogConfig, LogDefaults, ScoreConfig};
 use crate::decision::Policy;
 use crate::domain::{AsOf, Currency, Day};
 use crate::events::{CustomerLog, Log};
 use crate::history::History;
-use crate::scoring::{Answer, Engine, ScoringError, self_test};
-use crate::store::shard_of;
+use crate::scoring::{Answer, DecisionRowV1, Engine, ScoringError, history_digest, self_test};
+use crate::store::{Appended, DecisionLog, shard_of};
 
 use super::clock::now;
 use super::error::BatchError;
@@ -39,14 +41,19 @@ pub fn score(
         .build()
         .map_err(|source| BatchError::Threads { threads: config.threads, source })?;
     progress("reading the model");
-    let engine = open(config)?;
+    let policy = config.policy.as_deref().map(read_policy).transpose()?;
+    let engine = open(&config.models, &config.model, policy)?;
+    let drawn = note_drawn(&config.models, &engine)?;
     let as_of = match config.as_of {
         Some(day) => AsOf::end_of(day, engine.zone()),
         // Only a table may leave it away: its features are as old as they are.
         None => AsOf::at(now(), engine.zone()),
     };
     if let Some(path) = &config.table {
-        return pool.install(|| super::table::score(config, &engine, path, as_of, progress));
+        let mut summary =
+            pool.install(|| super::table::score(config, &engine, path, as_of, progress))?;
+        summary.notes.extend(drawn);
+        return Ok(summary);
     }
     if engine.table_inputs().is_some() {
         let version = engine.bundle().version.clone();
@@ -63,26 +70,44 @@ pub fn score(
         config.shards == 1 || shard_of(&log.customer) % config.shards == config.shard
     };
     log.customers.retain(shard_wanted);
-    let notes = notes(config, &engine, &log, as_of);
+    let mut notes = notes(config, &engine, &log, as_of);
+    notes.extend(drawn);
     let summary = begin(config, &engine, (as_of, log.n_after), notes);
-    let answer = |at: usize| Ok(answer(&engine, &log.customers[at], as_of)?);
-    let rows = (log.customers.len(), &answer as &(dyn Fn(usize) -> _ + Sync));
+    let answer = |at: usize| {
+        let (history, answer) = answer(&engine, &log.customers[at], as_of, false)?;
+        // Only the decision log asks what the answer rests on.
+        let logged = config.decision_log.is_some();
+        let digest = if logged { history_digest(&history.to_bytes()) } else { 0 };
+        Ok((answer, digest))
+    };
+    let rows = (log.customers.len(), &answer as AnswerAt<'_, '_>);
     pool.install(|| write((config, &engine), summary, rows, &mut |_| {}, progress))
 }
 
-/// The engine that the settings name. Its examples must score to the bit.
-fn open(config: &ScoreConfig) -> Result<Engine, BatchError> {
-    let policy = config.policy.as_ref().map(read_policy).transpose()?;
-    let bundle = Bundle::find(&config.models, &config.model)?;
+/// The engine of a bundle, with a policy in place of its own if one is given. The bundle's
+/// examples must score to the bit.
+pub(super) fn open(
+    models: &Path,
+    model: &BundleSelector,
+    policy: Option<Policy>,
+) -> Result<Engine, BatchError> {
+    let bundle = Bundle::find(models, model)?;
     self_test(&bundle)?;
-    let salt = installation_salt(&config.models)?;
+    let salt = installation_salt(models)?;
     Ok(Engine::try_new(bundle, policy, Some(&salt))?)
 }
 
-fn read_policy(path: &PathBuf) -> Result<Policy, BatchError> {
+/// What the owner should know of experiments that are not drawn as before.
+fn note_drawn(models: &Path, engine: &Engine) -> Result<Vec<String>, BundleError> {
+    let setups = engine.experiments();
+    let setups = setups.iter().map(|one| [&*one.name, &*one.fingerprint, &*one.arms]);
+    note_experiments(models, &setups.collect::<Vec<_>>())
+}
+
+pub(super) fn read_policy(path: &Path) -> Result<Policy, BatchError> {
     let text = std::fs::read_to_string(path)
-        .map_err(|source| BatchError::PolicyFile { path: path.clone(), source })?;
-    Policy::parse(&text).map_err(|source| BatchError::Policy { path: path.clone(), source })
+        .map_err(|source| BatchError::PolicyFile { path: path.to_owned(), source })?;
+    Policy::parse(&text).map_err(|source| BatchError::Policy { path: path.to_owned(), source })
 }
 
 /// Reads a log as the bundle's training read its own: same zone, same currency.
@@ -114,8 +139,9 @@ pub(super) fn read_log(
     }
 }
 
-/// What is said of the customer at a place.
-pub(super) type AnswerAt<'a, 'e> = &'a (dyn Fn(usize) -> Result<Answer<'e>, BatchError> + Sync);
+/// What is said of the customer at a place, and the digest of what that rests on.
+pub(super) type AnswerAt<'a, 'e> =
+    &'a (dyn Fn(usize) -> Result<(Answer<'e>, u128), BatchError> + Sync);
 
 /// Writes one row for each of the places below a number, in their order, and the manifest.
 /// `finish` is told when all are answered.
@@ -129,21 +155,40 @@ pub(super) fn write<'e>(
     let out = config.out.to_string();
     let failed = |source| BatchError::Write { out: out.clone(), source };
     let path = config.out.path.as_deref();
+    let decisions = match &config.decision_log {
+        Some(dir) => Some(DecisionLog::open(dir, config.decision_log_spec)?.0),
+        None => None,
+    };
+    let decided_at = now();
     let output = Output::create(path).map_err(failed)?;
     let mut sink = sink(&config.out, output).map_err(failed)?;
     for first in (0..n_rows).step_by(BLOCK_CUSTOMERS) {
         let last = n_rows.min(first + BLOCK_CUSTOMERS);
-        let answers: Vec<(Answer<'e>, Vec<Cell<'e>>)> = (first..last)
+        let answers: Vec<(Answer<'e>, Vec<Cell<'e>>, Vec<u8>)> = (first..last)
             .into_par_iter()
             .map(|at| {
-                let answer = answer(at)?;
+                let (answer, digest) = answer(at)?;
                 let row = cells(engine, &answer);
-                Ok((answer, row))
+                let line = match decisions {
+                    Some(_) => DecisionRowV1::new(engine, &answer, digest, decided_at).to_line(),
+                    None => Vec::new(),
+                };
+                Ok((answer, row, line))
             })
             .collect::<Result<_, BatchError>>()?;
-        for (answer, row) in &answers {
+        let mut lines = Vec::new();
+        for (answer, row, line) in &answers {
             summary.count(answer);
             sink.write(row).map_err(failed)?;
+            lines.extend_from_slice(line);
+        }
+        if let Some(log) = &decisions {
+            // The decisions are known before the scores are: the file has no name yet.
+            let n_lines = answers.len() as u64;
+            if log.append(&lines, n_lines, decided_at)? == Appended::Dropped {
+                summary.decisions_dropped += n_lines;
+            }
+            log.flush()?;
         }
         progress(&format!("{last} of {n_rows} customers scored"));
     }
@@ -157,16 +202,18 @@ pub(super) fn write<'e>(
 }
 
 /// Folds one customer's events, as the server would have one by one, and asks the engine.
-fn answer<'e>(
+pub(super) fn answer<'e>(
     engine: &'e Engine,
     customer: &CustomerLog,
     as_of: AsOf,
-) -> Result<Answer<'e>, ScoringError> {
+    trace: bool,
+) -> Result<(History, Answer<'e>), ScoringError> {
     let mut history = History::default();
     for event in &customer.events {
         history.apply(event);
     }
-    engine.answer(&customer.customer, &history, as_of, false)
+    let answer = engine.answer(&customer.customer, &history, as_of, trace)?;
+    Ok((history, answer))
 }
 
 /// The summary before the first row, of an instant and the events after it.

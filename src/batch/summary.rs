@@ -39,6 +39,8 @@ pub struct ScoreSummary {
     pub suppressions: BTreeMap<&'static str, u64>,
     /// Customers left alone for an experiment.
     pub held_out: u64,
+    /// Decisions for which the decision log had no room.
+    pub decisions_dropped: u64,
     /// Customers unlike those the models learned from.
     pub out_of_distribution: u64,
     /// Churn probability times value, over all customers, in units of the currency.
@@ -91,6 +93,9 @@ impl ScoreSummary {
         line("campaigns", named(&self.campaigns));
         line("no campaign", named(&self.suppressions));
         line("held out", self.held_out.to_string());
+        if self.decisions_dropped > 0 {
+            line("not logged", format!("{} decisions", self.decisions_dropped));
+        }
         line("unlike training", self.out_of_distribution.to_string());
         if let Some(clv) = self.clv {
             line("predicted value", format!("{clv:.2}"));

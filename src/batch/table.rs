@@ -34,7 +34,7 @@ pub(super) fn score(
     let table = read(config, engine, path, as_of)?;
     let rows = Rows::new(config, engine, &table, inputs)?;
     let unknown: Vec<AtomicU64> = inputs.iter().map(|_| AtomicU64::new(0)).collect();
-    let answer = |at: usize| -> Result<Answer<'_>, BatchError> {
+    let answer = |at: usize| -> Result<(Answer<'_>, u128), BatchError> {
         let (place, customer) = &rows.wanted[at];
         let cells: Vec<RawValue<'_>> =
             rows.positions.iter().map(|&column| table.cell(*place, column)).collect();
@@ -44,7 +44,7 @@ pub(super) fn score(
         for input in found.unknown_levels {
             unknown[input].fetch_add(1, Ordering::Relaxed);
         }
-        Ok(found.answer)
+        Ok((found.answer, found.digest))
     };
     let mut notes = notes(&table, inputs, engine);
     if table.report.dropped > 0 {

@@ -8,6 +8,7 @@
 mod alias;
 mod base_v1;
 mod error;
+mod experiments;
 mod format_v1;
 mod installation;
 mod io;
@@ -15,6 +16,7 @@ mod table_v1;
 
 pub use alias::{BundleSelector, CHALLENGER, CHAMPION, aliases, model_names, set_alias, versions};
 pub use error::BundleError;
+pub use experiments::note_experiments;
 pub use format_v1::{BTYD_OCCASION, BTYD_TIME_UNIT, BundleKind, CutsV1, ExampleV1, ManifestV1};
 pub use installation::{installation_salt, store_facts};
 pub use io::write_atomic;

@@ -48,6 +48,12 @@ pub struct ServeArgs {
     /// What an acknowledged event has survived: disk, process or memory [default: disk]
     #[arg(long, value_name = "LEVEL")]
     durability: Option<String>,
+    /// Logs every decision there before it is answered
+    #[arg(long, value_name = "DIR")]
+    decision_log: Option<String>,
+    /// What happens to decisions that the log has no room for: refuse or drop [default: refuse]
+    #[arg(long, value_name = "WHAT")]
+    decision_log_full: Option<String>,
     /// What to log, such as info or tenure=debug [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -105,6 +111,8 @@ impl ServeArgs {
             ("listen", self.listen.clone()),
             ("policy", self.policy.clone()),
             ("durability", self.durability.clone()),
+            ("decision_log", self.decision_log.clone()),
+            ("decision_log_full", self.decision_log_full.clone()),
             ("log", self.log.clone()),
             ("insecure", said(self.insecure)),
             ("json", said(self.json)),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::bundle::BundleSelector;
+use crate::store::{DecisionLogSpec, OnFull};
 
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 
@@ -29,6 +30,12 @@ const CLOCK_SKEW_SECONDS: u64 = 300;
 const DRAIN_SECONDS: u64 = 20;
 /// No wait between saying NOT_SERVING and closing; a load balancer may need some seconds.
 const NOTICE_SECONDS: u64 = 0;
+
+/// In MiB, see [`DecisionLogSpec`] for why.
+const DECISION_LOG_MIB: u64 = 8 << 10;
+const DECISION_SEGMENT_MIB: u64 = 64;
+/// A day: what is looked at is mostly a day's decisions.
+const DECISION_SEGMENT_HOURS: u64 = 24;
 
 /// What a commit has survived when it is acknowledged; the same levels as the store's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,6 +108,10 @@ pub struct ServeConfig {
     pub policy: Option<PathBuf>,
     /// What an acknowledged event has survived.
     pub durability: StoreDurability,
+    /// Directory of the decision log; none is kept without one.
+    pub decision_log: Option<PathBuf>,
+    /// Its limits.
+    pub decision_log_spec: DecisionLogSpec,
     /// Limits.
     pub limits: ServeLimits,
     /// What to log, as the logging library spells filters.
@@ -131,11 +142,25 @@ impl ServeConfig {
         let policy = reader.optional("policy").map(PathBuf::from);
         let durability =
             reader.parsed("durability", StoreDurability::default(), StoreDurability::parse);
+        let (decision_log, decision_log_spec) = read_decision_log(&mut reader);
         let limits = read_limits(&mut reader);
         let log = reader.parsed("log", "info".to_owned(), |text| Ok(text.to_owned()));
         let json = reader.flag("json");
         let settings = reader.finish()?;
-        Ok(Self { models, model, store, listen, policy, durability, limits, log, json, settings })
+        Ok(Self {
+            models,
+            model,
+            store,
+            listen,
+            policy,
+            durability,
+            decision_log,
+            decision_log_spec,
+            limits,
+            log,
+            json,
+            settings,
+        })
     }
 
     /// The settings as a TOML file, each with a comment on where it came from.
@@ -158,6 +183,34 @@ fn read_listen(reader: &mut Reader) -> SocketAddr {
         ));
     }
     listen
+}
+
+/// Where decisions are logged and how much of it; the same keys for every program that decides.
+pub(super) fn read_decision_log(reader: &mut Reader) -> (Option<PathBuf>, DecisionLogSpec) {
+    let dir = reader.optional("decision_log").map(PathBuf::from);
+    let on_full = reader.parsed("decision_log_full", "refuse".to_owned(), |text| match text {
+        "refuse" | "drop" => Ok(text.to_owned()),
+        _ => Err("refuse or drop".to_owned()),
+    });
+    let on_full = if on_full == OnFull::Drop.as_str() { OnFull::Drop } else { OnFull::Refuse };
+    let mib = |number: u64| number << 20;
+    let hours = |number: u64| seconds(number * 3_600);
+    let spec = DecisionLogSpec {
+        on_full,
+        bytes_max: mib(reader.number("decision_log_mib_max", DECISION_LOG_MIB, 1..=1 << 30)),
+        segment_bytes_max: mib(reader.number(
+            "decision_log_segment_mib",
+            DECISION_SEGMENT_MIB,
+            1..=1 << 20,
+        )),
+        segment_age_max: hours(reader.number(
+            "decision_log_segment_hours",
+            DECISION_SEGMENT_HOURS,
+            1..=24 * 366,
+        )),
+        ..DecisionLogSpec::default()
+    };
+    (dir, spec)
 }
 
 fn read_limits(reader: &mut Reader) -> ServeLimits {

@@ -24,7 +24,10 @@ pub use args::ServeArgs;
 pub use checked::{ServeConfig, ServeLimits, StoreDurability};
 pub use env::process_environment;
 pub use log::{LogArgs, LogConfig, LogDefaults};
-pub use ops::{LoadConfig, OpsArgs, OpsCommand, OpsConfig, OpsTask};
+pub use ops::{
+    ExperimentConfig, LoadConfig, OpsArgs, OpsCommand, OpsConfig, OpsTask, OutcomeKind,
+    PolicyRunConfig,
+};
 pub use ops_contract::{ContractChoice, ContractConfig, OpportunitiesConfig, Outlook};
 pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file, settings_toml};
 pub use score::{OutFile, OutFormat, ScoreArgs, ScoreConfig};

@@ -17,12 +17,30 @@ use crate::domain::Day;
 const PREFIX: &str = "TENURE_OPS_";
 
 /// Settings that one of the commands uses: the file and the environment may hold them for all.
-const KEYS: [&str; 12] = [
-    "models", "name", "alias", "store", "out", "from", "as_of", "append", "file", "json", "quiet",
+const KEYS: [&str; 20] = [
+    "models",
+    "name",
+    "alias",
+    "store",
+    "out",
+    "from",
+    "as_of",
+    "append",
+    "file",
+    "json",
+    "quiet",
     "events",
+    "policy",
+    "old",
+    "new",
+    "customer",
+    "decisions",
+    "outcome",
+    "days",
+    "effect_sd",
 ];
 
-/// Looks after bundles, stores and policies.
+/// Looks after bundles, stores, policies and experiments.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "tenure-ops",
@@ -39,6 +57,11 @@ Examples:
   tenure-ops contract --cohorts cohorts.csv --margin 9.95 --discount 0.01
   tenure-ops opportunities --table donors.csv --periods 5 --out ahead.csv
   tenure-ops activities report --models models --name shop
+  tenure-ops policy simulate --policy policy.toml --models models --name shop \\
+    --events orders.csv.gz --as-of 2026-06-30
+  tenure-ops policy explain --customer 4711 --models models --name shop \\
+    --events orders.csv.gz --as-of 2026-06-30
+  tenure-ops experiment report --decisions ./decisions --events orders.csv.gz --outcome spend
 
 Exit codes: 0 done, 1 failed, 64 usage or configuration, 65 bundle, store, data or policy
 rejected, 75 try again later (the store is in use)."
@@ -70,7 +93,10 @@ enum RoomArgs {
     Store(StoreArgs),
     /// Policies
     #[command(subcommand)]
-    Policy(PolicyArgs),
+    Policy(Box<PolicyArgs>),
+    /// Experiments
+    #[command(subcommand)]
+    Experiment(Box<ExperimentArgs>),
     /// Fits contracts (sBG, BdW) to cohorts: survival, retention, lifetime and value ahead
     Contract(ContractArgs),
     /// Fits opportunities taken or not (BG/BB) to a table: transactions ahead by customer
@@ -167,6 +193,70 @@ enum PolicyArgs {
         #[arg(value_name = "FILE")]
         file: Option<String>,
     },
+    /// Shows who changes from what to what between two policies, on a base
+    Diff {
+        /// The policy in force
+        #[arg(value_name = "OLD")]
+        old: Option<String>,
+        /// The one to hold against it
+        #[arg(value_name = "NEW")]
+        new: Option<String>,
+        #[command(flatten)]
+        base: BaseArgs,
+    },
+    /// Counts what a policy would do to a base, and what it costs
+    Simulate(BaseArgs),
+    /// Shows one customer's decision with every rule, and why each campaign is not it
+    Explain {
+        /// The customer's id
+        #[arg(long, value_name = "ID")]
+        customer: Option<String>,
+        #[command(flatten)]
+        base: BaseArgs,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+struct BaseArgs {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    models: Models,
+    /// Last day that is looked at
+    #[arg(long, value_name = "DATE")]
+    as_of: Option<String>,
+    /// A policy in place of the model's own
+    #[arg(long, value_name = "FILE")]
+    policy: Option<String>,
+}
+
+impl BaseArgs {
+    fn given(&self) -> Given {
+        let own = vec![("as_of", self.as_of.clone()), ("policy", self.policy.clone())];
+        [self.log.given(), self.models.given(), own].concat()
+    }
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum ExperimentArgs {
+    /// Works out what campaigns brought: treated against left alone, from a decision log
+    Report {
+        /// Directory of the decision log
+        #[arg(long, value_name = "DIR")]
+        decisions: Option<String>,
+        #[command(flatten)]
+        log: LogArgs,
+        /// What is compared: purchase (share of customers who bought) or spend [default: purchase]
+        #[arg(long, value_name = "OUTCOME")]
+        outcome: Option<String>,
+        /// Days after the decision that count [default: 30]
+        #[arg(long, value_name = "NUMBER")]
+        days: Option<String>,
+        /// Standard deviation of effects expected beforehand, for the sequential p-values
+        /// [default: 0.02 for purchase, 2 % of the spend before for spend]
+        #[arg(long, value_name = "NUMBER")]
+        effect_sd: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -226,14 +316,39 @@ impl RoomArgs {
             Self::Store(StoreArgs::Import { store, from }) => {
                 (OpsTask::StoreImport, [store.given(), vec![("from", from.clone())]].concat())
             }
+            Self::Policy(args) => args.given(),
+            Self::Experiment(args) => {
+                let ExperimentArgs::Report { decisions, log, outcome, days, effect_sd } = &**args;
+                let own = vec![
+                    ("decisions", decisions.clone()),
+                    ("outcome", outcome.clone()),
+                    ("days", days.clone()),
+                    ("effect_sd", effect_sd.clone()),
+                ];
+                (OpsTask::ExperimentReport, [log.given(), own].concat())
+            }
             Self::Activities(ActivitiesArgs::Report(models)) => {
                 (OpsTask::ActivitiesReport, models.given())
             }
-            Self::Policy(PolicyArgs::Check { file }) => {
-                (OpsTask::PolicyCheck, vec![("file", file.clone())])
-            }
             Self::Contract(contract) => (OpsTask::Contract, contract.given()),
             Self::Opportunities(table) => (OpsTask::Opportunities, table.given()),
+        }
+    }
+}
+
+impl PolicyArgs {
+    fn given(&self) -> (OpsTask, Given) {
+        match self {
+            Self::Check { file } => (OpsTask::PolicyCheck, vec![("file", file.clone())]),
+            Self::Diff { old, new, base } => {
+                let own = vec![("old", old.clone()), ("new", new.clone())];
+                (OpsTask::PolicyDiff, [base.given(), own].concat())
+            }
+            Self::Simulate(base) => (OpsTask::PolicySimulate, base.given()),
+            Self::Explain { customer, base } => {
+                let own = vec![("customer", customer.clone())];
+                (OpsTask::PolicyExplain, [base.given(), own].concat())
+            }
         }
     }
 }
@@ -269,6 +384,14 @@ pub enum OpsTask {
     Contract,
     /// Fit BG/BB to a table.
     Opportunities,
+    /// Hold two policies against each other.
+    PolicyDiff,
+    /// Count what a policy does.
+    PolicySimulate,
+    /// Explain one decision.
+    PolicyExplain,
+    /// Work out what campaigns brought.
+    ExperimentReport,
 }
 
 /// What fills a store.
@@ -329,6 +452,69 @@ pub enum OpsCommand {
     Contract(ContractConfig),
     /// Fit BG/BB to a table.
     Opportunities(OpportunitiesConfig),
+    /// Try a policy on a base.
+    PolicyRun {
+        /// Diff, simulate or explain.
+        task: OpsTask,
+        /// On what.
+        run: Box<PolicyRunConfig>,
+    },
+    /// Work out what campaigns brought.
+    ExperimentReport(Box<ExperimentConfig>),
+}
+
+/// What a policy is tried on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyRunConfig {
+    /// How the log is read.
+    pub log: LogConfig,
+    /// Directory of models.
+    pub models: PathBuf,
+    /// Which one.
+    pub model: BundleSelector,
+    /// The last day that is looked at.
+    pub as_of: Day,
+    /// A policy in place of the bundle's, for simulate and explain.
+    pub policy: Option<PathBuf>,
+    /// Old and new policy, for diff.
+    pub files: [PathBuf; 2],
+    /// Whose decision is explained.
+    pub customer: Option<String>,
+}
+
+/// What campaigns are judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutcomeKind {
+    /// Whether the customer bought.
+    Purchase,
+    /// What the customer spent, less refunds.
+    Spend,
+}
+
+impl OutcomeKind {
+    /// Its name in settings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Purchase => "purchase",
+            Self::Spend => "spend",
+        }
+    }
+}
+
+/// What an experiment report is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExperimentConfig {
+    /// Directory of the decision log.
+    pub decisions: PathBuf,
+    /// How the log of events is read.
+    pub log: LogConfig,
+    /// What is compared.
+    pub outcome: OutcomeKind,
+    /// Days after the decision that count, 1 to 3,650.
+    pub days: u16,
+    /// Standard deviation of effects expected beforehand, above 0, in units of the outcome.
+    pub effect_sd: Option<f64>,
 }
 
 /// What `tenure-ops` runs with.
@@ -384,6 +570,12 @@ impl OpsConfig {
             OpsTask::Opportunities => {
                 OpsCommand::Opportunities(OpportunitiesConfig::read(&mut reader))
             }
+            OpsTask::PolicyDiff | OpsTask::PolicySimulate | OpsTask::PolicyExplain => {
+                OpsCommand::PolicyRun { task, run: Box::new(read_policy_run(task, &mut reader)) }
+            }
+            OpsTask::ExperimentReport => {
+                OpsCommand::ExperimentReport(Box::new(read_experiment(&mut reader)))
+            }
         };
         let (json, quiet) = (reader.flag("json"), reader.flag("quiet"));
         Ok(Self { command, json, quiet, settings: reader.finish()? })
@@ -402,6 +594,45 @@ fn read_model(reader: &mut Reader) -> (PathBuf, BundleSelector) {
     // A missing or wrong one is an issue, which ends the reading.
     let none = || BundleSelector { name: String::new(), version: String::new() };
     (models, model.unwrap_or_else(none))
+}
+
+fn read_policy_run(task: OpsTask, reader: &mut Reader) -> PolicyRunConfig {
+    let log = LogConfig::read(reader);
+    log.require_events(reader);
+    let (models, model) = read_model(reader);
+    let as_of = reader.required_parsed("as_of", parse_day);
+    let is_diff = task == OpsTask::PolicyDiff;
+    let mut file = |key| if is_diff { PathBuf::from(reader.required(key)) } else { PathBuf::new() };
+    let files = [file("old"), file("new")];
+    let customer = match task {
+        OpsTask::PolicyExplain => Some(reader.required("customer")),
+        _ => None,
+    };
+    let policy = if is_diff { None } else { reader.optional("policy").map(PathBuf::from) };
+    // A missing day is an issue, which ends the reading.
+    let as_of = as_of.unwrap_or(Day::from_number(0));
+    PolicyRunConfig { log, models, model, as_of, policy, files, customer }
+}
+
+fn read_experiment(reader: &mut Reader) -> ExperimentConfig {
+    let decisions = PathBuf::from(reader.required("decisions"));
+    let log = LogConfig::read(reader);
+    log.require_events(reader);
+    let outcome =
+        reader.parsed("outcome", OutcomeKind::Purchase.as_str().to_owned(), |text| match text {
+            "purchase" | "spend" => Ok(text.to_owned()),
+            _ => Err("purchase or spend".to_owned()),
+        });
+    let outcome = match outcome.as_str() {
+        "spend" => OutcomeKind::Spend,
+        _ => OutcomeKind::Purchase,
+    };
+    let days = u16::try_from(reader.number("days", 30, 1..=3_650)).unwrap_or(30);
+    let effect_sd = reader.optional_parsed("effect_sd", |text| {
+        let number = text.parse::<f64>().ok().filter(|sd| sd.is_finite() && *sd > 0.0);
+        number.ok_or_else(|| "a number above 0".to_owned())
+    });
+    ExperimentConfig { decisions, log, outcome, days, effect_sd }
 }
 
 fn read_load(reader: &mut Reader) -> LoadConfig {

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
+use super::checked::read_decision_log;
 use super::log::{LogArgs, LogConfig, said};
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 use super::train::{layers, parse_day, read_threads};
 use crate::bundle::BundleSelector;
 use crate::domain::Day;
-use crate::store::N_SHARDS;
+use crate::store::{DecisionLogSpec, N_SHARDS};
 
 /// Begins the name of every variable that this program reads.
 const PREFIX: &str = "TENURE_SCORE_";
@@ -62,6 +63,9 @@ pub struct ScoreArgs {
     /// A policy in place of the model's own
     #[arg(long, value_name = "FILE", help_heading = "The scores")]
     policy: Option<String>,
+    /// Logs every decision there, in the form of the server's log
+    #[arg(long, value_name = "DIR", help_heading = "The scores")]
+    decision_log: Option<String>,
     /// Splits the customers into so many parts [default: 1]
     #[arg(long, value_name = "NUMBER", help_heading = "The scores")]
     shards: Option<String>,
@@ -104,6 +108,7 @@ impl ScoreArgs {
             ("as_of", self.as_of.clone()),
             ("out", self.out.clone()),
             ("policy", self.policy.clone()),
+            ("decision_log", self.decision_log.clone()),
             ("shards", self.shards.clone()),
             ("shard", self.shard.clone()),
             ("threads", self.threads.clone()),
@@ -186,6 +191,10 @@ pub struct ScoreConfig {
     pub out: OutFile,
     /// A policy in place of the bundle's.
     pub policy: Option<PathBuf>,
+    /// Directory of the decision log; none is kept without one.
+    pub decision_log: Option<PathBuf>,
+    /// Its limits.
+    pub decision_log_spec: DecisionLogSpec,
     /// Parts that the customers are split into, 1 to 1,024.
     pub shards: u16,
     /// The part that is scored, below `shards`.
@@ -225,6 +234,7 @@ impl ScoreConfig {
         };
         let out = reader.required_parsed("out", OutFile::parse);
         let policy = reader.optional("policy").map(PathBuf::from);
+        let (decision_log, decision_log_spec) = read_decision_log(&mut reader);
         let limit = u64::from(N_SHARDS);
         let shards = u16::try_from(reader.number("shards", 1, 1..=limit)).unwrap_or(1);
         let shard = u16::try_from(reader.number("shard", 0, 0..=limit - 1)).unwrap_or(0);
@@ -249,6 +259,8 @@ impl ScoreConfig {
             as_of,
             out,
             policy,
+            decision_log,
+            decision_log_spec,
             shards,
             shard,
             threads,

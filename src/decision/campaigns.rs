@@ -13,6 +13,8 @@ use crate::decision::check::offer_kind;
 use crate::decision::check::one_of;
 use crate::decision::check::reason_code;
 use crate::decision::check::rule;
+use crate::decision::costs;
+use crate::decision::economics::Economics;
 use crate::decision::issue::PolicyIssueKind;
 use crate::decision::issue::nearest;
 use crate::decision::policy::CAMPAIGN_NUMBERS;
@@ -38,24 +40,42 @@ const CAMPAIGNS_MAX: usize = 500;
 /// Shortest salt, in bytes: shorter ones are guessed, or used twice.
 pub(crate) const SALT_BYTES_MIN: usize = 8;
 
+/// Most versions of one campaign.
+const VARIANTS_MAX: usize = 20;
+/// Bounds of an hour of the day.
+const HOUR: (f64, f64) = (0.0, 24.0);
+
+/// What stands elsewhere in the file and is about campaigns.
+#[derive(Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) caps: &'a [Option<ChannelCaps>],
+    pub(crate) economics: Option<&'a Economics>,
+    /// `risk.red_if_worth`.
+    pub(crate) makes_red: Vec<At<Box<str>>>,
+}
+
 /// Lists that give campaigns their way through the gates.
 #[derive(Debug, Default)]
 struct Lists<'t> {
     control_share: f64,
+    makes_red: Vec<At<&'t str>>,
     never_hold_out: Vec<At<&'t str>>,
     comfort_allow: Vec<At<&'t str>>,
     comfort_gap_exempt: Vec<At<&'t str>>,
     quiet_allow: Vec<At<&'t str>>,
 }
 
-/// Reads the campaigns, and into `gates` the three tables that name them.
+/// Reads the campaigns by priority with their lines, and into `gates` the three tables that name
+/// them.
 pub(crate) fn campaigns(
     top: &mut Section<'_>,
-    caps: &[Option<ChannelCaps>],
+    around: &Surroundings<'_>,
     gates: &mut Gates,
     issues: &mut Issues,
-) -> Vec<Campaign> {
-    let lists = lists(top, gates, issues);
+) -> (Vec<Campaign>, Vec<usize>) {
+    let mut lists = lists(top, gates, issues);
+    let makes_red = around.makes_red.iter();
+    lists.makes_red = makes_red.map(|at| At { line: at.line, it: &*at.it }).collect();
     let tables = top.sections("campaign", issues);
     if tables.is_empty() || tables.len() > CAMPAIGNS_MAX {
         let (key, found) = ("number of campaigns".to_owned(), tables.len());
@@ -66,10 +86,10 @@ pub(crate) fn campaigns(
     let mut found: Vec<(usize, Campaign)> = Vec::with_capacity(tables.len());
     for table in tables {
         let line = table.line;
-        let campaign = campaign(table, &lists, issues);
+        let campaign = campaign(table, &lists, around.economics, issues);
         check_unique(&found, line, &campaign, issues);
         for channel in &campaign.channels {
-            if caps[channel.index()].is_none() {
+            if around.caps[channel.index()].is_none() {
                 let (campaign, channel) = (campaign.id.to_string(), channel.as_str());
                 issues.add(line, PolicyIssueKind::ChannelWithoutCaps { campaign, channel });
             }
@@ -79,7 +99,8 @@ pub(crate) fn campaigns(
     check_lists(&lists, &found, issues);
     found.sort_by_key(|(_, campaign)| campaign.priority);
     check_never_held_out(&found, issues);
-    found.into_iter().map(|(_, campaign)| campaign).collect()
+    let (lines, campaigns) = found.into_iter().unzip();
+    (campaigns, lines)
 }
 
 fn lists<'t>(top: &mut Section<'t>, gates: &mut Gates, issues: &mut Issues) -> Lists<'t> {
@@ -93,17 +114,31 @@ fn lists<'t>(top: &mut Section<'t>, gates: &mut Gates, issues: &mut Issues) -> L
     }
     if let Some(mut section) = top.section("quiet", issues) {
         gates.quiet_after_order_days = section.number("after_order_days", DAYS, issues);
+        gates.quiet_hours = quiet_hours(&mut section, issues);
         lists.quiet_allow = section.texts("allow", issues);
         section.finish(issues);
     }
     if let Some(mut section) = top.section("experiment", issues) {
         gates.global_control_share = section.number("global_control_share", SHARE, issues);
         lists.control_share = section.number("campaign_control_share", SHARE, issues);
+        let explore = section.number_maybe("explore_share", SHARE, issues);
+        gates.explore_share = explore.unwrap_or(0.0);
         gates.salt = salt(section.text("salt", issues), issues);
         lists.never_hold_out = section.texts("never_hold_out", issues);
         section.finish(issues);
     }
     lists
+}
+
+/// Both ends or none.
+fn quiet_hours(section: &mut Section<'_>, issues: &mut Issues) -> Option<(f64, f64)> {
+    let from = section.number_maybe("from_hour", HOUR, issues);
+    let until = section.number_maybe("until_hour", HOUR, issues);
+    if from.is_some() != until.is_some() {
+        let what = "quiet.from_hour and quiet.until_hour go together";
+        issues.add(section.line, PolicyIssueKind::Conflict { what });
+    }
+    from.zip(until)
 }
 
 fn salt(at: Option<At<&str>>, issues: &mut Issues) -> SaltSource {
@@ -119,7 +154,12 @@ fn salt(at: Option<At<&str>>, issues: &mut Issues) -> SaltSource {
     }
 }
 
-fn campaign(mut table: Section<'_>, lists: &Lists<'_>, issues: &mut Issues) -> Campaign {
+fn campaign(
+    mut table: Section<'_>,
+    lists: &Lists<'_>,
+    economics: Option<&Economics>,
+    issues: &mut Issues,
+) -> Campaign {
     let id = campaign_id(table.text("id", issues), issues);
     let is_in = |list: &[At<&str>]| list.iter().any(|at| at.it == id);
     let kinds = CampaignKind::ALL.map(CampaignKind::as_str);
@@ -133,6 +173,8 @@ fn campaign(mut table: Section<'_>, lists: &Lists<'_>, issues: &mut Issues) -> C
     let priority = table.count("priority", PRIORITY_MAX, issues);
     let cost = table.number_maybe("cost_share_of_clv_max", SHARE, issues);
     let control = table.number_maybe("control_share", SHARE, issues);
+    let offer = offer_kind(table.text("offer", issues), "campaign.offer", issues);
+    let offer = offer.unwrap_or(OfferKind::None);
     let campaign = Campaign {
         number: campaign_number(id),
         priority: u16::try_from(priority).unwrap_or(u16::MAX),
@@ -146,8 +188,10 @@ fn campaign(mut table: Section<'_>, lists: &Lists<'_>, issues: &mut Issues) -> C
         non_buyers_only: table.flag("non_buyers_only", false, issues),
         rule: rule(&mut table, Place::Campaign, issues),
         channels: channels_of(&mut table, issues),
-        offer: offer_kind(table.text("offer", issues), "campaign.offer", issues)
-            .unwrap_or(OfferKind::None),
+        offer,
+        economics: costs::of_campaign(&mut table, economics, offer, issues),
+        variants: variants(&mut table, issues),
+        makes_red: is_in(&lists.makes_red),
         target: TargetKind::ALL.into_iter().find(|known| Some(known.as_str()) == target),
         cooldown_days: table.number("cooldown_days", DAYS, issues),
         ttl_days: table.number("ttl_days", DAYS, issues),
@@ -204,6 +248,27 @@ fn channels_of(table: &mut Section<'_>, issues: &mut Issues) -> Vec<Channel> {
     channels
 }
 
+/// The versions of a campaign: none, or at least two.
+fn variants(table: &mut Section<'_>, issues: &mut Issues) -> Vec<Box<str>> {
+    let Some(list) = table.texts_maybe("variants", issues) else { return Vec::new() };
+    let mut found: Vec<Box<str>> = Vec::with_capacity(list.it.len());
+    for at in &list.it {
+        if !is_code(at.it) {
+            bad_text(*at, "campaign.variants", "small letters, digits and _, at most 64", issues);
+        }
+        if found.iter().any(|known| **known == *at.it) {
+            let (name, first_line) = (at.it.to_owned(), list.line);
+            issues.add(at.line, PolicyIssueKind::Duplicate { what: "variant", name, first_line });
+        }
+        found.push(at.it.into());
+    }
+    if !(2..=VARIANTS_MAX).contains(&found.len()) {
+        let what = "campaign.variants needs 2 to 20 names to compare, or must be left away";
+        issues.add(list.line, PolicyIssueKind::Conflict { what });
+    }
+    found
+}
+
 fn check_unique(
     found: &[(usize, Campaign)],
     line: usize,
@@ -226,6 +291,7 @@ fn check_lists(lists: &Lists<'_>, found: &[(usize, Campaign)], issues: &mut Issu
         ("comfort.allow", &lists.comfort_allow),
         ("comfort.gap_exempt", &lists.comfort_gap_exempt),
         ("quiet.allow", &lists.quiet_allow),
+        ("risk.red_if_worth", &lists.makes_red),
     ];
     for (key, list) in named {
         for at in list {

@@ -7,6 +7,7 @@
 
 use std::fmt::Write;
 
+use crate::decision::policy::Arbitration;
 use crate::decision::policy::Campaign;
 use crate::decision::policy::ClvBasis;
 use crate::decision::policy::OfferKind;
@@ -73,6 +74,9 @@ fn settings(policy: &Policy, lines: &mut Lines) {
         TierMode::Fixed(cuts) => {
             lines.put("risk", format_args!("fixed {} {}", cuts.red_prob, cuts.amber_prob));
         }
+        TierMode::Economic { elevated_share } => {
+            lines.put("risk", format_args!("economic {elevated_share}"));
+        }
     }
     lines.put("risk.red_min", policy.red_prob_min);
     for channel in Channel::ALL {
@@ -86,6 +90,23 @@ fn settings(policy: &Policy, lines: &mut Lines) {
         }
     }
     put_gates(policy, lines);
+    put_economics(policy, lines);
+}
+
+fn put_economics(policy: &Policy, lines: &mut Lines) {
+    let by_value = policy.arbitration == Arbitration::ExpectedValue;
+    lines.put("arbitration", if by_value { "expected_value" } else { "priority" });
+    if by_value || matches!(policy.tier_mode, TierMode::Economic { .. }) {
+        lines.put("value.min", policy.expected_value_min);
+    }
+    // Effects and offers are in the campaigns, with every default filled in.
+    if let Some(economics) = &policy.economics {
+        lines.put("economics", economics.currency);
+        lines.put("economics.unknown", economics.clv_if_unknown);
+        for (channel, cost) in Channel::ALL.into_iter().zip(economics.channel_cost) {
+            lines.put("economics.channel", format_args!("{channel} {cost}"));
+        }
+    }
 }
 
 fn put_gates(policy: &Policy, lines: &mut Lines) {
@@ -105,6 +126,10 @@ fn put_gates(policy: &Policy, lines: &mut Lines) {
     lines.put("discount.share", guard.discount_share_max);
     lines.put("offer.share", policy.offer_share_of_clv_max);
     lines.put("control", gates.global_control_share);
+    lines.put("explore", gates.explore_share);
+    if let Some((from, until)) = gates.quiet_hours {
+        lines.put("quiet.hours", format_args!("{from} {until}"));
+    }
     match &gates.salt {
         SaltSource::Generated => lines.put("salt", "generated"),
         SaltSource::Fixed(salt) => lines.put("salt", format_args!("fixed {salt}")),
@@ -131,6 +156,13 @@ fn put_campaign(campaign: &Campaign, lines: &mut Lines) {
         campaign.allowed_in_comfort,
         campaign.free_of_comfort_gap,
         campaign.allowed_in_quiet,
+        campaign.makes_red,
     ];
     lines.put("flags", format_args!("{flags:?}"));
+    // Order counts: it says which part of the hash belongs to which version.
+    lines.put("variants", campaign.variants.join(" "));
+    if let Some(own) = &campaign.economics {
+        let (cost, given, accepted) = (own.cost, own.offer_cost, own.accept_prob);
+        lines.put("economics", format_args!("{cost} {given} {accepted} {}", own.effect));
+    }
 }

@@ -6,12 +6,15 @@
 use toml::de::DeTable;
 
 use crate::decision::campaigns;
+use crate::decision::campaigns::Surroundings;
+use crate::decision::costs;
 use crate::decision::fact::Fact;
 use crate::decision::fact_rule::fact_rule;
 use crate::decision::issue::PolicyErrors;
 use crate::decision::issue::PolicyIssueKind;
 use crate::decision::issue::nearest;
 use crate::decision::lapse::LapseRule;
+use crate::decision::policy::Arbitration;
 use crate::decision::policy::ChannelCaps;
 use crate::decision::policy::ClvBasis;
 use crate::decision::policy::DiscountGuard;
@@ -26,6 +29,7 @@ use crate::decision::policy::Sticky;
 use crate::decision::policy::TierMode;
 use crate::decision::predicate::Rule;
 use crate::decision::predicate::compile;
+use crate::decision::reach;
 use crate::decision::read::At;
 use crate::decision::read::Issues;
 use crate::decision::read::Section;
@@ -44,6 +48,8 @@ pub(crate) const SHARE: (f64, f64) = (0.0, 1.0);
 pub(crate) const DAYS: (f64, f64) = (0.0, 3650.0);
 /// Bounds of a number of hours: ten years.
 const HOURS: (f64, f64) = (0.0, 87_600.0);
+/// Bounds of an amount that may also be lost, in currency units.
+const AMOUNT: (f64, f64) = (-1e9, 1e9);
 /// Greatest message cap.
 const MESSAGES_MAX: u32 = 10_000;
 /// Largest policy file, in bytes.
@@ -91,20 +97,22 @@ fn read(mut top: Section<'_>, issues: &mut Issues) -> Policy {
     let lapse_rule = lapse_rule(&mut top, issues);
     let fact_rule = fact_rule(&mut top, issues);
     let sticky = sticky(&mut top, issues);
-    let (tier_mode, red_prob_min, overrides) = risk(&mut top, issues);
-    let segments = segments(&mut top, issues);
+    let economics = costs::economics(&mut top, issues);
+    let Risk { tier_mode, red_prob_min, overrides, makes_red } = risk(&mut top, issues);
+    let (segments, segment_lines) = segments(&mut top, issues);
     let (assume_reachable, caps) = channels(&mut top, issues);
     let mut gates = gates(&mut top, issues);
     let discount_guard = discount_guard(&mut top, issues);
-    arbitration(&mut top, issues);
+    let (arbitration, expected_value_min) = arbitration(&mut top, issues);
     let offer_share_of_clv_max = top.section("offers", issues).map_or(0.0, |mut offers| {
         let share = offers.number("share_of_clv_max", SHARE, issues);
         offers.finish(issues);
         share
     });
-    let campaigns = campaigns::campaigns(&mut top, &caps, &mut gates, issues);
+    let around = Surroundings { caps: &caps, economics: economics.as_ref(), makes_red };
+    let (campaigns, campaign_lines) = campaigns::campaigns(&mut top, &around, &mut gates, issues);
     top.finish(issues);
-    Policy {
+    let policy = Policy {
         id,
         clv_basis,
         lapse_rule,
@@ -119,8 +127,48 @@ fn read(mut top: Section<'_>, issues: &mut Issues) -> Policy {
         gates,
         discount_guard,
         offer_share_of_clv_max,
+        economics,
+        arbitration,
+        expected_value_min,
         campaigns,
+    };
+    check_economics(&policy, issues);
+    // Only of whole rules can be said what they reach.
+    if issues.found.is_empty() {
+        reach::check(&policy, &segment_lines, &campaign_lines, issues);
     }
+    policy
+}
+
+/// What asks for expected values needs the numbers they are made of.
+fn check_economics(policy: &Policy, issues: &mut Issues) {
+    let is_economic = matches!(policy.tier_mode, TierMode::Economic { .. });
+    let needs = is_economic || policy.arbitration == Arbitration::ExpectedValue;
+    if needs && policy.economics.is_none() {
+        let what = "risk.mode = \"economic\" and arbitration.mode = \"expected_value\" need an \
+                    [economics] table with costs: docs/DECISIONS.md has one to begin with";
+        issues.add(1, PolicyIssueKind::Conflict { what });
+    }
+    if needs && policy.clv_basis == ClvBasis::Revenue {
+        let what = "expected values need clv_basis = \"margin\" with a margin_share: revenue is \
+                    no profit (margin_share = 1 if the amounts are margins already)";
+        issues.add(1, PolicyIssueKind::Conflict { what });
+    }
+    let asks = |rule: &Rule| rule.any.iter().flatten().any(|test| test.fact == Fact::ModelTier);
+    if is_economic && policy.segments.iter().any(|segment| asks(&segment.rule)) {
+        let what = "with risk.mode = \"economic\" a segment rule may not ask for model_tier: the \
+                    tier depends on the segment";
+        issues.add(1, PolicyIssueKind::Conflict { what });
+    }
+}
+
+/// What `[risk]` says.
+struct Risk {
+    tier_mode: TierMode,
+    red_prob_min: f64,
+    overrides: Vec<Override>,
+    /// Ids of the campaigns whose expected value makes a customer red, with their lines.
+    makes_red: Vec<At<Box<str>>>,
 }
 
 fn clv_basis(top: &mut Section<'_>, issues: &mut Issues) -> ClvBasis {
@@ -178,19 +226,35 @@ fn sticky(top: &mut Section<'_>, issues: &mut Issues) -> Sticky {
     sticky
 }
 
-fn risk(top: &mut Section<'_>, issues: &mut Issues) -> (TierMode, f64, Vec<Override>) {
-    let stand_in = TierMode::Capacity { red_share: 0.0, amber_share: 0.0 };
-    let Some(mut risk) = top.section("risk", issues) else { return (stand_in, 0.0, Vec::new()) };
-    let mode = risk.text("mode", issues);
-    let mode = match mode {
-        Some(At { line, it: "economic" }) => {
-            not_supported("risk.mode", "economic", "capacity", line, issues);
-            None
-        }
-        other => one_of(other, "risk.mode", &["capacity", "fixed"], issues),
+fn risk(top: &mut Section<'_>, issues: &mut Issues) -> Risk {
+    let Some(mut risk) = top.section("risk", issues) else {
+        let tier_mode = TierMode::Capacity { red_share: 0.0, amber_share: 0.0 };
+        return Risk { tier_mode, red_prob_min: 0.0, overrides: Vec::new(), makes_red: Vec::new() };
     };
-    let tier_mode = match mode {
-        Some("capacity") => {
+    let modes = ["capacity", "fixed", "economic"];
+    let mode = one_of(risk.text("mode", issues), "risk.mode", &modes, issues);
+    let tier_mode = tier_mode(&mut risk, mode, issues);
+    let makes_red = match risk.texts_maybe("red_if_worth", issues) {
+        Some(_) if mode != Some("economic") => Vec::new(),
+        Some(list) => list.it.iter().map(|at| At { line: at.line, it: at.it.into() }).collect(),
+        None => {
+            if mode == Some("economic") {
+                let (table, key) = ("risk".to_owned(), "red_if_worth");
+                issues.add(risk.line, PolicyIssueKind::MissingKey { table, key });
+            }
+            Vec::new()
+        }
+    };
+    let red_prob_min = risk.number_maybe("red_probability_min", SHARE, issues).unwrap_or(0.0);
+    let overrides = risk.sections("override", issues);
+    let overrides = overrides.into_iter().map(|section| tier_override(section, issues)).collect();
+    risk.finish(issues);
+    Risk { tier_mode, red_prob_min, overrides, makes_red }
+}
+
+fn tier_mode(risk: &mut Section<'_>, mode: Option<&str>, issues: &mut Issues) -> TierMode {
+    match mode {
+        Some(shares @ ("capacity" | "economic")) => {
             let red_share = risk.number("red_share", SHARE, issues);
             let amber_share = risk.number("amber_share", SHARE, issues);
             if red_share + amber_share > 1.0 + 1e-12 {
@@ -200,7 +264,10 @@ fn risk(top: &mut Section<'_>, issues: &mut Issues) -> (TierMode, f64, Vec<Overr
             // The other mode's numbers may stay in the file; they mean nothing now.
             risk.number_maybe("red_probability", SHARE, issues);
             risk.number_maybe("amber_probability", SHARE, issues);
-            TierMode::Capacity { red_share, amber_share }
+            match shares {
+                "economic" => TierMode::Economic { elevated_share: red_share + amber_share },
+                _ => TierMode::Capacity { red_share, amber_share },
+            }
         }
         _ => {
             let is_fixed = mode == Some("fixed");
@@ -218,12 +285,7 @@ fn risk(top: &mut Section<'_>, issues: &mut Issues) -> (TierMode, f64, Vec<Overr
             risk.number_maybe("amber_share", SHARE, issues);
             TierMode::Fixed(TierCuts { red_prob, amber_prob })
         }
-    };
-    let red_prob_min = risk.number_maybe("red_probability_min", SHARE, issues).unwrap_or(0.0);
-    let overrides = risk.sections("override", issues);
-    let overrides = overrides.into_iter().map(|section| tier_override(section, issues)).collect();
-    risk.finish(issues);
-    (tier_mode, red_prob_min, overrides)
+    }
 }
 
 fn tier_override(mut section: Section<'_>, issues: &mut Issues) -> Override {
@@ -239,7 +301,8 @@ fn tier_override(mut section: Section<'_>, issues: &mut Issues) -> Override {
     found
 }
 
-fn segments(top: &mut Section<'_>, issues: &mut Issues) -> Vec<SegmentRule> {
+/// The segments, and the line of each.
+fn segments(top: &mut Section<'_>, issues: &mut Issues) -> (Vec<SegmentRule>, Vec<usize>) {
     // A rule that could not be read is empty, and neither hides others nor is hidden.
     let mut found: Vec<(usize, SegmentRule)> = Vec::new();
     let tables = top.sections("segment", issues);
@@ -274,7 +337,8 @@ fn segments(top: &mut Section<'_>, issues: &mut Issues) -> Vec<SegmentRule> {
         }
         found.push((line, SegmentRule { segment, phase, rule, why }));
     }
-    found.into_iter().map(|(_, rule)| rule).collect()
+    let (lines, rules): (Vec<usize>, Vec<SegmentRule>) = found.into_iter().unzip();
+    (rules, lines)
 }
 
 type Caps = [Option<ChannelCaps>; Channel::ALL.len()];
@@ -314,7 +378,9 @@ fn gates(top: &mut Section<'_>, issues: &mut Issues) -> Gates {
         messages_7d_max: 0,
         quiet_after_order_days: 0.0,
         global_control_share: 0.0,
+        explore_share: 0.0,
         salt: SaltSource::Generated,
+        quiet_hours: None,
         facts_age_hours_max: 0.0,
         block_out_of_distribution: true,
         comfort: Rule::default(),
@@ -341,17 +407,24 @@ fn discount_guard(top: &mut Section<'_>, issues: &mut Issues) -> DiscountGuard {
     guard
 }
 
-fn arbitration(top: &mut Section<'_>, issues: &mut Issues) {
-    let Some(mut section) = top.section("arbitration", issues) else { return };
-    match section.text("mode", issues) {
-        Some(At { line, it: it @ ("expected_value" | "learned") }) => {
-            not_supported("arbitration.mode", it, "priority", line, issues);
+/// How campaigns are chosen, and what each must bring at least.
+fn arbitration(top: &mut Section<'_>, issues: &mut Issues) -> (Arbitration, f64) {
+    let Some(mut section) = top.section("arbitration", issues) else {
+        return (Arbitration::Priority, 0.0);
+    };
+    let mode = match section.text("mode", issues) {
+        Some(At { line, it: it @ "learned" }) => {
+            not_supported("arbitration.mode", it, "expected_value", line, issues);
+            None
         }
-        other => {
-            one_of(other, "arbitration.mode", &["priority"], issues);
-        }
-    }
+        other => one_of(other, "arbitration.mode", &["priority", "expected_value"], issues),
+    };
+    let least = section.number_maybe("expected_value_min", AMOUNT, issues).unwrap_or(0.0);
     section.finish(issues);
+    match mode {
+        Some("expected_value") => (Arbitration::ExpectedValue, least),
+        _ => (Arbitration::Priority, least),
+    }
 }
 
 /// The rule of a table: `when` or `any`.
@@ -390,6 +463,13 @@ pub(crate) fn rule(section: &mut Section<'_>, place: Place, issues: &mut Issues)
     if issues.found.len() > n_before {
         // Half a rule asks for less than was meant: nothing may be concluded from it.
         return Rule::default();
+    }
+    for (idx, all) in compiled.iter().enumerate() {
+        if let Some(what) = reach::contradiction(all) {
+            let list = if compiled.len() > 1 { idx + 1 } else { 0 };
+            let rule = format!("[{}]", section.name);
+            issues.add(section.line, PolicyIssueKind::Impossible { rule, list, what });
+        }
     }
     Rule { any: compiled }
 }

@@ -1,12 +1,17 @@
 //! The decision itself: tier, segment and campaign of one customer.
 
+use crate::decision::arbitrate::ALTERNATIVES_MAX;
 use crate::decision::arbitrate::Alternative;
+use crate::decision::arbitrate::Candidate;
+use crate::decision::arbitrate::Choice;
 use crate::decision::arbitrate::Offer;
-use crate::decision::arbitrate::Winner;
 use crate::decision::arbitrate::choose;
 use crate::decision::arbitrate::offer;
 use crate::decision::channel::RankedChannels;
 use crate::decision::channel::reachable_mask;
+use crate::decision::economics::planned_cost;
+use crate::decision::economics::red_pays;
+use crate::decision::fact::Fact;
 use crate::decision::fact::View;
 use crate::decision::facts::Facts;
 use crate::decision::facts::Heartbeat;
@@ -23,6 +28,7 @@ use crate::decision::policy::NO_ACTION_NUMBER;
 use crate::decision::policy::Policy;
 use crate::decision::policy::PolicyId;
 use crate::decision::policy::TargetKind;
+use crate::decision::policy::TierMode;
 use crate::decision::rfm::Rfm;
 use crate::decision::segment::Phase;
 use crate::decision::segment::Segment;
@@ -34,8 +40,11 @@ use crate::decision::tier::Tier;
 use crate::decision::tier::TierCuts;
 use crate::decision::trace::RuleTrace;
 use crate::decision::trace::trace;
+use crate::domain::Channel;
 use crate::domain::Name;
 use crate::model::Score;
+
+const HOURS_PER_DAY: f64 = 24.0;
 
 /// Everything about one customer beside the score.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +58,9 @@ pub struct Context<'a> {
     pub tier_cuts: Option<TierCuts>,
     /// Salts of the experiments.
     pub salts: &'a Salts,
+    /// Hour of the day of the instant decided for, in the business's zone, in [0, 24); `None`
+    /// where quiet hours do not matter.
+    pub hour_of_day: Option<f64>,
     /// Whether the rules tried are wanted in the reply.
     pub trace: bool,
 }
@@ -73,6 +85,16 @@ pub struct HeartbeatStates {
     pub spend: Option<Heartbeat>,
 }
 
+/// A campaign that passed every gate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Eligible<'p> {
+    /// The campaign.
+    pub campaign: &'p Campaign,
+    /// Probability that it is sent to this customer, in [0, 1]: exploration and all control
+    /// groups included. Together with the probability that nothing is sent they sum to 1.
+    pub propensity: f64,
+}
+
 /// Marks of a customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {
@@ -82,6 +104,8 @@ pub struct Flags {
     pub advocate: bool,
     /// Unlike those the models learned from.
     pub out_of_distribution: bool,
+    /// The campaign was drawn by exploration and is not the one that goes first.
+    pub explored: bool,
 }
 
 /// What to do about a customer. Names and codes borrow from the policy that decided.
@@ -124,6 +148,17 @@ pub struct Decision<'p> {
     /// Runners-up, at most [`ALTERNATIVES_MAX`](crate::decision::ALTERNATIVES_MAX); none for a
     /// held-out customer.
     pub alternatives: Vec<Alternative<'p>>,
+    /// The version of the campaign to use, where versions are compared.
+    pub variant: Option<&'p str>,
+    /// What the campaign is expected to bring, in currency units; `None` without one, and without
+    /// `[economics]` in the policy.
+    pub expected_value: Option<f64>,
+    /// What message and offer are expected to cost, in currency units; `None` likewise.
+    pub expected_cost: Option<f64>,
+    /// All campaigns that passed every gate, the one chosen (or held out) first.
+    pub eligible: Vec<Eligible<'p>>,
+    /// Probability of what was done: of the campaign, or of nothing; in (0, 1].
+    pub propensity: f64,
     /// Places in experiments: the global one, and the chosen campaign's.
     pub assignments: Vec<Assignment<'p>>,
     /// Marks.
@@ -133,7 +168,8 @@ pub struct Decision<'p> {
     /// Churn probability times expected value, in currency units; `None` where one is missing.
     pub value_at_risk: Option<f64>,
     /// Days from the instant decided for until the reason of a suppression passes by itself
-    /// (cooldown, quiet days, comfort gap), >= 0; `None` where that is not known.
+    /// (cooldown, quiet days, comfort gap), or until the quiet hours end before which the campaign
+    /// must not go out, >= 0; `None` where there is nothing to wait for, or that is not known.
     pub not_before_days: Option<f64>,
     /// Days from the instant decided for after which the recommendation is out of date, >= 0.
     pub expires_after_days: Option<f64>,
@@ -174,10 +210,14 @@ pub fn decide<'p>(policy: &'p Policy, score: &Score, context: &Context<'_>) -> D
     let facts = context.facts;
     let reachable = reachable_mask(policy, facts);
     let mut view = View::new(facts, score, reachable);
-    let model_tier = model_tier(score, context.tier_cuts);
+    let mut model_tier = model_tier(score, context.tier_cuts);
     view.set_model_tier(model_tier);
     let (segment, phase) = segment_of(policy, &view);
     view.set_segment(segment);
+    if let TierMode::Economic { .. } = policy.tier_mode {
+        model_tier = economic_tier(policy, &mut view, model_tier, reachable);
+        view.set_model_tier(model_tier);
+    }
     let (tier, tier_reasons) = final_tier(policy, &view, model_tier);
     view.set_risk(tier);
     let keeper = Gatekeeper::new(policy, facts, &view, reachable);
@@ -201,6 +241,11 @@ pub fn decide<'p>(policy: &'p Policy, score: &Score, context: &Context<'_>) -> D
         campaign: action.campaign,
         would_be_campaign: action.would_be_campaign,
         offer: action.offer,
+        variant: action.variant,
+        expected_value: action.expected_value,
+        expected_cost: action.expected_cost,
+        eligible: action.eligible,
+        propensity: action.propensity,
         channels: action.channels,
         target: action.campaign.and_then(|campaign| target(facts, campaign)),
         suppression: action.suppression,
@@ -210,6 +255,7 @@ pub fn decide<'p>(policy: &'p Policy, score: &Score, context: &Context<'_>) -> D
             active_core: is_active_core(facts, score),
             advocate: is_advocate(facts, segment, tier),
             out_of_distribution: score.out_of_distribution,
+            explored: action.is_explored,
         },
         micro_key: micro_key(facts, segment),
         value_at_risk: value_at_risk(score),
@@ -222,6 +268,23 @@ pub fn decide<'p>(policy: &'p Policy, score: &Score, context: &Context<'_>) -> D
 fn model_tier(score: &Score, cuts: Option<TierCuts>) -> Option<Tier> {
     let churn_prob = score.churn_prob.filter(|prob| !prob.is_nan())?;
     Some(cuts?.tier(churn_prob))
+}
+
+/// Of those at elevated risk, red are those for whom acting pays. Rises with the churn
+/// probability, as value at stake and largest effect do.
+fn economic_tier(
+    policy: &Policy,
+    view: &mut View<'_>,
+    by_cuts: Option<Tier>,
+    reachable: u8,
+) -> Option<Tier> {
+    let is_elevated = by_cuts >= Some(Tier::Amber);
+    if !is_elevated || view.number(Fact::ChurnProb) < policy.red_prob_min {
+        return by_cuts;
+    }
+    view.set_model_tier(Some(Tier::Red));
+    view.set_risk(Some(Tier::Red));
+    if red_pays(policy, view, reachable) { Some(Tier::Red) } else { by_cuts }
 }
 
 /// The first segment whose rule holds. A policy without one for this customer leaves them unknown.
@@ -255,9 +318,15 @@ struct Action<'p> {
     campaign: Option<&'p Campaign>,
     would_be_campaign: Option<&'p Campaign>,
     offer: Offer,
+    variant: Option<&'p str>,
+    expected_value: Option<f64>,
+    expected_cost: Option<f64>,
     channels: RankedChannels,
     suppression: Option<Suppression<'p>>,
     alternatives: Vec<Alternative<'p>>,
+    eligible: Vec<Eligible<'p>>,
+    propensity: f64,
+    is_explored: bool,
     assignments: Vec<Assignment<'p>>,
     not_before_days: Option<f64>,
 }
@@ -268,9 +337,15 @@ impl<'p> Action<'p> {
             campaign: None,
             would_be_campaign: None,
             offer: Offer::NONE,
+            variant: None,
+            expected_value: None,
+            expected_cost: None,
             channels: RankedChannels::EMPTY,
             suppression: Some(suppression),
             alternatives: Vec::new(),
+            eligible: Vec::new(),
+            propensity: 1.0,
+            is_explored: false,
             assignments,
             not_before_days: None,
         }
@@ -289,8 +364,8 @@ fn act<'p>(
         let reason = SuppressionReason::DoNotContact;
         return Action::none(Suppression { reason, campaign: None }, assignments);
     }
-    let choice = choose(policy, view, keeper);
-    let Some(winner) = choice.winner else {
+    let choice = choose(policy, view, keeper, || context.salts.explore(context.customer_id));
+    let Some(winner) = choice.passed.first().copied() else {
         let (reason, campaign, not_before_days) = match choice.blocked {
             Some((campaign, shut)) => (shut.reason, Some(campaign), shut.opens_after_days),
             None => (SuppressionReason::NoEligibleCampaign, None, None),
@@ -298,22 +373,73 @@ fn act<'p>(
         let none = Action::none(Suppression { reason, campaign }, assignments);
         return Action { not_before_days, ..none };
     };
+    let eligible = eligible(policy, &choice);
+    let (campaign, is_explored) = (winner.campaign, choice.is_explored);
     // Last on purpose: both arms are then drawn from the same eligible customers.
     if let Some(reason) = held_out(&winner, global, context, &mut assignments) {
-        let suppression = Suppression { reason, campaign: Some(winner.campaign) };
-        let would_be_campaign = Some(winner.campaign);
-        return Action { would_be_campaign, ..Action::none(suppression, assignments) };
+        let sent: f64 = eligible.iter().map(|one| one.propensity).sum();
+        let none = Action::none(Suppression { reason, campaign: Some(campaign) }, assignments);
+        let would_be_campaign = Some(campaign);
+        return Action { would_be_campaign, eligible, propensity: 1.0 - sent, is_explored, ..none };
     }
+    let offer = offer(policy, view, campaign);
+    let channel = winner.channels.first().copied();
+    let runners_up = choice.passed.iter().skip(1).take(ALTERNATIVES_MAX);
     Action {
-        campaign: Some(winner.campaign),
+        campaign: Some(campaign),
         would_be_campaign: None,
-        offer: offer(policy, view, winner.campaign),
+        offer,
+        variant: variant(&winner, context, &mut assignments),
+        expected_value: winner.expected_value,
+        expected_cost: channel.and_then(|one| planned_cost(policy, campaign, one, &offer)),
         channels: winner.channels,
         suppression: None,
-        alternatives: choice.alternatives,
+        alternatives: runners_up.filter_map(|one| one.as_alternative(policy, view)).collect(),
+        propensity: eligible.first().map_or(1.0, |one| one.propensity),
+        eligible,
+        is_explored,
         assignments,
-        not_before_days: None,
+        not_before_days: channel.and_then(|channel| quiet_days(policy, channel, context)),
     }
+}
+
+/// All that passed, each with the probability that it is sent.
+fn eligible<'p>(policy: &Policy, choice: &Choice<'p>) -> Vec<Eligible<'p>> {
+    let reached = 1.0 - policy.gates.global_control_share;
+    let propensity = |one: &Candidate<'p>| match one.campaign.never_held_out {
+        true => one.prob,
+        false => one.prob * reached * (1.0 - one.campaign.control_share),
+    };
+    let passed = choice.passed.iter();
+    passed.map(|one| Eligible { campaign: one.campaign, propensity: propensity(one) }).collect()
+}
+
+/// Draws the version of a campaign with versions.
+fn variant<'p>(
+    winner: &Candidate<'p>,
+    context: &Context<'_>,
+    assignments: &mut Vec<Assignment<'p>>,
+) -> Option<&'p str> {
+    let campaign = winner.campaign;
+    if campaign.variants.is_empty() {
+        return None;
+    }
+    let place = context.salts.variant(winner.idx, &campaign.id, context.customer_id);
+    let assignment = Assignment::of_variant(campaign, place)?;
+    assignments.push(assignment);
+    assignment.variant
+}
+
+/// Days until the quiet hours end, for a channel that goes to the customer by itself: what waits
+/// on a page or in an app disturbs nobody.
+fn quiet_days(policy: &Policy, channel: Channel, context: &Context<'_>) -> Option<f64> {
+    let (from, until) = policy.gates.quiet_hours?;
+    let hour = context.hour_of_day?;
+    let goes_out =
+        matches!(channel, Channel::Email | Channel::Push | Channel::Sms | Channel::Human);
+    let is_quiet =
+        if from <= until { (from..until).contains(&hour) } else { hour >= from || hour < until };
+    (goes_out && is_quiet).then(|| (until - hour).rem_euclid(HOURS_PER_DAY) / HOURS_PER_DAY)
 }
 
 fn global_arm<'p>(
@@ -333,7 +459,7 @@ fn global_arm<'p>(
 
 /// The reason to leave the customer alone on purpose, if there is one.
 fn held_out<'p>(
-    winner: &Winner<'p>,
+    winner: &Candidate<'p>,
     global: Arm,
     context: &Context<'_>,
     assignments: &mut Vec<Assignment<'p>>,

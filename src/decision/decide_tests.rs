@@ -306,6 +306,7 @@ fn the_trace_shows_what_was_tried_and_found() {
         facts: &facts,
         tier_cuts: Some(CUTS),
         salts: &desk.salts,
+        hour_of_day: None,
         trace: true,
     };
     let traced = decide(&desk.policy, &score, &context);

@@ -44,11 +44,13 @@ pub enum SuppressionReason {
     HoldoutCampaign = 12,
     /// No campaign's rule holds.
     NoEligibleCampaign = 13,
+    /// It would cost more than it is expected to bring.
+    NegativeValue = 14,
 }
 
 impl SuppressionReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::DoNotContact,
         Self::OpenIssueBlocksPromotion,
         Self::ComfortableUser,
@@ -62,6 +64,7 @@ impl SuppressionReason {
         Self::HoldoutGlobal,
         Self::HoldoutCampaign,
         Self::NoEligibleCampaign,
+        Self::NegativeValue,
     ];
 
     /// Its code in files and protos.
@@ -81,6 +84,7 @@ impl SuppressionReason {
             Self::HoldoutGlobal => "HOLDOUT_GLOBAL",
             Self::HoldoutCampaign => "HOLDOUT_CAMPAIGN",
             Self::NoEligibleCampaign => "NO_ELIGIBLE_CAMPAIGN",
+            Self::NegativeValue => "NEGATIVE_VALUE",
         }
     }
 }
@@ -93,7 +97,7 @@ pub(crate) struct Shut {
 }
 
 impl Shut {
-    const fn now(reason: SuppressionReason) -> Self {
+    pub(crate) const fn now(reason: SuppressionReason) -> Self {
         Self { reason, opens_after_days: None }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! Every experiment has a salt of its own, derived from one root (the installation's, or the one
 //! fixed in the policy): `<root>/global` for the global control, `<root>/campaign/<id>` for a
-//! campaign's. Reusing one salt would leave out the same people everywhere; a new root draws all
+//! campaign's, `<root>/variant/<id>` for its versions, `<root>/explore` for exploration. Reusing one salt would leave out the same people everywhere; a new root draws all
 //! groups anew and ends every running comparison.
 
 use std::fmt;
@@ -16,6 +16,7 @@ use sha2::Sha256;
 use thiserror::Error;
 
 use crate::decision::campaigns::SALT_BYTES_MIN;
+use crate::decision::policy::Campaign;
 use crate::decision::policy::Policy;
 use crate::decision::policy::SaltSource;
 
@@ -70,7 +71,25 @@ pub enum SaltError {
 pub struct Salts {
     root: Box<str>,
     global: Sha256,
-    campaigns: Vec<(Box<str>, Sha256)>,
+    explore: Sha256,
+    campaigns: Vec<CampaignSalts>,
+}
+
+#[derive(Clone)]
+struct CampaignSalts {
+    id: Box<str>,
+    control: Sha256,
+    variant: Sha256,
+}
+
+impl CampaignSalts {
+    fn new(root: &str, id: &str) -> Self {
+        Self {
+            id: id.into(),
+            control: salted(&campaign_salt(root, id)),
+            variant: salted(&variant_salt(root, id)),
+        }
+    }
 }
 
 impl Salts {
@@ -91,22 +110,79 @@ impl Salts {
         let campaigns = policy
             .campaigns
             .iter()
-            .map(|campaign| (campaign.id.clone(), salted(&campaign_salt(root, &campaign.id))))
+            .map(|campaign| CampaignSalts::new(root, &campaign.id))
             .collect();
-        Ok(Self { root: root.into(), global: salted(&global_salt(root)), campaigns })
+        let (global, explore) = (salted(&global_salt(root)), salted(&explore_salt(root)));
+        Ok(Self { root: root.into(), global, explore, campaigns })
     }
 
     pub(crate) fn global(&self, customer_id: &str) -> f64 {
         place(&self.global, customer_id)
     }
 
+    pub(crate) fn explore(&self, customer_id: &str) -> f64 {
+        place(&self.explore, customer_id)
+    }
+
     /// The salts may have been derived for another policy: then the campaign's is derived here.
     pub(crate) fn campaign(&self, idx: usize, id: &str, customer_id: &str) -> f64 {
         match self.campaigns.get(idx) {
-            Some((known, salted)) if **known == *id => place(salted, customer_id),
+            Some(known) if *known.id == *id => place(&known.control, customer_id),
             _ => unit_interval(&campaign_salt(&self.root, id), customer_id),
         }
     }
+
+    /// As [`Salts::campaign`], for the campaign's versions.
+    pub(crate) fn variant(&self, idx: usize, id: &str, customer_id: &str) -> f64 {
+        match self.campaigns.get(idx) {
+            Some(known) if *known.id == *id => place(&known.variant, customer_id),
+            _ => unit_interval(&variant_salt(&self.root, id), customer_id),
+        }
+    }
+
+    /// All experiments of a policy as they are drawn with these salts, to be held against what
+    /// an installation ran before. A fingerprint tells salts apart and gives none away.
+    #[must_use]
+    pub fn experiments(&self, policy: &Policy) -> Vec<ExperimentSetup> {
+        let setup = |name: String, salt: &str, arms: String| {
+            let digest = Sha256::digest(format!("fingerprint\u{1f}{salt}"));
+            let fingerprint = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+            ExperimentSetup { name, fingerprint, arms }
+        };
+        let mut found = Vec::new();
+        let share = policy.gates.global_control_share;
+        if share > 0.0 {
+            let arms = format!("control {share}");
+            found.push(setup("global".to_owned(), &global_salt(&self.root), arms));
+        }
+        if policy.gates.explore_share > 0.0 {
+            let arms = format!("explore {}", policy.gates.explore_share);
+            found.push(setup("explore".to_owned(), &explore_salt(&self.root), arms));
+        }
+        for campaign in &policy.campaigns {
+            let (id, share) = (&campaign.id, campaign.control_share());
+            if share > 0.0 {
+                let (name, arms) = (format!("campaign/{id}"), format!("control {share}"));
+                found.push(setup(name, &campaign_salt(&self.root, id), arms));
+            }
+            if !campaign.variants.is_empty() {
+                let (name, arms) = (format!("variant/{id}"), campaign.variants.join(" "));
+                found.push(setup(name, &variant_salt(&self.root, id), arms));
+            }
+        }
+        found
+    }
+}
+
+/// How an experiment is drawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExperimentSetup {
+    /// `global`, `explore`, `campaign/ID` or `variant/ID`.
+    pub name: String,
+    /// Tells its salt from others.
+    pub fingerprint: String,
+    /// Its arms and shares.
+    pub arms: String,
 }
 
 impl fmt::Debug for Salts {
@@ -128,6 +204,18 @@ pub fn campaign_salt(root: &str, campaign: &str) -> String {
     format!("{root}/campaign/{campaign}")
 }
 
+/// The salt of a campaign's versions.
+#[must_use]
+pub fn variant_salt(root: &str, campaign: &str) -> String {
+    format!("{root}/variant/{campaign}")
+}
+
+/// The salt of exploration.
+#[must_use]
+pub fn explore_salt(root: &str) -> String {
+    format!("{root}/explore")
+}
+
 /// An experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Experiment<'p> {
@@ -135,6 +223,20 @@ pub enum Experiment<'p> {
     Global,
     /// One campaign, by id.
     Campaign(&'p str),
+    /// The versions of one campaign, by its id.
+    Variants(&'p str),
+}
+
+impl Experiment<'_> {
+    /// Its name in files and protos: `global`, the campaign's id, or `variant/` and the id.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Global => "global".to_owned(),
+            Self::Campaign(id) => (*id).to_owned(),
+            Self::Variants(id) => format!("variant/{id}"),
+        }
+    }
 }
 
 /// A side of an experiment.
@@ -171,6 +273,8 @@ pub struct Assignment<'p> {
     pub bucket: u16,
     /// Probability of this side, in (0, 1].
     pub propensity: f64,
+    /// The version, where versions are compared; the side is then the treatment.
+    pub variant: Option<&'p str>,
 }
 
 impl<'p> Assignment<'p> {
@@ -180,14 +284,38 @@ impl<'p> Assignment<'p> {
         } else {
             (Arm::Treatment, 1.0 - control_share)
         };
+        Self { experiment, arm, place, bucket: bucket(place), propensity, variant: None }
+    }
+
+    /// The version of a campaign with versions: equal shares in the order of the list.
+    pub(crate) fn of_variant(campaign: &'p Campaign, place: f64) -> Option<Self> {
+        #[allow(clippy::cast_precision_loss, reason = "a campaign has at most 20 versions")]
+        let n = campaign.variants.len() as f64;
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "the place lies in [0, 1), so the bucket lies in 0..=9999"
+            reason = "the place lies in [0, 1) and there are at most 20 versions"
         )]
-        let bucket = (place * BUCKETS) as u16;
-        Self { experiment, arm, place, bucket, propensity }
+        let variant = campaign.variants.get((place * n) as usize)?;
+        Some(Self {
+            experiment: Experiment::Variants(&campaign.id),
+            arm: Arm::Treatment,
+            place,
+            bucket: bucket(place),
+            propensity: 1.0 / n,
+            variant: Some(variant),
+        })
     }
+}
+
+fn bucket(place: f64) -> u16 {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the place lies in [0, 1), so the bucket lies in 0..=9999"
+    )]
+    let bucket = (place * BUCKETS) as u16;
+    bucket
 }
 
 #[cfg(test)]

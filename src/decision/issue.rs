@@ -224,6 +224,32 @@ pub enum PolicyIssueKind {
         /// The one before it.
         before: String,
     },
+    /// With `[economics]` every offer must say what it costs.
+    #[error(
+        "the campaign gives {offer:?} but nobody says what that costs: set offer_cost here, or {offer} under [economics.offer_cost]"
+    )]
+    NoOfferCost {
+        /// The offer.
+        offer: &'static str,
+    },
+    /// A list of conditions that no customer can meet.
+    #[error("{rule} can never hold{}: {what}", of_list(*list))]
+    Impossible {
+        /// The rule, such as `campaign "upsell"`.
+        rule: String,
+        /// The list of `any`, from 1; 0 for the only one.
+        list: usize,
+        /// What contradicts what, and what to do.
+        what: String,
+    },
+    /// A customer whom no segment takes.
+    #[error(
+        "no segment takes a customer with {example}: end with a segment that asks for less, such as when = [\"orders >= 0\"]"
+    )]
+    Uncovered {
+        /// Facts of such a customer.
+        example: String,
+    },
     /// Something this version does not do.
     #[error("{key} = {found:?} is not supported yet, use {instead:?}")]
     NotSupported {
@@ -240,6 +266,10 @@ pub enum PolicyIssueKind {
         /// What contradicts what.
         what: &'static str,
     },
+}
+
+fn of_list(list: usize) -> String {
+    if list == 0 { String::new() } else { format!(" in list {list} of `any`") }
 }
 
 fn hint(did_you_mean: &str) -> String {

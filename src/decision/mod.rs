@@ -15,7 +15,9 @@ mod campaigns;
 mod canon;
 mod channel;
 mod check;
+mod costs;
 mod decide;
+mod economics;
 mod fact;
 mod fact_rule;
 mod facts;
@@ -26,20 +28,26 @@ mod issue;
 mod lapse;
 mod policy;
 mod predicate;
+mod reach;
 mod read;
 mod rfm;
 mod segment;
 mod tier;
 mod trace;
+mod why;
 
 #[cfg(test)]
 mod decide_tests;
+#[cfg(test)]
+mod hash_tests;
 #[cfg(test)]
 mod policy_tests;
 #[cfg(test)]
 mod safety_tests;
 #[cfg(test)]
 mod test_fixtures;
+#[cfg(test)]
+mod value_tests;
 
 pub use arbitrate::ALTERNATIVES_MAX;
 pub use arbitrate::Alternative;
@@ -47,10 +55,12 @@ pub use arbitrate::Offer;
 pub use channel::RankedChannels;
 pub use decide::Context;
 pub use decide::Decision;
+pub use decide::Eligible;
 pub use decide::Flags;
 pub use decide::HeartbeatStates;
 pub use decide::Suppression;
 pub use decide::decide;
+pub use economics::clv_if_retained;
 pub use fact::Fact;
 pub use fact::FactKind;
 pub use fact_rule::FactRule;
@@ -62,11 +72,14 @@ pub use gates::SuppressionReason;
 pub use holdout::Arm;
 pub use holdout::Assignment;
 pub use holdout::Experiment;
+pub use holdout::ExperimentSetup;
 pub use holdout::SaltError;
 pub use holdout::Salts;
 pub use holdout::campaign_salt;
+pub use holdout::explore_salt;
 pub use holdout::global_salt;
 pub use holdout::unit_interval;
+pub use holdout::variant_salt;
 pub use issue::PolicyErrors;
 pub use issue::PolicyIssue;
 pub use issue::PolicyIssueKind;
@@ -98,3 +111,5 @@ pub use tier::TierError;
 pub use trace::RuleKind;
 pub use trace::RuleTrace;
 pub use trace::TestTrace;
+pub use why::WhyNot;
+pub use why::why_not;

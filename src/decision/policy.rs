@@ -9,6 +9,8 @@ use sha2::Sha256;
 
 use crate::decision::canon;
 use crate::decision::check;
+use crate::decision::economics::CampaignEconomics;
+use crate::decision::economics::Economics;
 use crate::decision::fact_rule::FactRule;
 use crate::decision::issue::PolicyErrors;
 use crate::decision::lapse::LapseRule;
@@ -19,12 +21,15 @@ use crate::decision::tier::Tier;
 use crate::decision::tier::TierCuts;
 use crate::decision::tier::TierError;
 use crate::domain::Channel;
+use crate::domain::Currency;
 use crate::domain::Name;
 
 /// Wire number of the explicit decision to do nothing.
 pub const NO_ACTION_NUMBER: u16 = 1;
 /// Wire number of a campaign that a business defined for itself.
 pub const CUSTOM_NUMBER: u16 = 2;
+/// A probability that nobody has.
+const NOBODY_PROB: f64 = 2.0;
 /// Name of the explicit decision to do nothing.
 pub const NO_ACTION: &str = "no_action";
 
@@ -101,6 +106,12 @@ impl OfferKind {
         Self::FreeShipping,
         Self::EarlyAccess,
     ];
+
+    /// Its position in [`OfferKind::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize - 1
+    }
 
     /// Its name in policies, files and protos.
     #[must_use]
@@ -192,6 +203,12 @@ pub struct Campaign {
     pub(crate) allowed_in_comfort: bool,
     pub(crate) free_of_comfort_gap: bool,
     pub(crate) allowed_in_quiet: bool,
+    /// Whether its expected value can make a customer red, where the tiers are economic.
+    pub(crate) makes_red: bool,
+    /// Present where the policy has `[economics]`.
+    pub(crate) economics: Option<CampaignEconomics>,
+    /// Versions that are compared, in equal shares; empty: one version.
+    pub(crate) variants: Vec<Box<str>>,
 }
 
 impl Campaign {
@@ -248,6 +265,18 @@ impl Campaign {
     pub const fn offer(&self) -> OfferKind {
         self.offer
     }
+
+    /// Its versions that are compared, in equal shares; none where there is only one.
+    pub fn variants(&self) -> impl Iterator<Item = &str> {
+        self.variants.iter().map(|variant| &**variant)
+    }
+
+    /// Share of those it would go to that are left alone, in [0, 1]; 0 where it is never held
+    /// out.
+    #[must_use]
+    pub const fn control_share(&self) -> f64 {
+        if self.never_held_out { 0.0 } else { self.control_share }
+    }
 }
 
 /// Limits of one channel.
@@ -261,8 +290,24 @@ pub(crate) struct ChannelCaps {
 /// How the model's tier is cut.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum TierMode {
-    Capacity { red_share: f64, amber_share: f64 },
+    Capacity {
+        red_share: f64,
+        amber_share: f64,
+    },
     Fixed(TierCuts),
+    /// The riskiest `elevated_share` are amber, and red where acting pays.
+    Economic {
+        elevated_share: f64,
+    },
+}
+
+/// How the choice among the campaigns that pass is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arbitration {
+    /// By the policy's priority.
+    Priority,
+    /// By what they are expected to bring.
+    ExpectedValue,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -297,7 +342,11 @@ pub(crate) struct Gates {
     pub(crate) comfort: Rule,
     pub(crate) comfort_gap_days: f64,
     pub(crate) global_control_share: f64,
+    /// Share of decisions among several campaigns that are drawn instead of chosen.
+    pub(crate) explore_share: f64,
     pub(crate) salt: SaltSource,
+    /// Hours of the day, in the business's zone, between which nothing is sent: from, until.
+    pub(crate) quiet_hours: Option<(f64, f64)>,
 }
 
 /// Where the salt of the experiments comes from.
@@ -357,6 +406,10 @@ pub struct Policy {
     pub(crate) gates: Gates,
     pub(crate) discount_guard: DiscountGuard,
     pub(crate) offer_share_of_clv_max: f64,
+    pub(crate) economics: Option<Economics>,
+    pub(crate) arbitration: Arbitration,
+    /// A campaign is expected to bring more than this, in currency units.
+    pub(crate) expected_value_min: f64,
     /// By priority, the most urgent first.
     pub(crate) campaigns: Vec<Campaign>,
 }
@@ -433,9 +486,23 @@ impl Policy {
         self.clv_basis
     }
 
+    /// Currency of the policy's costs; `None` where it names none.
+    #[must_use]
+    pub fn currency(&self) -> Option<Currency> {
+        self.economics.as_ref().map(|economics| economics.currency)
+    }
+
+    /// Share of customers that no campaign but service reaches, in [0, 1].
+    #[must_use]
+    pub const fn global_control_share(&self) -> f64 {
+        self.gates.global_control_share
+    }
+
     /// The cut points of the risk tier: found from a reference sample of churn probabilities (or
     /// a table of its quantiles) where the policy says `capacity`, its own numbers where it says
-    /// `fixed`. Worked out once for a policy and a bundle, then frozen.
+    /// `fixed`. Where it says `economic`, amber begins at the riskiest shares together and no
+    /// probability is red by itself: [`decide`](crate::decision::decide) adds the economics.
+    /// Worked out once for a policy and a bundle, then frozen.
     ///
     /// # Errors
     /// [`TierError`] where the sample is needed and is empty or holds no probabilities.
@@ -444,6 +511,10 @@ impl Policy {
             TierMode::Fixed(cuts) => cuts,
             TierMode::Capacity { red_share, amber_share } => {
                 TierCuts::capacity(reference_scores, red_share, amber_share)?
+            }
+            TierMode::Economic { elevated_share } => {
+                let cuts = TierCuts::capacity(reference_scores, 0.0, elevated_share)?;
+                TierCuts { red_prob: NOBODY_PROB, ..cuts }
             }
         };
         cuts.red_prob = cuts.red_prob.max(self.red_prob_min);

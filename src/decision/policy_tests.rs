@@ -26,7 +26,7 @@ fn hash(text: &str) -> [u8; 32] {
 }
 
 fn issues(text: &str) -> Vec<(usize, Kind)> {
-    let errors = Policy::parse(text).expect_err("the policy should be refused");
+    let Err(errors) = Policy::parse(text) else { panic!("the policy should be refused:\n{text}") };
     errors.issues.into_iter().map(|issue| (issue.line, issue.kind)).collect()
 }
 
@@ -214,9 +214,9 @@ fn what_contradicts_itself_is_refused() {
         (changed("\"lapse = lapsed\", \"v >= 4\"", "\"lapse = lapsed\""), "can never be reached"),
         (changed("[channel.sms]", "[channel.smss]"), "did you mean \"sms\""),
         (changed("[channel.sms]\n", "[channel.push.x]\n"), "no key \"x\""),
-        (changed("mode = \"priority\"", "mode = \"expected_value\""), "not supported yet"),
+        (changed("mode = \"priority\"", "mode = \"expected_value\""), "need an [economics] table"),
         (changed("mode = \"priority\"", "mode = \"learned\""), "not supported yet"),
-        (changed("mode        = \"capacity\"", "mode = \"economic\""), "not supported yet"),
+        (changed("mode        = \"capacity\"", "mode = \"economic\""), "need an [economics] table"),
         (changed("mode        = \"capacity\"", "mode = \"capacty\""), "did you mean \"capacity\""),
         (changed("red_share   = 0.10", "red_share = 0.9"), "together more than 1"),
         (changed("lapsed_at         = 0.05", "lapsed_at = 0.5"), "greater than rhythm.slipping_at"),
@@ -243,6 +243,109 @@ fn what_contradicts_itself_is_refused() {
             found.iter().any(|(_, kind)| kind.to_string().contains(wanted)),
             "{wanted}\n{found:#?}"
         );
+    }
+}
+
+#[test]
+fn rules_that_nobody_can_meet_are_refused_with_their_line() {
+    let refused = [
+        // Contradictions within a list.
+        (
+            "[\"orders >= 1\", \"lapse = lapsed\"]",
+            "[\"orders >= 1\", \"orders < 1\"]",
+            "exclude each other",
+        ),
+        ("\"cart_abandoned_hours <= 72\"", "\"cart_abandoned_hours < 1\"", "exclude each other"),
+        ("\"replenish_due_ratio <= 2.0\"", "\"replenish_due_ratio <= 0.5\"", "exclude each other"),
+        (
+            "[\"open_tickets >= 1\", \"risk = red\"]",
+            "[\"risk = green\", \"risk = red\"]",
+            "in list 2 of `any`",
+        ),
+        (
+            "\"loyalty_member = true\", \"orders = 2\"",
+            "\"orders > 1\", \"orders < 2\"",
+            "exclude each other",
+        ),
+        (
+            "\"hb_activity in steady|rise\", \"breadth >= 0.5\"",
+            "\"orders = 0\", \"lapse = current\"",
+            "known of buyers only",
+        ),
+        // Segments and what they leave over.
+        (
+            "\"orders >= 2\", \"f = 5\", \"v = 5\"",
+            "\"orders = 1\", \"f = 5\", \"v = 5\"",
+            "can never be reached",
+        ),
+        (
+            "when  = [\"orders >= 2\"]",
+            "when  = [\"orders >= 2\", \"m <= 3\"]",
+            "no segment takes a customer with",
+        ),
+        (
+            "when  = [\"orders >= 2\", \"r >= 4\", \"f <= 2\"]",
+            "when  = [\"orders >= 2\", \"f >= 3\", \"m >= 4\"]",
+            "take everybody it asks for",
+        ),
+        // Campaigns against their own segment.
+        (
+            "\"segment = first_time\", \"days_since_order >= 7\"]\nchannels  = [\"email\", \"push\"]",
+            "\"segment = first_time\", \"orders >= 2\"]\nchannels  = [\"email\", \"push\"]",
+            "nobody with \"segment = first_time\" meets",
+        ),
+        (
+            "\"segment = engaged_visitor\", \"visits >= 3\"",
+            "\"segment = loyal_visitor\", \"has_email = false\"",
+            "non-buyers only",
+        ),
+        (
+            "when      = [\"segment = loyal_visitor\"]",
+            "when      = [\"segment = champion\"]",
+            "non-buyers only",
+        ),
+    ];
+    for (from, to, wanted) in refused {
+        let text = changed(from, to);
+        let found = issues(&text);
+        let at = found.iter().find(|(_, kind)| kind.to_string().contains(wanted));
+        let Some((line, kind)) = at else { panic!("{from} -> {to}: {wanted}\n{found:#?}") };
+        assert!((1..=text.lines().count()).contains(line), "{kind}");
+    }
+}
+
+/// One segment can be dead by two earlier ones together, which no pair of rules shows.
+#[test]
+fn a_segment_covered_by_several_others_is_found() {
+    let text = changed(
+        "when  = [\"orders >= 1\", \"lapse = lapsed\"]",
+        "any   = [[\"orders >= 1\", \"lapse = lapsed\"], [\"orders >= 1\", \"lapse = slipping\", \"v >= 4\"]]",
+    );
+    let found = issues(&text);
+    let line = line_of(&text, "id    = \"at_risk\"") - 1;
+    assert!(
+        found.iter().any(|(at, kind)| *at == line && kind.to_string().contains("reached")),
+        "{found:#?}"
+    );
+    let text = changed(
+        "when  = [\"orders = 1\"]",
+        "any   = [[\"orders = 1\"], [\"orders >= 2\", \"f <= 1\"]]",
+    )
+    .replacen(
+        "when  = [\"orders >= 2\", \"f >= 3\", \"m >= 3\"]",
+        "any   = [[\"orders >= 2\", \"f >= 3\", \"m >= 3\"], [\"orders >= 2\", \"f = 2\"]]",
+        1,
+    );
+    let found = issues(&text);
+    let wanted = "the segments before it take everybody";
+    assert!(found.iter().any(|(_, kind)| kind.to_string().contains(wanted)), "{found:#?}");
+}
+
+#[test]
+fn the_default_policys_segments_are_all_reached_on_the_grid() {
+    for text in [text(), crate::decision::test_fixtures::by_value()] {
+        let policy = Policy::parse(&text).unwrap();
+        assert_eq!(crate::decision::reach::reached_segments(&policy), Segment::ALL);
     }
 }
 
@@ -373,4 +476,28 @@ fn an_issue_reads_as_a_sentence_with_its_line() {
     let text = changed("\"lapse = lapsed\", \"v >= 4\"", "\"lapse = lapsed\"");
     let (line, kind) = issues(&text).remove(0);
     assert_eq!(line + 1, line_of(&text, "\"lost\""), "{kind}");
+}
+
+#[test]
+fn every_statement_of_the_source_texts_has_a_place_that_exists() {
+    const PAGE: &str = include_str!("../../docs/SOURCE_FEATURES.md");
+    let policy = Policy::default_policy().unwrap();
+    let texts = [("A", 21), ("B", 14), ("C", 55), ("D", 20), ("E", 30)];
+    let ids = texts.into_iter().flat_map(|(text, n)| (1..=n).map(move |k| format!("{text}{k}")));
+    let mut n = 0;
+    for id in ids {
+        let row = format!("| {id} |");
+        let rows: Vec<&str> = PAGE.lines().filter(|line| line.starts_with(&row)).collect();
+        assert_eq!(rows.len(), 1, "{id}");
+        let place = rows[0].split('|').nth(3).unwrap().trim();
+        assert!(place.len() > 5, "{id}: {place}");
+        n += 1;
+    }
+    assert_eq!(n, 140);
+    for campaign in policy.campaigns() {
+        assert!(PAGE.contains(&format!("`{}`", campaign.id())), "{}", campaign.id());
+    }
+    for segment in Segment::ALL.into_iter().filter(|one| *one != Segment::Unknown) {
+        assert!(PAGE.contains(&format!("segment {segment}")) || PAGE.contains(segment.as_str()));
+    }
 }

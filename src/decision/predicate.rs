@@ -32,6 +32,22 @@ pub(crate) enum Op {
     Named(Box<[Name]>),
 }
 
+impl Op {
+    /// Whether it holds for a number (NaN: missing) or, where it is about names, for those.
+    pub(crate) fn holds(&self, value: f64, found: &[Name]) -> bool {
+        match self {
+            Self::AtLeast(bound) => value >= *bound,
+            Self::AtMost(bound) => value <= *bound,
+            Self::Above(bound) => value > *bound,
+            Self::Below(bound) => value < *bound,
+            Self::OneOf(literals) => literals.iter().any(|literal| near(value, *literal)),
+            Self::Code(mask) => value >= 0.0 && mask >> bits(value) & 1 == 1,
+            Self::AnyBit(mask) => bits(value) & mask != 0,
+            Self::Named(names) => found.iter().any(|name| names.contains(name)),
+        }
+    }
+}
+
 /// One compiled predicate.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Test {
@@ -43,16 +59,9 @@ pub(crate) struct Test {
 
 impl Test {
     pub(crate) fn holds(&self, view: &View<'_>) -> bool {
-        let value = view.number(self.fact);
         match &self.op {
-            Op::AtLeast(bound) => value >= *bound,
-            Op::AtMost(bound) => value <= *bound,
-            Op::Above(bound) => value > *bound,
-            Op::Below(bound) => value < *bound,
-            Op::OneOf(literals) => literals.iter().any(|literal| near(value, *literal)),
-            Op::Code(mask) => value >= 0.0 && mask >> bits(value) & 1 == 1,
-            Op::AnyBit(mask) => bits(value) & mask != 0,
-            Op::Named(names) => view.names(self.fact).iter().any(|name| names.contains(name)),
+            Op::Named(_) => self.op.holds(f64::NAN, view.names(self.fact)),
+            op => op.holds(view.number(self.fact), &[]),
         }
     }
 

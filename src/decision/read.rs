@@ -113,6 +113,16 @@ impl<'t> Section<'t> {
         issues: &mut Issues,
     ) -> Option<f64> {
         let at = self.find(key, issues)?;
+        self.bounded(key, at, (min, max), issues)
+    }
+
+    fn bounded(
+        &self,
+        key: &str,
+        at: At<&DeValue<'_>>,
+        (min, max): (f64, f64),
+        issues: &mut Issues,
+    ) -> Option<f64> {
         let digits = match at.it {
             DeValue::Integer(integer) if integer.radix() == 10 => Some(integer.as_str()),
             DeValue::Float(float) => Some(float.as_str()),
@@ -246,7 +256,28 @@ impl<'t> Section<'t> {
         issues: &mut Issues,
     ) -> Option<Section<'t>> {
         let is_there = self.table.iter().any(|(name, _)| name.get_ref() == key);
-        if is_there { self.section(key, issues) } else { None }
+        if !is_there {
+            self.asked.push(key);
+            return None;
+        }
+        self.section(key, issues)
+    }
+
+    /// All entries of a table keyed by names, each a number between bounds; none where it is not.
+    pub(crate) fn amounts(
+        &self,
+        bounds: (f64, f64),
+        issues: &mut Issues,
+    ) -> Vec<(At<&'t str>, Option<f64>)> {
+        self.table
+            .iter()
+            .map(|(name, value)| {
+                let line = issues.line_of(name.span().start);
+                let key: &'t str = name.get_ref();
+                let at = At { line, it: value.get_ref() };
+                (At { line, it: key }, self.bounded(key, at, bounds, issues))
+            })
+            .collect()
     }
 
     /// A list of tables; an empty one if absent.

@@ -68,6 +68,14 @@ fn check_safety(facts: &Facts, score: &Score, decision: &Decision<'_>) {
             assert!(known.consent == Some(true) || is_assumed, "{channel}");
         }
     }
+    // D-3: what was done has a probability, and all of them sum to 1.
+    let sent: f64 = decision.eligible.iter().map(|one| one.propensity).sum();
+    assert!(decision.propensity > 0.0 && decision.propensity <= 1.0, "{}", decision.propensity);
+    assert!(decision.eligible.iter().all(|one| (0.0..=1.0).contains(&one.propensity)));
+    assert!(sent <= 1.0 + 1e-12, "{sent}");
+    if decision.campaign.is_none() && !decision.is_held_out() {
+        assert!(decision.eligible.is_empty());
+    }
     // 6. A suppressed decision always says why, and only a suppressed one does.
     assert_eq!(decision.campaign.is_none(), decision.suppression.is_some());
     assert_eq!(
@@ -83,6 +91,40 @@ struct Seen {
     campaigns: BTreeMap<String, u32>,
     reasons: BTreeSet<Why>,
     guarded: u32,
+}
+
+/// By expected value, with economic tiers, exploration and versions at once.
+fn everything_on() -> String {
+    by_value()
+        .replace("mode        = \"capacity\"", "mode = \"economic\"")
+        .replace("explore_share = 0.0", "explore_share = 0.3")
+        .replace("effect_mean    = 0.02", "effect_mean = 0.1")
+        .replace(
+            "id        = \"upsell\"",
+            "id        = \"upsell\"\nvariants = [\"a\", \"b\", \"c\"]",
+        )
+}
+
+#[test]
+fn the_safety_rules_hold_by_value_with_exploration_too() {
+    let desk = Desk::new(&everything_on());
+    let ids: Vec<Name> = desk.policy.campaigns().iter().map(|one| name(one.id())).collect();
+    let mut dice = Dice(0xCAFE);
+    let mut seen = Seen::default();
+    let mut n_explored = 0;
+    for idx in 0..120_000 {
+        let facts = random_facts(&mut dice, &ids);
+        let score = random_score(&mut dice);
+        let decision = desk.decide_for(&format!("cust_{idx}"), &facts, &score);
+        check_safety(&facts, &score, &decision);
+        assert!(decision.tier >= decision.model_tier);
+        seen.reasons.extend(why(&decision));
+        *seen.campaigns.entry(decision.campaign_id().to_owned()).or_default() += 1;
+        n_explored += u32::from(decision.flags.explored);
+    }
+    assert!(seen.reasons.contains(&Why::NegativeValue), "{:?}", seen.reasons);
+    assert!(n_explored > 1_000, "{n_explored}");
+    assert!(seen.campaigns.len() > 20, "{:?}", seen.campaigns);
 }
 
 #[test]
@@ -105,7 +147,9 @@ fn the_safety_rules_hold_for_random_customers_and_every_rule_is_reached() {
     }
     assert_eq!(seen.segments.len(), Segment::ALL.len(), "{:?}", seen.segments);
     assert_eq!(seen.campaigns.len(), 28 + 1, "{:?}", seen.campaigns);
-    assert_eq!(seen.reasons, Why::ALL.into_iter().collect());
+    // By priority nothing is weighed.
+    let all = Why::ALL.into_iter().filter(|reason| *reason != Why::NegativeValue);
+    assert_eq!(seen.reasons, all.collect());
     // second_purchase_nudge to a discount hunter.
     assert!(seen.guarded > 0);
 }

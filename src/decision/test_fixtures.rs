@@ -76,8 +76,14 @@ impl Desk {
         facts: &Facts,
         score: &Score,
     ) -> Decision<'_> {
-        let context =
-            Context { customer_id, facts, tier_cuts: Some(CUTS), salts: &self.salts, trace: false };
+        let context = Context {
+            customer_id,
+            facts,
+            tier_cuts: Some(CUTS),
+            salts: &self.salts,
+            hour_of_day: None,
+            trace: false,
+        };
         decide(&self.policy, score, &context)
     }
 }
@@ -230,4 +236,16 @@ pub(crate) fn random_score(dice: &mut Dice) -> Score {
     }
     score.out_of_distribution = dice.chance(3);
     score
+}
+
+/// The default policy with its example costs switched on.
+pub(crate) fn with_costs() -> String {
+    let text = Policy::default_text().replace("\r\n", "\n");
+    let margin = "clv_basis = \"margin\"\nmargin_share = 0.4";
+    text.replace("#| ", "").replace("#|\n", "\n").replace("clv_basis = \"revenue\"", margin)
+}
+
+/// The default policy that chooses by expected value.
+pub(crate) fn by_value() -> String {
+    with_costs().replace("mode = \"priority\"", "mode = \"expected_value\"")
 }

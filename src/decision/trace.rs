@@ -3,6 +3,8 @@
 //! In: the policy and the flat view of one customer. Out: rules with their tests and what was
 //! found. It evaluates the same compiled rules once more, so it costs nothing where nobody asks.
 
+use crate::decision::arbitrate::pass;
+use crate::decision::economics::Stakes;
 use crate::decision::fact::Fact;
 use crate::decision::fact::View;
 use crate::decision::fact::describe;
@@ -71,6 +73,7 @@ pub(crate) fn trace<'p>(
     view: &View<'_>,
     keeper: &Gatekeeper<'_>,
 ) -> Vec<RuleTrace<'p>> {
+    let stakes = Stakes::of(policy, view);
     let mut rules = Vec::with_capacity(policy.segments.len() + policy.campaigns.len());
     for segment in &policy.segments {
         let held = segment.rule.holds(view);
@@ -90,7 +93,8 @@ pub(crate) fn trace<'p>(
             rule.tests.push(TestTrace { list: 0, text: NON_BUYERS, held, found });
         }
         if rule.held {
-            rule.blocked = keeper.pass(campaign).err().map(|shut| shut.reason);
+            let gate = pass(policy, view, (keeper, stakes.as_ref()), campaign);
+            rule.blocked = gate.err().map(|shut| shut.reason);
         }
         rules.push(rule);
     }

@@ -243,6 +243,20 @@ impl Zone {
         }
     }
 
+    /// The hour of the day of an instant by the zone's clock, in [0, 24).
+    #[must_use]
+    pub fn hour_of(&self, instant: Timestamp) -> f64 {
+        let offset_seconds = if self.0 == TimeZone::UTC {
+            0
+        } else {
+            jiff::Timestamp::from_microsecond(instant.0)
+                .map_or(0, |at| i64::from(self.0.to_offset(at).seconds()))
+        };
+        let local = instant.0 + offset_seconds * MICROS_PER_SECOND;
+        let of_day = local.rem_euclid(86_400 * MICROS_PER_SECOND);
+        of_day as f64 / (3600.0 * MICROS_PER_SECOND as f64)
+    }
+
     /// The first instant of a day.
     #[must_use]
     pub fn start_of(&self, day: Day) -> Timestamp {

@@ -13,6 +13,7 @@ mod calibration;
 mod costs;
 mod empc;
 mod error;
+mod experiment;
 mod leak;
 mod rank;
 mod ties;
@@ -26,6 +27,10 @@ pub use calibration::{ReliabilityBin, brier, calibration_line, ece, log_loss, re
 pub use costs::{CostVerdict, RowCosts, judge_costs};
 pub use empc::{CampaignProfit, RetentionCosts, empc, mpc};
 pub use error::MetricError;
+pub use experiment::{
+    ArmSums, Lift, SampleRatio, adjusted_lift, detectable_effect, mean_lift, proportion_lift,
+    sample_ratio, sequential_half_width, sequential_p,
+};
 pub use leak::{LEAK_AUC, Leak, leaks, single_feature_auc};
 pub use rank::{
     TopShare, auc, gini_normalised, pr_auc, spearman, top_share, top_share_of_rarer, value_capture,

@@ -56,6 +56,17 @@ pub enum ScoringError {
     /// The policy has errors.
     #[error("the policy cannot be used: {0}")]
     Policy(#[from] PolicyErrors),
+    /// The policy's costs are in another currency than the bundle's amounts.
+    #[error(
+        "the policy's costs are in {found}, the model's amounts in {wanted}: convert the costs and \
+         say economics.currency = {wanted:?}"
+    )]
+    PolicyCurrency {
+        /// The policy's.
+        found: String,
+        /// The bundle's.
+        wanted: String,
+    },
     /// The policy's tiers do not fit the bundle.
     #[error("the policy's risk tiers cannot be cut: {0}")]
     Tier(#[from] TierError),

@@ -8,14 +8,19 @@
 mod error;
 mod facts;
 mod habits;
+mod record;
 mod table;
 
 pub use error::ScoringError;
 pub use facts::rfm_values;
+pub use record::{AssignmentV1, DecisionRowV1, EligibleV1, RECORD_VERSION};
+pub use record::{decision_id, history_digest};
 pub use table::{TableAnswer, TableInput, rfm_values_of};
 
 use crate::bundle::{Bundle, BundleModels, ExampleV1};
-use crate::decision::{Context, Decision, Facts, Policy, RfmCuts, Salts, TierCuts, decide};
+use crate::decision::{
+    Context, Decision, ExperimentSetup, Facts, Policy, RfmCuts, Salts, TierCuts, decide,
+};
 use crate::domain::{AsOf, Currency, CustomerId, Day, Name, Timestamp, Zone};
 use crate::history::History;
 use crate::model::{Predictor, Score};
@@ -37,6 +42,7 @@ pub struct Engine {
     currency: Currency,
     /// What a row of a table bundle must name.
     inputs: Option<TableInputs>,
+    model_version: String,
 }
 
 /// What is said of one customer as of one instant.
@@ -91,6 +97,13 @@ impl Engine {
             .predictor()
             .map(|predictor| habits::promoted(&policy, &predictor.fitted().base))
             .unwrap_or_default();
+        if let Some(found) = policy.currency().filter(|found| *found != currency)
+            && currency != Currency::NONE
+        {
+            let (found, wanted) = (found.as_str().to_owned(), currency.as_str().to_owned());
+            return Err(ScoringError::PolicyCurrency { found, wanted });
+        }
+        let model_version = format!("models/{}/versions/{}", bundle.manifest.name, bundle.version);
         Ok(Self {
             bundle,
             policy,
@@ -101,6 +114,7 @@ impl Engine {
             zone,
             currency,
             inputs,
+            model_version,
         })
     }
 
@@ -108,6 +122,18 @@ impl Engine {
     #[must_use]
     pub const fn bundle(&self) -> &Bundle {
         &self.bundle
+    }
+
+    /// The model's resource name, `models/NAME/versions/VERSION`.
+    #[must_use]
+    pub fn model_version(&self) -> &str {
+        &self.model_version
+    }
+
+    /// All experiments as they are drawn here.
+    #[must_use]
+    pub fn experiments(&self) -> Vec<ExperimentSetup> {
+        self.salts.experiments(&self.policy)
     }
 
     /// The policy in force.
@@ -162,6 +188,7 @@ impl Engine {
             facts: &facts,
             tier_cuts: self.tier_cuts,
             salts: &self.salts,
+            hour_of_day: Some(self.zone.hour_of(as_of.instant())),
             trace,
         };
         let decision = decide(&self.policy, &score, &context);

@@ -153,6 +153,7 @@ impl Engine {
             facts: &facts,
             tier_cuts: self.tier_cuts,
             salts: &self.salts,
+            hour_of_day: Some(self.zone.hour_of(as_of.instant())),
             trace,
         };
         let decision = decide(&self.policy, &score, &context);

@@ -6,20 +6,23 @@
 use std::collections::BTreeMap;
 
 use super::convert;
+use super::live::Live;
 use super::live::Moment;
 use super::pb;
 use super::scoring_service::{asked_as_of, score_message};
 use super::status::{ServeError, Violation};
 use crate::domain::{AsOf, CustomerId};
 use crate::events::RawValue;
-use crate::scoring::{Engine, ScoringError};
+use crate::scoring::{DecisionRowV1, Engine, ScoringError};
 
-/// Scores one subject. Field paths begin at `path`.
+/// Scores one subject; the second is its line of the decision log, empty where none is kept. Field
+/// paths begin at `path`.
 pub(super) fn score(
+    live: &Live,
     moment: &Moment,
     subject: &pb::ScoreSubject,
     path: &str,
-) -> Result<pb::Score, ServeError> {
+) -> Result<(pb::Score, Vec<u8>), ServeError> {
     let pb::ScoreSubject { customer, events, inline_only: _, as_of, features } = subject;
     if features.is_none() && events.is_empty() {
         moment.require_log("give its features with the request")?;
@@ -48,7 +51,14 @@ pub(super) fn score(
     let instant = AsOf::at(as_of.unwrap_or(moment.now), engine.zone());
     match engine.answer_row(&asked, &cells, instant, false) {
         Ok(found) if violations.is_empty() => {
-            Ok(score_message(&found.answer, moment, found.digest))
+            let line = match &live.decisions {
+                Some(_) => {
+                    let (answer, digest) = (&found.answer, found.digest);
+                    DecisionRowV1::new(engine, answer, digest, moment.now).to_line()
+                }
+                None => Vec::new(),
+            };
+            Ok((score_message(&found.answer, moment, found.digest), line))
         }
         Ok(_) => Err(invalid(violations, path)),
         Err(ScoringError::Row(issues)) => {

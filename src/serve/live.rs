@@ -21,7 +21,7 @@ use crate::config::ServeLimits;
 use crate::domain::Timestamp;
 use crate::events::Rules;
 use crate::scoring::Engine;
-use crate::store::{StateStore, Writer};
+use crate::store::{Appended, DecisionLog, DecisionLogError, StateStore, Writer};
 
 /// An engine under the names it is asked for by.
 #[derive(Debug)]
@@ -68,6 +68,8 @@ pub(super) struct Live {
     pub(super) pool: rayon::ThreadPool,
     /// Directory of models.
     pub(super) models: PathBuf,
+    /// Where decisions are logged, if they are.
+    pub(super) decisions: Option<DecisionLog>,
     /// Rung when a write failed, so that health does not wait for its next look.
     pub(super) write_failed: Notify,
 }
@@ -95,6 +97,34 @@ impl Live {
             newest_allowed: Timestamp::from_micros(now.micros().saturating_add(skew)),
             snapshot: snapshot(self.store.last_commit()),
         }
+    }
+
+    /// Hands lines to the decision log, if there is one: what was decided is in it before the
+    /// caller hears of it.
+    pub(super) fn log_decisions(
+        &self,
+        lines: &[u8],
+        n_lines: usize,
+        moment: &Moment,
+    ) -> Result<(), ServeError> {
+        let Some(log) = self.decisions.as_ref().filter(|_| n_lines > 0) else { return Ok(()) };
+        match log.append(lines, n_lines as u64, moment.now) {
+            Ok(Appended::Written) => Ok(()),
+            Ok(Appended::Dropped) => {
+                let total = log.n_dropped();
+                // Once at the first and then ever more seldom: the count tells the rest.
+                if total == n_lines as u64 || total.is_power_of_two() {
+                    tracing::warn!(total, "the decision log has no room: decisions are dropped");
+                }
+                Ok(())
+            }
+            Err(error) => Err(Self::log_refused(&error)),
+        }
+    }
+
+    fn log_refused(error: &DecisionLogError) -> ServeError {
+        tracing::error!(%error, "a decision could not be logged and was not given out");
+        ServeError::DecisionLogFull
     }
 
     /// Runs longer work on the pool. Work whose caller has left is not begun; `work` is handed

@@ -38,7 +38,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::config::ServeConfig;
 use crate::scoring::Engine;
-use crate::store::{StateStore, Writer, WriterLimits};
+use crate::store::{DecisionLog, StateStore, Writer, WriterLimits};
 
 use customer_service::Customers;
 use event_service::Intake;
@@ -69,6 +69,8 @@ pub struct Parts {
     pub store: Arc<dyn StateStore>,
     /// Says what time it is.
     pub clock: Clock,
+    /// Where decisions are logged before they are answered; none: they are not.
+    pub decisions: Option<DecisionLog>,
 }
 
 /// Why a server did not start, or ended early.
@@ -128,7 +130,7 @@ pub async fn serve(
 
 /// Opens what the services share.
 fn start(config: &ServeConfig, parts: Parts) -> Result<Live, ServeFailure> {
-    let Parts { engine, store, clock } = parts;
+    let Parts { engine, store, clock, decisions } = parts;
     let limits = config.limits;
     let queue = WriterLimits::default();
     let commit_ops_max = queue.commit_ops_max.max(limits.events_max);
@@ -147,6 +149,7 @@ fn start(config: &ServeConfig, parts: Parts) -> Result<Live, ServeFailure> {
         limits,
         pool,
         models: config.models.clone(),
+        decisions,
         write_failed: Notify::new(),
     })
 }
@@ -174,7 +177,18 @@ fn routes(live: &Arc<Live>) -> Result<Routes, ServeFailure> {
 
 /// Finishes what is queued; the store closes with its last owner.
 async fn close_writer(live: Arc<Live>) {
-    let closed = tokio::task::spawn_blocking(move || live.writer.close()).await;
+    let closed = tokio::task::spawn_blocking(move || {
+        live.writer.close();
+        if let Some(log) = &live.decisions {
+            if log.n_dropped() > 0 {
+                tracing::warn!(n_dropped = log.n_dropped(), "decisions are missing from the log");
+            }
+            if let Err(error) = log.flush() {
+                tracing::error!(%error, "the last decisions may not be on disk");
+            }
+        }
+    })
+    .await;
     if let Err(error) = closed {
         tracing::error!(%error, "the store's writer did not end in order");
     }

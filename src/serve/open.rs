@@ -14,7 +14,10 @@ use crate::config::{ServeConfig, StoreDurability};
 use crate::decision::{Policy, PolicyErrors};
 use crate::scoring;
 use crate::scoring::{Engine, ScoringError};
-use crate::store::{Durability, MemoryStore, SledOptions, SledStore, StateStore, StoreError};
+use crate::store::{
+    DecisionLog, DecisionLogError, Durability, MemoryStore, SledOptions, SledStore, StateStore,
+    StoreError,
+};
 
 /// Why a server cannot be opened.
 #[derive(Debug, Error)]
@@ -53,6 +56,9 @@ pub enum OpenError {
     /// The store cannot be opened, or belongs to another business.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The decision log cannot be opened.
+    #[error(transparent)]
+    DecisionLog(#[from] DecisionLogError),
 }
 
 impl OpenError {
@@ -61,7 +67,8 @@ impl OpenError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Store(StoreError::AlreadyOpen { .. }) => 75,
+            Self::Store(StoreError::AlreadyOpen { .. })
+            | Self::DecisionLog(DecisionLogError::AlreadyOpen { .. }) => 75,
             Self::NoStore { .. } => 64,
             _ => 65,
         }
@@ -103,7 +110,28 @@ pub fn open(config: &ServeConfig) -> Result<Parts, OpenError> {
     let salt = bundle::installation_salt(&config.models)?;
     store.pin(&bundle::store_facts(&found.manifest, &salt))?;
     let engine = Engine::try_new(found, policy, Some(&salt))?;
-    Ok(Parts { engine: Arc::new(engine), store, clock: Clock::system() })
+    for note in note_experiments(config, &engine)? {
+        tracing::warn!("{note}");
+    }
+    let decisions = match &config.decision_log {
+        Some(dir) => {
+            let (log, report) = DecisionLog::open(dir, config.decision_log_spec)?;
+            if report.torn_bytes > 0 {
+                tracing::warn!(report.torn_bytes, "cut off a decision that a crash had torn");
+            }
+            Some(log)
+        }
+        None => None,
+    };
+    let clock = Clock::system();
+    Ok(Parts { engine: Arc::new(engine), store, clock, decisions })
+}
+
+/// Holds the experiments against those that ran before.
+fn note_experiments(config: &ServeConfig, engine: &Engine) -> Result<Vec<String>, BundleError> {
+    let setups = engine.experiments();
+    let setups = setups.iter().map(|one| [&*one.name, &*one.fingerprint, &*one.arms]);
+    bundle::note_experiments(&config.models, &setups.collect::<Vec<_>>())
 }
 
 fn read_policy(path: &PathBuf) -> Result<Policy, OpenError> {

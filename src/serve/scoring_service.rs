@@ -19,7 +19,7 @@ use super::status::{ServeError, Violation, scoring_error};
 use crate::domain::{AsOf, CustomerId, EventId, Timestamp};
 use crate::events::Event;
 use crate::history::History;
-use crate::scoring::Answer;
+use crate::scoring::{Answer, DecisionRowV1};
 
 /// From so many inline events on, a single score is work for the pool.
 const POOL_FROM_EVENTS: usize = 64;
@@ -55,10 +55,10 @@ impl Scoring {
             return Err(ServeError::invalid("subject", "MISSING", "the subject is missing"));
         };
         if subject.events.len() < POOL_FROM_EVENTS {
-            return score_subject(&self.0, &moment, &subject, "subject");
+            return score_one(&self.0, &moment, &subject);
         }
         let live = Arc::clone(&self.0);
-        self.0.pooled(move |_| score_subject(&live, &moment, &subject, "subject")).await
+        self.0.pooled(move |_| score_one(&live, &moment, &subject)).await
     }
 
     async fn many(
@@ -78,6 +78,17 @@ impl Scoring {
     }
 }
 
+/// Scores one subject and logs the decision.
+fn score_one(
+    live: &Live,
+    moment: &Moment,
+    subject: &pb::ScoreSubject,
+) -> Result<pb::Score, ServeError> {
+    let (score, line) = score_subject(live, moment, subject, "subject")?;
+    live.log_decisions(&line, 1, moment)?;
+    Ok(score)
+}
+
 /// Scores rows in order on the threads of the pool. Each row depends on itself alone, so the
 /// answers are the same however the rows are spread.
 fn score_rows(
@@ -86,7 +97,7 @@ fn score_rows(
     subjects: &[pb::ScoreSubject],
     left: &AtomicBool,
 ) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
-    subjects
+    let scored: Vec<(pb::ScoreOutcome, Vec<u8>)> = subjects
         .par_iter()
         .map(|subject| {
             if left.load(Ordering::Relaxed) {
@@ -95,13 +106,19 @@ fn score_rows(
             let row = || score_subject(live, moment, subject, "");
             let result = catch_unwind(AssertUnwindSafe(row))
                 .unwrap_or_else(|panicked| Err(panic_error(&*panicked)));
-            let outcome = match result {
-                Ok(score) => pb::score_outcome::Outcome::Score(score),
-                Err(error) => pb::score_outcome::Outcome::Error(error.to_row_status()),
+            let (outcome, line) = match result {
+                Ok((score, line)) => (pb::score_outcome::Outcome::Score(score), line),
+                Err(error) => {
+                    (pb::score_outcome::Outcome::Error(error.to_row_status()), Vec::new())
+                }
             };
-            Ok(pb::ScoreOutcome { outcome: Some(outcome) })
+            Ok((pb::ScoreOutcome { outcome: Some(outcome) }, line))
         })
-        .collect()
+        .collect::<Result<_, ServeError>>()?;
+    let n_lines = scored.iter().filter(|(_, line)| !line.is_empty()).count();
+    let (outcomes, lines): (Vec<_>, Vec<_>) = scored.into_iter().unzip();
+    live.log_decisions(&lines.concat(), n_lines, moment)?;
+    Ok(outcomes)
 }
 
 /// Whether the model asked for is the one that is served.
@@ -118,15 +135,16 @@ fn check_model(selector: Option<&pb::ModelSelector>, moment: &Moment) -> Result<
     Err(ServeError::UnknownModel { wanted: wanted.clone(), served: served.model_version.clone() })
 }
 
-/// Scores one subject. Field paths begin at `path`.
+/// Scores one subject; the second is its line of the decision log, empty where none is kept. Field
+/// paths begin at `path`.
 fn score_subject(
     live: &Live,
     moment: &Moment,
     subject: &pb::ScoreSubject,
     path: &str,
-) -> Result<pb::Score, ServeError> {
+) -> Result<(pb::Score, Vec<u8>), ServeError> {
     if moment.served.engine.table_inputs().is_some() {
-        return super::inline_row::score(moment, subject, path);
+        return super::inline_row::score(live, moment, subject, path);
     }
     let checked = Subject::check(live, moment, subject, path)?;
     let (history, digest) = checked.history(live)?;
@@ -135,15 +153,18 @@ fn score_subject(
     let answer = engine
         .answer(&checked.customer, &history, as_of, false)
         .map_err(|error| scoring_error(&checked.customer, &error))?;
-    Ok(score_message(&answer, moment, digest))
+    let line = match &live.decisions {
+        Some(_) => DecisionRowV1::new(engine, &answer, digest, moment.now).to_line(),
+        None => Vec::new(),
+    };
+    Ok((score_message(&answer, moment, digest), line))
 }
 
 /// An answer as a message.
 pub(super) fn score_message(answer: &Answer<'_>, moment: &Moment, digest: u128) -> pb::Score {
     let made = convert::Made {
-        model_version: &moment.served.model_version,
+        engine: &moment.served.engine,
         snapshot: &moment.snapshot,
-        currency: moment.served.engine.currency(),
         score_time: moment.now,
         history_digest: digest,
     };

@@ -105,6 +105,8 @@ pub(super) enum ServeError {
     StoreReadOnly,
     /// Whether the events were stored is not known; sending them again is safe.
     StoreUnknown,
+    /// The decision log takes nothing, and a decision that is not logged is not given out.
+    DecisionLogFull,
     /// The server is ending.
     Closing,
     /// The time of the call ran out.
@@ -213,19 +215,19 @@ impl ServeError {
                 "OVERLOADED",
                 format!("too many {what} at the moment: try again later"),
             ),
-            Self::StoreReadOnly => (
-                Code::Unavailable,
+            Self::StoreReadOnly => unavailable(
                 "STORE_READ_ONLY",
-                "the store takes no events until the server is started anew".to_owned(),
+                "the store takes no events until the server is started anew",
             ),
-            Self::StoreUnknown => (
-                Code::Unavailable,
+            Self::StoreUnknown => unavailable(
                 "STORE_OUTCOME_UNKNOWN",
-                "whether the events were stored is unknown: send them again".to_owned(),
+                "whether the events were stored is unknown: send them again",
             ),
-            Self::Closing => {
-                (Code::Unavailable, "SHUTTING_DOWN", "the server is shutting down".to_owned())
-            }
+            Self::DecisionLogFull => unavailable(
+                "DECISION_LOG_FULL",
+                "the decision log takes nothing at the moment: try again later",
+            ),
+            Self::Closing => unavailable("SHUTTING_DOWN", "the server is shutting down"),
             Self::Deadline => (
                 Code::DeadlineExceeded,
                 "DEADLINE_EXCEEDED",
@@ -260,6 +262,7 @@ impl ServeError {
             | Self::UnknownMethod
             | Self::StoreReadOnly
             | Self::StoreUnknown
+            | Self::DecisionLogFull
             | Self::Closing
             | Self::Deadline => Vec::new(),
         }
@@ -301,12 +304,16 @@ impl ServeError {
             Self::Overloaded { .. } | Self::StoreUnknown => {
                 details.set_retry_info(Some(BUSY_PAUSE));
             }
-            Self::StoreReadOnly | Self::Closing => {
+            Self::StoreReadOnly | Self::DecisionLogFull | Self::Closing => {
                 details.set_retry_info(Some(DOWN_PAUSE));
             }
             Self::Unreadable { .. } | Self::UnknownMethod | Self::Deadline | Self::Internal(_) => {}
         }
     }
+}
+
+fn unavailable(reason: &'static str, message: &str) -> (Code, &'static str, String) {
+    (Code::Unavailable, reason, message.to_owned())
 }
 
 #[allow(clippy::disallowed_types, reason = "the type that the crate for details takes")]

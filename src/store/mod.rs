@@ -14,6 +14,9 @@ mod batch;
 mod codec_v1;
 #[cfg(test)]
 mod conformance;
+mod decision_log;
+#[cfg(test)]
+mod decision_log_tests;
 mod engine;
 mod error;
 mod home;
@@ -35,6 +38,10 @@ pub use self::batch::{
     STATE_BYTES_MAX, StoredState, Watermark,
 };
 pub use self::codec_v1::CodecError;
+pub use self::decision_log::{
+    Appended, DecisionLog, DecisionLogError, DecisionLogReport, DecisionLogSpec, OnFull,
+    decision_segments,
+};
 pub use self::error::{CorruptPart, StoreError};
 pub use self::home::OpenReport;
 pub use self::key::{KeyError, N_SHARDS, shard_of};

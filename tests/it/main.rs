@@ -5,6 +5,7 @@ mod btyd_base;
 mod btyd_discrete;
 mod cli;
 mod cli_contract;
+mod decisions;
 mod demo;
 mod grpc;
 mod grpc_life;

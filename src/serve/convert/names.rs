@@ -135,6 +135,7 @@ pub(super) fn suppression(reason: Option<SuppressionReason>) -> i32 {
         Some(From::HoldoutGlobal) => To::HoldoutGlobal,
         Some(From::HoldoutCampaign) => To::HoldoutCampaign,
         Some(From::NoEligibleCampaign) => To::NoEligibleCampaign,
+        Some(From::NegativeValue) => To::NegativeValue,
     };
     wire.into()
 }

@@ -1,23 +1,19 @@
 //! Scores and decisions as messages.
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::names;
-use crate::decision::{Alternative, Assignment, Decision, Experiment, Lapse, Offer, Rfm};
+use crate::decision::{Alternative, Assignment, Decision, Lapse, Offer, Rfm};
 use crate::domain::{AsOf, Currency, Timestamp};
 use crate::model::Clv;
-use crate::scoring::Answer;
+use crate::scoring::{Answer, Engine, decision_id};
 use crate::serve::pb;
 
 /// How an answer came about.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::serve) struct Made<'a> {
-    /// models/{model}/versions/{version}
-    pub(in crate::serve) model_version: &'a str,
+    /// Who answered.
+    pub(in crate::serve) engine: &'a Engine,
     /// The snapshot read.
     pub(in crate::serve) snapshot: &'a str,
-    /// The currency of all amounts.
-    pub(in crate::serve) currency: Currency,
     /// The server's time.
     pub(in crate::serve) score_time: Timestamp,
     /// Digest of the history that was scored.
@@ -44,7 +40,7 @@ pub(in crate::serve) fn score(answer: &Answer<'_>, made: Made<'_>) -> pb::Score 
         risk_tier: names::tier(decision.tier),
         model_risk_tier: names::tier(decision.model_tier),
         tier_reasons: decision.tier_reasons.iter().map(|reason| (*reason).to_owned()).collect(),
-        clv: clv.as_ref().map(|clv| value(clv, made.currency)),
+        clv: clv.as_ref().map(|clv| value(clv, made.engine.currency())),
         value_at_risk: decision.value_at_risk,
         expected_purchases: *expected_purchases,
         alive_probability: *p_alive,
@@ -142,6 +138,10 @@ fn advice(decision: &Decision<'_>, as_of: AsOf) -> pb::CampaignAdvice {
         holdout: decision.is_held_out(),
         not_before: later(decision.not_before_days),
         expire_time: later(decision.expires_after_days),
+        variant: decision.variant.unwrap_or_default().to_owned(),
+        expected_value: decision.expected_value,
+        propensity: decision.propensity,
+        explored: decision.flags.explored,
     }
 }
 
@@ -151,53 +151,39 @@ fn offer(offer: Offer) -> pb::Offer {
 }
 
 fn alternative(alternative: &Alternative<'_>) -> pb::Alternative {
-    let Alternative { campaign, channel, offer: given } = alternative;
+    let Alternative { campaign, channel, offer: given, expected_value } = alternative;
     pb::Alternative {
         campaign: names::campaign(Some(campaign)),
         campaign_id: campaign.id().to_owned(),
         reason: campaign.reason().to_owned(),
         channel: names::channel(*channel),
         offer: Some(offer(*given)),
+        expected_value: *expected_value,
     }
 }
 
 fn assignment(assignment: &Assignment<'_>) -> pb::Assignment {
-    let Assignment { experiment, arm, place: _, bucket, propensity } = assignment;
+    let Assignment { experiment, arm, place: _, bucket, propensity, variant } = assignment;
     pb::Assignment {
-        experiment: match experiment {
-            Experiment::Global => "global".to_owned(),
-            Experiment::Campaign(id) => (*id).to_owned(),
-        },
+        experiment: experiment.name(),
         arm: names::arm(*arm),
         bucket: u32::from(*bucket),
         propensity: *propensity,
+        variant: variant.unwrap_or_default().to_owned(),
     }
 }
 
 fn provenance(answer: &Answer<'_>, made: Made<'_>) -> pb::Provenance {
     let policy = answer.decision.policy;
     pb::Provenance {
-        model_version: made.model_version.to_owned(),
+        model_version: made.engine.model_version().to_owned(),
         policy_id: policy.id.clone(),
         policy_version: policy.version.clone(),
         policy_hash: policy.hash.to_vec(),
-        decision_id: decision_id(answer, made),
+        decision_id: decision_id(made.engine, answer, made.history_digest),
         snapshot: made.snapshot.to_owned(),
         score_time: Some(super::timestamp(made.score_time)),
     }
-}
-
-/// Names the decision: the same for the same customer, events, instant, model and policy.
-fn decision_id(answer: &Answer<'_>, made: Made<'_>) -> String {
-    let mut bytes = Vec::with_capacity(192);
-    bytes.extend_from_slice(answer.customer.as_str().as_bytes());
-    bytes.push(0);
-    bytes.extend_from_slice(made.model_version.as_bytes());
-    bytes.push(0);
-    bytes.extend_from_slice(&answer.decision.policy.hash);
-    bytes.extend_from_slice(&answer.as_of.instant().micros().to_be_bytes());
-    bytes.extend_from_slice(&made.history_digest.to_be_bytes());
-    format!("{:032x}", xxh3_128(&bytes))
 }
 
 /// The instant so many days later; `None` beyond the range of instants.

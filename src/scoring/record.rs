@@ -1,0 +1,181 @@
+//! The row of the decision log: what was decided about whom, when, by what, and how likely.
+//!
+//! In: an answer. Out: one JSON object, written before the answer leaves, from which the effect
+//! of campaigns can be worked out later without anything else but the events. It holds no personal
+//! data beyond the customer's id, and no number is rounded.
+
+use serde::Deserialize;
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::decision::{Assignment, Campaign};
+use crate::domain::Timestamp;
+
+use super::{Answer, Engine};
+
+/// The form of the row.
+pub const RECORD_VERSION: u32 = 1;
+
+/// One row of the decision log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecisionRowV1 {
+    /// The form of the row: [`RECORD_VERSION`].
+    pub v: u32,
+    /// Names the decision, see [`decision_id`].
+    pub decision_id: String,
+    /// The customer's id.
+    pub customer: String,
+    /// When it was decided, microseconds since 1970.
+    pub decided_at: i64,
+    /// The instant it speaks of, microseconds since 1970: outcomes count from here.
+    pub as_of: i64,
+    /// Time of the newest event it rests on, microseconds since 1970.
+    pub facts_as_of: Option<i64>,
+    /// Digest of the feature schema.
+    pub feature_schema: String,
+    /// `models/NAME/versions/VERSION`.
+    pub model: String,
+    /// The policy's name.
+    pub policy: String,
+    /// Its version.
+    pub policy_version: String,
+    /// SHA-256 of what it means, hex.
+    pub policy_hash: String,
+    /// Segment.
+    pub segment: String,
+    /// Risk tier; none without a churn model where no override fired.
+    pub tier: Option<String>,
+    /// All campaigns that passed every gate, the one chosen or held out first.
+    pub eligible: Vec<EligibleV1>,
+    /// The campaign, or `no_action`.
+    pub chosen: String,
+    /// Probability of what was done, in (0, 1].
+    pub chosen_propensity: f64,
+    /// The version of the campaign, where versions are compared.
+    pub variant: Option<String>,
+    /// Its best channel.
+    pub channel: Option<String>,
+    /// What it gives.
+    pub offer: Option<String>,
+    /// What it was expected to bring, in currency units.
+    pub expected_value: Option<f64>,
+    /// Whether it was drawn by exploration.
+    pub explored: bool,
+    /// Whether the customer was left alone on purpose.
+    pub holdout: bool,
+    /// What would have been done, had the customer not been held out.
+    pub would_be: Option<String>,
+    /// Why nothing was done.
+    pub suppression: Option<String>,
+    /// Places in experiments.
+    pub assignments: Vec<AssignmentV1>,
+}
+
+/// A campaign that passed every gate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EligibleV1 {
+    /// Its id.
+    pub campaign: String,
+    /// Probability that it was sent, in [0, 1].
+    pub propensity: f64,
+}
+
+/// A place in an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AssignmentV1 {
+    /// `global`, a campaign's id, or `variant/` and a campaign's id.
+    pub experiment: String,
+    /// `treatment` or `control`.
+    pub arm: String,
+    /// The version, where versions are compared.
+    pub variant: Option<String>,
+    /// The place in ten thousandths.
+    pub bucket: u16,
+    /// Probability of this side, in (0, 1].
+    pub propensity: f64,
+}
+
+impl From<&Assignment<'_>> for AssignmentV1 {
+    fn from(assignment: &Assignment<'_>) -> Self {
+        let Assignment { experiment, arm, place: _, bucket, propensity, variant } = assignment;
+        Self {
+            experiment: experiment.name(),
+            arm: arm.as_str().to_owned(),
+            variant: variant.map(str::to_owned),
+            bucket: *bucket,
+            propensity: *propensity,
+        }
+    }
+}
+
+impl DecisionRowV1 {
+    /// The row of an answer. `digest` is that of the history scored, see [`decision_id`].
+    #[must_use]
+    pub fn new(engine: &Engine, answer: &Answer<'_>, digest: u128, decided_at: Timestamp) -> Self {
+        let Answer { customer, as_of, facts_as_of, decision, .. } = answer;
+        let policy = decision.policy;
+        let eligible = decision.eligible.iter().map(|one| EligibleV1 {
+            campaign: one.campaign.id().to_owned(),
+            propensity: one.propensity,
+        });
+        let channel = decision.channels.first().map(|channel| channel.as_str().to_owned());
+        let stopped = decision.suppression.map(|stop| stop.reason.as_str().to_owned());
+        Self {
+            v: RECORD_VERSION,
+            decision_id: decision_id(engine, answer, digest),
+            customer: customer.as_str().to_owned(),
+            decided_at: decided_at.micros(),
+            as_of: as_of.instant().micros(),
+            facts_as_of: facts_as_of.map(Timestamp::micros),
+            feature_schema: engine.bundle().manifest.feature_schema.clone(),
+            model: engine.model_version().to_owned(),
+            policy: policy.id.clone(),
+            policy_version: policy.version.clone(),
+            policy_hash: policy.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            segment: decision.segment.as_str().to_owned(),
+            tier: decision.tier.map(|tier| tier.as_str().to_owned()),
+            eligible: eligible.collect(),
+            chosen: decision.campaign_id().to_owned(),
+            chosen_propensity: decision.propensity,
+            variant: decision.variant.map(str::to_owned),
+            channel: channel.filter(|_| decision.campaign.is_some()),
+            offer: decision.campaign.map(|_| decision.offer.kind.as_str().to_owned()),
+            expected_value: decision.expected_value,
+            explored: decision.flags.explored,
+            holdout: decision.is_held_out(),
+            would_be: decision.would_be_campaign.map(Campaign::id).map(str::to_owned),
+            suppression: stopped,
+            assignments: decision.assignments.iter().map(AssignmentV1::from).collect(),
+        }
+    }
+
+    /// The row as one line of JSON with its end.
+    #[must_use]
+    pub fn to_line(&self) -> Vec<u8> {
+        // Only a map with keys that are no texts, or a writer, could fail.
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+}
+
+/// Names a decision: the same for the same customer, events, instant, model and policy, whoever
+/// asks. `digest` is [`history_digest`] of the history scored.
+#[must_use]
+pub fn decision_id(engine: &Engine, answer: &Answer<'_>, digest: u128) -> String {
+    let mut bytes = Vec::with_capacity(192);
+    bytes.extend_from_slice(answer.customer.as_str().as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(engine.model_version().as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(&answer.decision.policy.hash);
+    bytes.extend_from_slice(&answer.as_of.instant().micros().to_be_bytes());
+    bytes.extend_from_slice(&digest.to_be_bytes());
+    format!("{:032x}", xxh3_128(&bytes))
+}
+
+/// The digest of a history's bytes.
+#[must_use]
+pub fn history_digest(bytes: &[u8]) -> u128 {
+    xxh3_128(bytes)
+}
