@@ -14,6 +14,7 @@ mod ops;
 mod raw;
 mod score;
 mod train;
+mod trial;
 
 #[cfg(test)]
 mod tests;
@@ -22,10 +23,8 @@ pub use args::ServeArgs;
 pub use checked::{ServeConfig, ServeLimits, StoreDurability};
 pub use env::process_environment;
 pub use log::{LogArgs, LogConfig, LogDefaults};
-pub use ops::{
-    ExperimentConfig, LoadConfig, OpsArgs, OpsCommand, OpsConfig, OpsTask, OutcomeKind,
-    PolicyRunConfig,
-};
+pub use ops::{LoadConfig, OpsArgs, OpsCommand, OpsConfig, OpsTask};
 pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file, settings_toml};
 pub use score::{OutFile, OutFormat, ScoreArgs, ScoreConfig};
 pub use train::{TrainArgs, TrainConfig};
+pub use trial::{ExperimentConfig, OutcomeKind, PolicyRunConfig};
