@@ -16,6 +16,7 @@ mod raw;
 mod score;
 mod table;
 mod train;
+mod trial;
 
 #[cfg(test)]
 mod tests;
@@ -24,12 +25,10 @@ pub use args::ServeArgs;
 pub use checked::{ServeConfig, ServeLimits, StoreDurability};
 pub use env::process_environment;
 pub use log::{LogArgs, LogConfig, LogDefaults};
-pub use ops::{
-    ExperimentConfig, LoadConfig, OpsArgs, OpsCommand, OpsConfig, OpsTask, OutcomeKind,
-    PolicyRunConfig,
-};
+pub use ops::{LoadConfig, OpsArgs, OpsCommand, OpsConfig, OpsTask};
 pub use ops_contract::{ContractChoice, ContractConfig, OpportunitiesConfig, Outlook};
 pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file, settings_toml};
 pub use score::{OutFile, OutFormat, ScoreArgs, ScoreConfig};
 pub use table::{CostColumns, CostSource, SaidType, TableArgs, TableConfig};
 pub use train::{TrainArgs, TrainConfig};
+pub use trial::{ExperimentConfig, OutcomeKind, PolicyRunConfig};

@@ -6,8 +6,9 @@
 //!
 //! Every experiment has a salt of its own, derived from one root (the installation's, or the one
 //! fixed in the policy): `<root>/global` for the global control, `<root>/campaign/<id>` for a
-//! campaign's, `<root>/variant/<id>` for its versions, `<root>/explore` for exploration. Reusing one salt would leave out the same people everywhere; a new root draws all
-//! groups anew and ends every running comparison.
+//! campaign's, `<root>/variant/<id>` for its versions, `<root>/explore` for exploration. Reusing
+//! one salt would leave out the same people everywhere; a new root draws all groups anew and ends
+//! every running comparison.
 
 use std::fmt;
 
