@@ -42,6 +42,10 @@ pub(super) fn load(
 ) -> Result<LoadCounts, OpsError> {
     progress("reading the model");
     let bundle = Bundle::find(&config.models, &config.model)?;
+    if bundle.predictor().is_none() {
+        let version = bundle.version;
+        return Err(crate::scoring::ScoringError::TableBundle { version }.into());
+    }
     let manifest = &bundle.manifest;
     let defaults = business(manifest)?;
     let before = match config.as_of {

@@ -36,7 +36,7 @@ pub struct ServeArgs {
     /// Which model to serve
     #[arg(long, value_name = "NAME[@ALIAS|@VERSION]")]
     name: Option<String>,
-    /// Directory of the store; made if it is not there
+    /// Directory of the store; made if it is not there; a model of a table needs none
     #[arg(long, value_name = "DIR")]
     store: Option<String>,
     /// Address and port; port 0 takes a free one [default: 127.0.0.1:50051]

@@ -134,15 +134,16 @@ mod tests {
 
     #[test]
     fn equal_costs_give_elkans_threshold_and_the_totals_add_up() {
-        let probs: Vec<f64> = (0..100).map(|at| f64::from(at) / 100.0).collect();
         // Calibrated: of every ten rows as many leave as the probability says.
+        let probs: Vec<f64> = (0..100).map(|at| f64::from(at / 10) / 10.0).collect();
         let left: Vec<bool> = (0..100).map(|at| at % 10 < at / 10).collect();
         let verdict = judge_costs(&probs, &left, &flat(100)).unwrap();
         assert!((verdict.act_on_all - 1000.0).abs() < 1e-9);
         assert!((verdict.act_on_none - 4500.0).abs() < 1e-9);
-        assert!((verdict.by_row - 900.0).abs() < 1e-9, "p > 0.1: {verdict:?}");
-        assert!((verdict.threshold - 0.1).abs() < 1e-12, "{verdict:?}");
-        assert!((verdict.by_threshold_share - 0.9).abs() < 1e-12);
+        // At a probability of 0.1 both decisions cost the same: the higher threshold is taken.
+        assert!((verdict.by_row - 900.0).abs() < 1e-9, "{verdict:?}");
+        assert!((verdict.threshold - 0.2).abs() < 1e-12, "{verdict:?}");
+        assert!((verdict.by_threshold_share - 0.8).abs() < 1e-12);
         assert!(verdict.by_threshold <= verdict.by_row + 1e-9);
     }
 

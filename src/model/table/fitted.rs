@@ -58,6 +58,18 @@ impl TableKind {
         }
     }
 
+    /// What regression and trees weigh in the candidate's sum: its explanation is theirs, so
+    /// weighted.
+    #[must_use]
+    pub const fn weights(self) -> [f64; 2] {
+        match self {
+            Self::Constant => [0.0, 0.0],
+            Self::Linear => [1.0, 0.0],
+            Self::Boosted => [0.0, 1.0],
+            Self::Blend => [0.5, 0.5],
+        }
+    }
+
     const fn has_linear(self) -> bool {
         matches!(self, Self::Linear | Self::Blend)
     }
