@@ -10,6 +10,7 @@ mod error;
 mod format_v1;
 mod installation;
 mod io;
+mod stage_v1;
 
 pub use alias::{BundleSelector, CHALLENGER, CHAMPION, aliases, model_names, set_alias, versions};
 pub use error::BundleError;

@@ -38,6 +38,6 @@ pub use linear::{LinearV1, LinearV1Error};
 pub use link::{PROB_MIN, clamp_prob, logit, sigmoid};
 pub use logistic::{Logistic, LogisticSpec};
 pub use score::{Clv, Score};
-pub use stage::{BTYD_COLUMNS, BtydStage};
+pub use stage::{BTYD_COLUMNS, BtydStage, StageCovariates, StageInput, StageView};
 pub use treeshap::{ShapError, TreeShap};
 pub use value::{IntervalBin, IntervalTable, ValueHorizon, ValueKind, ValueModel, ValueParts};

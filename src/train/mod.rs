@@ -13,6 +13,7 @@ mod plan;
 mod program;
 mod replay;
 mod run;
+mod season;
 mod slice;
 mod summary;
 

@@ -12,5 +12,6 @@ mod serve_client;
 mod serve_faults;
 mod serve_fixture;
 mod server_kill;
+mod stage;
 mod store_kill;
 mod tidy;
