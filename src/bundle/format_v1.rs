@@ -14,6 +14,8 @@ use crate::model::{
     ValueParts,
 };
 
+use super::stage_v1::{CovariatesV1, SeasonV1};
+
 /// This format's number.
 pub(super) const FORMAT: u32 = 1;
 
@@ -114,6 +116,8 @@ pub(super) struct ModelsV1 {
     counts: CountsV1,
     /// p, q, gamma.
     spend: Option<[f64; 3]>,
+    season: Option<SeasonV1>,
+    covariates: Option<CovariatesV1>,
     churn: ChurnV1,
     value: Option<ValueV1>,
     /// Largest mean, then the ratios at 10 %, 50 % and 90 %.
@@ -237,7 +241,7 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
         value_days: _,
         extrapolated,
     } = fitted;
-    let BtydStage { counts, spend, churn_weeks: _, value_weeks: _ } = stage;
+    let BtydStage { counts, spend, churn_weeks: _, value_weeks: _, clock, covariates } = stage;
     // The rest of the base has a file of its own.
     let BaseStats { rhythm, .. } = base;
     let RhythmBase { prior, gap_days_p50, gap_days_p90, history_short } = rhythm;
@@ -253,6 +257,8 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
             let GammaGammaParams { p, q, gamma } = *model.params();
             [p, q, gamma]
         }),
+        season: clock.as_ref().map(SeasonV1::new),
+        covariates: covariates.as_ref().map(CovariatesV1::new),
         churn: ChurnV1 {
             kind: churn.kind.as_str().to_owned(),
             base_logit: churn.parts.base_logit,
@@ -307,6 +313,8 @@ impl ModelsV1 {
             spend,
             churn_weeks: weeks(churn_days),
             value_weeks: weeks(value_days),
+            clock: self.season.map(SeasonV1::into_clock).transpose()?,
+            covariates: self.covariates.map(CovariatesV1::into_covariates).transpose()?,
         };
         let value = match self.value {
             Some(value) => Some(value.into_model(value_forest)?),

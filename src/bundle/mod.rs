@@ -12,6 +12,7 @@ mod experiments;
 mod format_v1;
 mod installation;
 mod io;
+mod stage_v1;
 mod table_v1;
 
 pub use alias::{BundleSelector, CHALLENGER, CHAMPION, aliases, model_names, set_alias, versions};

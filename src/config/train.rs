@@ -11,6 +11,7 @@ use super::raw::{ConfigError, Layers, Reader, Setting, read_file, settings_toml}
 use super::table::{TableArgs, TableConfig};
 use crate::bundle::BundleSelector;
 use crate::domain::{Currency, Day, Days, Zone};
+use crate::features::CovariateSource;
 use crate::model::btyd::Prior;
 
 // Defaults. Each says why it is this number.
@@ -71,6 +72,13 @@ pub struct TrainArgs {
     /// Weak prior of the purchase models: default or none [default: default]
     #[arg(long, value_name = "PRIOR", help_heading = "The models")]
     prior: Option<String>,
+    /// Facts of --profiles that purchase rates and dropout may depend on, separated by commas:
+    /// acquisition_channel, persona, b2b, loyalty_member, contact_people, tag:NAME
+    #[arg(long, value_name = "NAME,...", help_heading = "The models")]
+    covariates: Option<String>,
+    /// Measures the purchase models' time on a clock that runs with the base's busy weeks
+    #[arg(long, help_heading = "The models")]
+    season_clock: bool,
     /// The policy that goes into the bundle [default: the one that comes with the program]
     #[arg(long, value_name = "FILE", help_heading = "The models")]
     policy: Option<String>,
@@ -122,6 +130,8 @@ impl TrainArgs {
             ("models", self.models.clone()),
             ("name", self.name.clone()),
             ("prior", self.prior.clone()),
+            ("covariates", self.covariates.clone()),
+            ("season_clock", said(self.season_clock)),
             ("policy", self.policy.clone()),
             ("seed", self.seed.clone()),
             ("allow_small", said(self.allow_small)),
@@ -171,6 +181,10 @@ pub struct TrainConfig {
     pub name: String,
     /// Prior of the purchase models.
     pub prior: Prior,
+    /// Facts that the purchase-count model takes as covariates.
+    pub covariates: Vec<CovariateSource>,
+    /// Whether the purchase models run on a season clock.
+    pub season_clock: bool,
     /// A policy in place of the default one.
     pub policy: Option<PathBuf>,
     /// Seed of all sampling.
@@ -222,6 +236,8 @@ impl TrainConfig {
             "none" => Prior::None,
             _ => Prior::Weak,
         };
+        let covariates = reader.parsed("covariates", Covariates::default(), parse_covariates).0;
+        let season_clock = reader.flag("season_clock");
         let policy = reader.optional("policy").map(PathBuf::from);
         let seed = reader.number("seed", SEED, 0..=u64::MAX);
         let allow_small = reader.flag("allow_small");
@@ -240,6 +256,8 @@ impl TrainConfig {
             models,
             name: name.unwrap_or_default(),
             prior,
+            covariates,
+            season_clock,
             policy,
             seed,
             allow_small,
@@ -290,6 +308,32 @@ pub(super) fn parse_prior(text: &str) -> Result<String, String> {
         "default" | "none" => Ok(text.to_owned()),
         _ => Err("default or none".to_owned()),
     }
+}
+
+/// Covariates as one setting.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Covariates(Vec<CovariateSource>);
+
+impl std::fmt::Display for Covariates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<String> = self.0.iter().map(CovariateSource::name).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+fn parse_covariates(text: &str) -> Result<Covariates, String> {
+    let mut sources: Vec<CovariateSource> = Vec::new();
+    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let source = CovariateSource::parse(name).map_err(|_| {
+            "acquisition_channel, persona, b2b, loyalty_member, contact_people or tag:NAME, \
+             separated by commas"
+                .to_owned()
+        })?;
+        if !sources.contains(&source) {
+            sources.push(source);
+        }
+    }
+    Ok(Covariates(sources))
 }
 
 pub(super) fn parse_days(text: &str) -> Result<Days, String> {

@@ -230,6 +230,12 @@ impl CountModel {
         [near.p_alive, near.p_no_purchase, near.expected_purchases, far.expected_purchases]
     }
 
+    /// Expected purchases within `weeks`.
+    #[must_use]
+    pub fn expected_purchases(&self, row: &BtydRow, weeks: f64) -> f64 {
+        self.predict_one(row, weeks).expected_purchases
+    }
+
     /// P(no purchase) within `weeks`.
     #[must_use]
     pub fn p_no_purchase(&self, summary: &PurchaseSummary, weeks: f64) -> f64 {

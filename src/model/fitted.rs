@@ -1,9 +1,7 @@
 //! The fitted whole: from a history to a score.
 
 use crate::domain::AsOf;
-use crate::features::{
-    BaseStats, FeatureDef, FeatureSchema, definitions, extract, purchase_summary,
-};
+use crate::features::{BaseStats, FeatureDef, FeatureSchema, definitions, extract};
 use crate::history::History;
 
 use super::btyd::BtydRow;
@@ -90,7 +88,8 @@ impl Predictor {
     pub fn row(&self, history: &History, as_of: AsOf, row: &mut Vec<f64>) {
         row.clear();
         extract(&self.fitted.base, history, as_of, row);
-        self.fitted.stage.append(purchase_summary(history, as_of).as_ref(), row);
+        let stage = &self.fitted.stage;
+        stage.append(stage.input(history, as_of).as_ref(), row);
     }
 
     /// What the models say of one row; `historic` is the value realised so far. A customer who
@@ -143,8 +142,16 @@ impl Predictor {
         let purchases =
             BtydRow { x, t_x: weeks(self.columns.active_span), t: weeks(self.columns.tenure) };
         let spend = row[self.columns.btyd_spend];
+        let mut weeks = stage.value_weeks;
+        if stage.clock.is_some() || stage.covariates.is_some() {
+            // The row holds calendar days and no covariates: the horizon is stretched until the
+            // plain model expects as much as this customer's own one.
+            let own = row[self.columns.btyd_purchases_value];
+            let plain = stage.counts.expected_purchases(&purchases, weeks);
+            weeks *= if plain > 0.0 { (own / plain).clamp(0.01, 100.0) } else { 1.0 };
+        }
         [0.1, 0.5, 0.9].map(|level| {
-            let count = stage.counts.purchase_quantile(&purchases, stage.value_weeks, level);
+            let count = stage.counts.purchase_quantile(&purchases, weeks, level);
             f64::from(count) * spend
         })
     }

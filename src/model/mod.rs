@@ -39,7 +39,7 @@ pub use linear::{LinearV1, LinearV1Error};
 pub use link::{PROB_MIN, clamp_prob, logit, sigmoid};
 pub use logistic::{Logistic, LogisticSpec};
 pub use score::{Clv, Score};
-pub use stage::{BTYD_COLUMNS, BtydStage};
+pub use stage::{BTYD_COLUMNS, BtydStage, StageCovariates, StageInput, StageView};
 pub use table::{
     CellIssue, ColumnKind, NumberScale, Slot, SlotMeaning, TableChurn, TableColumn, TableFitSpec,
     TableFitted, TableKind, TablePredictor, TableSchema, TableSchemaError, TableValue, flag_of,

@@ -1,11 +1,16 @@
 //! The first model stage: buy-till-you-die columns, appended to a row of features.
 //!
-//! In: a customer's purchase summary. Out: six columns that training and scoring both append
-//! through this one function. Fitted on data before the cutoff only.
+//! In: a customer's history. Out: six columns that training and scoring both append through this
+//! one function. Fitted on data before the cutoff only. With a season clock all times are measured
+//! on it; with covariates every customer has count parameters of their own.
 
-use crate::features::{FeatureDef, PurchaseSummary};
+use crate::domain::AsOf;
+use crate::features::{
+    CovariateEncoding, FeatureDef, PurchaseSummary, SeasonClock, purchase_summary,
+};
+use crate::history::History;
 
-use super::btyd::GammaGamma;
+use super::btyd::{CovariateEffects, GammaGamma};
 use super::count::CountModel;
 
 /// The columns, in order.
@@ -42,28 +47,110 @@ pub const BTYD_COLUMNS: &[FeatureDef] = &[
     },
 ];
 
+/// What the stage looks at in one customer as of an instant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageInput {
+    /// Purchases so far, on the season clock where there is one.
+    pub summary: PurchaseSummary,
+    /// Churn and value horizon from the instant on, weeks, on the same clock.
+    pub weeks: [f64; 2],
+    /// The customer's covariates; empty without an encoding.
+    pub covariates: Vec<f64>,
+}
+
+/// How a customer is measured for the stage: on which clock, with which covariates.
+#[derive(Debug, Clone, Copy)]
+pub struct StageView<'s> {
+    /// Churn and value horizon, calendar weeks.
+    pub weeks: [f64; 2],
+    /// The season clock; none is the calendar.
+    pub clock: Option<&'s SeasonClock>,
+    /// The encoding of covariates.
+    pub encoding: Option<&'s CovariateEncoding>,
+}
+
+impl StageView<'_> {
+    /// Measures a customer; none for one who has not bought.
+    #[must_use]
+    pub fn input(&self, history: &History, as_of: AsOf) -> Option<StageInput> {
+        let mut summary = purchase_summary(history, as_of)?;
+        let mut weeks = self.weeks;
+        if let Some(clock) = self.clock
+            && let Some(first) = history.first_purchase()
+            && let Some((_, last)) = history.last_purchase()
+        {
+            let today = as_of.last_day();
+            let t_x = clock.weeks(first.day, last);
+            if summary.x > 0 {
+                // Gaps keep their proportions: only their sum is known on the clock.
+                summary.log_gap_sum += f64::from(summary.x) * (t_x / summary.t_x).ln();
+            }
+            (summary.t_x, summary.t) = (t_x, clock.weeks(first.day, today));
+            weeks = weeks.map(|weeks| clock.weeks(today, today.plus(whole_days(weeks))));
+        }
+        let covariates = self.encoding.map_or_else(Vec::new, |encoding| encoding.encode(history));
+        Some(StageInput { summary, weeks, covariates })
+    }
+}
+
+/// Weeks as days; horizons are whole days.
+fn whole_days(weeks: f64) -> i32 {
+    #[allow(clippy::cast_possible_truncation, reason = "horizons are at most 36500 days")]
+    let days = (7.0 * weeks).round().clamp(0.0, 36_500.0) as i32;
+    days
+}
+
+/// Covariates and what they do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageCovariates {
+    /// How facts become numbers.
+    pub encoding: CovariateEncoding,
+    /// What the numbers do.
+    pub effects: CovariateEffects,
+}
+
 /// The fitted stage.
 #[derive(Debug, Clone)]
 pub struct BtydStage {
-    /// When and how often.
+    /// When and how often, for a customer of whom no covariates are known.
     pub counts: CountModel,
     /// How much; none where no repeat purchase had a price.
     pub spend: Option<GammaGamma>,
-    /// Churn horizon, weeks.
+    /// Churn horizon, calendar weeks.
     pub churn_weeks: f64,
-    /// Value horizon, weeks.
+    /// Value horizon, calendar weeks.
     pub value_weeks: f64,
+    /// The season clock; none is the calendar.
+    pub clock: Option<SeasonClock>,
+    /// Covariates; with them every customer has count parameters of their own.
+    pub covariates: Option<StageCovariates>,
 }
 
 impl BtydStage {
+    /// Measures a customer for the stage; none for one who has not bought.
+    #[must_use]
+    pub fn input(&self, history: &History, as_of: AsOf) -> Option<StageInput> {
+        let view = StageView {
+            weeks: [self.churn_weeks, self.value_weeks],
+            clock: self.clock.as_ref(),
+            encoding: self.covariates.as_ref().map(|covariates| &covariates.encoding),
+        };
+        view.input(history, as_of)
+    }
+
     /// Appends the columns; NaN for a customer who has not bought.
-    pub fn append(&self, summary: Option<&PurchaseSummary>, row: &mut Vec<f64>) {
-        let Some(summary) = summary else {
+    pub fn append(&self, input: Option<&StageInput>, row: &mut Vec<f64>) {
+        let Some(StageInput { summary, weeks, covariates }) = input else {
             row.resize(row.len() + BTYD_COLUMNS.len(), f64::NAN);
             return;
         };
-        let [alive, churn, near, far] =
-            self.counts.predict(summary, [self.churn_weeks, self.value_weeks]);
+        let own = self.covariates.as_ref().and_then(|held| {
+            let params = held.effects.params_of(covariates);
+            // Parameters of a customer stay in the range that every model takes.
+            CountModel::try_from_params(held.effects.base.name(), params).ok()
+        });
+        let counts = own.as_ref().unwrap_or(&self.counts);
+        let [alive, churn, near, far] = counts.predict(summary, *weeks);
         let spend = self
             .spend
             .as_ref()

@@ -53,6 +53,15 @@ pub struct CountChoice {
     pub candidates: Vec<CountCandidate>,
 }
 
+impl CountChoice {
+    /// The choice where covariates are used: they act on MBG/NBD.
+    #[must_use]
+    pub(super) fn for_covariates(self) -> Self {
+        let reason = "covariates act on MBG/NBD".to_owned();
+        Self { kind: CountKind::MbgNbd, reason, ..self }
+    }
+}
+
 /// Chooses the purchase-count model of a run on a log: at the `earlier` cutoff with the window
 /// after it, where one is given and somebody had bought by then, else at `newest` without labels.
 /// The window of `earlier` must end before the judged window begins.

@@ -6,6 +6,7 @@ use crate::bundle::BundleError;
 use crate::dataset::{CutoffError, MatrixError};
 use crate::evaluate::report::ReportError;
 use crate::events::{IntakeError, ThresholdError};
+use crate::features::CovariateError;
 use crate::model::btyd::BtydError;
 use crate::model::{FitError, MissingColumn};
 use crate::scoring::ScoringError;
@@ -56,6 +57,9 @@ pub enum TrainError {
     /// A buy-till-you-die model could not be fitted.
     #[error(transparent)]
     Btyd(#[from] BtydError),
+    /// The covariates cannot be used.
+    #[error(transparent)]
+    Covariates(#[from] CovariateError),
     /// A learned model could not be fitted.
     #[error(transparent)]
     Fit(#[from] FitError),
@@ -88,6 +92,7 @@ impl TrainError {
             | Self::NoPurchase { .. }
             | Self::Incomplete { .. }
             | Self::Btyd(_)
+            | Self::Covariates(_)
             | Self::Fit(_) => true,
             Self::Matrix(_)
             | Self::Column(_)

@@ -7,13 +7,13 @@ use crate::dataset::CutoffPlan;
 use crate::decision::Policy;
 use crate::domain::{AsOf, Day};
 use crate::events::Log;
-use crate::features::{BaseStats, FeatureSchema, OfferBase};
+use crate::features::{BaseStats, CovariateEncoding, FeatureSchema, OfferBase};
 use crate::labels::StayRule;
 use crate::model::btyd::BtydError;
 use crate::model::{
     BoostedSpec, ChurnKind, ChurnModel, ChurnParts, ChurnSpec, Columns, CountKind, CountModel,
-    CountRows, Fitted, IntervalTable, LogisticSpec, LogitLine, Objective, TreeShape, ValueKind,
-    ValueModel, ValueParts, row_definitions,
+    Fitted, IntervalTable, LogisticSpec, LogitLine, Objective, TreeShape, ValueKind, ValueModel,
+    ValueParts, row_definitions,
 };
 
 use super::activities::{ActivityReport, candidates, report};
@@ -194,6 +194,8 @@ fn build_slices(
     let choice = choose_for_log(spec, log, earlier, newest)
         .or_else(|_| choose_for_log(spec, log, None, spec.until))
         .map_err(|error| as_no_purchase(spec, log, error))?;
+    let encoding = covariate_encoding(spec, log)?;
+    let choice = if encoding.is_some() { choice.for_covariates() } else { choice };
     let slice_spec = SliceSpec {
         zone: spec.zone.clone(),
         churn: spec.churn,
@@ -201,6 +203,8 @@ fn build_slices(
         last_observed: spec.until,
         prior: spec.prior,
         counts: choice.kind,
+        season_clock: spec.season_clock,
+        encoding,
         stay: StayRule::Purchase,
         schema_id: schema_id.to_owned(),
     };
@@ -222,6 +226,22 @@ fn build_slices(
     let today = Slice::build(&slice_spec, log, &replay, spec.until)
         .map_err(|error| as_no_purchase(spec, log, error))?;
     Ok(Slices { choice, spec: slice_spec, past, today })
+}
+
+/// Fixes how facts become covariates, on all customers who have bought; none without covariates.
+fn covariate_encoding(
+    spec: &TrainSpec,
+    log: &Log,
+) -> Result<Option<CovariateEncoding>, TrainError> {
+    if spec.covariates.is_empty() {
+        return Ok(None);
+    }
+    let mut replay = Replay::new(log);
+    replay.advance(AsOf::end_of(spec.until, &spec.zone));
+    let buyers = (0..replay.len())
+        .map(|idx| replay.history(idx))
+        .filter(|history| history.first_purchase().is_some());
+    Ok(Some(CovariateEncoding::fit(&spec.covariates, buyers)?))
 }
 
 /// Nobody to fit on is a fact about the log.
@@ -365,7 +385,7 @@ const fn plain_value(parts: ValueParts) -> ValueModel {
 /// All purchase-count models on all data up to the last day, for the record; the one in use is
 /// among them.
 fn all_count_models(spec: &TrainSpec, today: &Slice) -> Result<Vec<CountModel>, TrainError> {
-    let data = CountRows::try_new(&today.summaries)?;
+    let data = today.count_rows()?;
     let mut counts = Vec::new();
     for kind in [CountKind::BgNbd, CountKind::MbgNbd, CountKind::ParetoNbd] {
         counts.push(if kind == today.counts.kind() {

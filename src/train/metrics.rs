@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 use crate::decision::{Policy, Tier, TierCuts};
 use crate::evaluate::{deciles, reliability, top_share_of_rarer};
 use crate::events::{IntakeReport, Log};
-use crate::model::CountModel;
-use crate::model::btyd::{FitInfo, GammaGamma};
+use crate::features::SeasonClock;
+use crate::model::btyd::{CovariateInfo, FitInfo, GammaGamma};
+use crate::model::{CountModel, StageCovariates};
 
 use super::count_choice::CountChoice;
 use super::fit::FitResult;
@@ -66,6 +67,8 @@ pub fn metrics(spec: &TrainSpec, log: &Log, fit: &FitResult, policy: Option<&Pol
     json!({
         "btyd": btyd,
         "btyd_choice": count_choice(&fit.count_choice),
+        "btyd_covariates": fit.today.covariates.as_ref().map(covariates),
+        "season_clock": fit.today.clock.as_ref().map(season_clock),
         "churn": churn(spec, fit, policy),
         "clv": clv(spec, fit),
         "activities": super::activities::to_json(&fit.activities),
@@ -89,6 +92,49 @@ fn count_choice(choice: &CountChoice) -> Value {
         })
         .collect();
     json!({ "model": choice.kind.name(), "reason": choice.reason, "candidates": candidates })
+}
+
+/// What each covariate does, as the logarithm of a factor, with its standard error.
+fn covariates((covariates, info): &(StageCovariates, CovariateInfo)) -> Value {
+    let StageCovariates { encoding, effects } = covariates;
+    let mut names = encoding.columns().into_iter();
+    let rates = effects.rate.iter().zip(&info.rate_errors);
+    let dropouts = effects.dropout.iter().zip(&info.dropout_errors);
+    let columns: Vec<Value> = rates
+        .zip(dropouts)
+        .map(|((rate, rate_error), (dropout, dropout_error))| {
+            json!({
+                "name": names.next(),
+                "rate": rate,
+                "rate_standard_error": rate_error,
+                "dropout": dropout,
+                "dropout_standard_error": dropout_error,
+            })
+        })
+        .collect();
+    json!({
+        "model": effects.base.name(),
+        "params": effects.params,
+        "standard_errors": info.standard_errors,
+        "log_likelihood": info.log_likelihood,
+        "log_likelihood_plain": info.log_likelihood_plain,
+        "n": info.n,
+        "columns": columns,
+    })
+}
+
+/// How far the weeks of the clock differ.
+fn season_clock(clock: &SeasonClock) -> Value {
+    let (start, weekly, yearly) = clock.parts();
+    let (slowest, fastest) =
+        weekly.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), &s| (low.min(s), high.max(s)));
+    json!({
+        "from": start.plus(1).to_string(),
+        "weeks": weekly.len(),
+        "slowest": slowest,
+        "fastest": fastest,
+        "repeats_by_year": !yearly.is_empty(),
+    })
 }
 
 fn count_model(model: &CountModel) -> Value {

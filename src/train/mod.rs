@@ -15,6 +15,7 @@ mod plan;
 mod program;
 mod replay;
 mod run;
+mod season;
 mod slice;
 mod summary;
 mod table;

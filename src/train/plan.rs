@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::domain::{Currency, Day, Days};
+use crate::features::CovariateSource;
 use crate::model::btyd::Prior;
 
 /// Fewer customers than this, and nothing is learned.
@@ -35,6 +36,10 @@ pub struct TrainSpec {
     pub allow_small: bool,
     /// Whether the log counts as complete up to `until` although its last event is older.
     pub assume_complete: bool,
+    /// Facts that the purchase-count model takes as covariates.
+    pub covariates: Vec<CovariateSource>,
+    /// Whether the purchase models run on a season clock.
+    pub season_clock: bool,
     /// Currency where the log names none.
     pub currency: Currency,
     /// The policy that goes into the bundle, as text.

@@ -102,6 +102,8 @@ pub fn execute(
         threads: pool.current_num_threads(),
         allow_small: config.allow_small,
         assume_complete: config.assume_complete,
+        covariates: config.covariates.clone(),
+        season_clock: config.season_clock,
         currency: defaults.currency,
         policy,
     };

@@ -5,11 +5,19 @@ use rayon::prelude::*;
 use crate::dataset::{FeatureMatrix, MatrixError};
 use crate::domain::{AsOf, Day, Days, Zone};
 use crate::events::Log;
-use crate::features::{BaseStats, PurchaseSummary, extract, purchase_summary};
+use crate::features::{
+    BaseStats, CovariateEncoding, PurchaseSummary, SeasonClock, extract, purchase_summary,
+};
 use crate::history::History;
 use crate::labels::{Label, Outcome, StayRule, label};
-use crate::model::btyd::{BtydError, GammaGamma, GammaGammaSpec, PooledSpend, Prior, SpendRow};
-use crate::model::{BTYD_COLUMNS, BtydStage, CountKind, CountModel, CountRows};
+use crate::model::btyd::{
+    BtydError, BtydRow, CovariateBase, CovariateEffects, CovariateInfo, CovariateRows,
+    CovariateSpec, GammaGamma, GammaGammaSpec, PooledSpend, Prior, SpendRow,
+};
+use crate::model::{
+    BTYD_COLUMNS, BtydStage, CountKind, CountModel, CountRows, StageCovariates, StageInput,
+    StageView,
+};
 
 use super::replay::Replay;
 
@@ -28,6 +36,10 @@ pub struct SliceSpec {
     pub prior: Prior,
     /// The purchase-count model, the same at every cutoff.
     pub counts: CountKind,
+    /// Whether time runs on a season clock.
+    pub season_clock: bool,
+    /// The encoding of covariates, the same at every cutoff.
+    pub encoding: Option<CovariateEncoding>,
     /// What counts as staying.
     pub stay: StayRule,
     /// Digest of the whole row's schema.
@@ -47,8 +59,12 @@ pub struct Slice {
     pub spend: Option<GammaGamma>,
     /// Positions of the customers in the log.
     pub customers: Vec<usize>,
-    /// Their purchases so far.
-    pub summaries: Vec<PurchaseSummary>,
+    /// The season clock of the data before.
+    pub clock: Option<SeasonClock>,
+    /// What covariates do in the data before, with an account of the fit.
+    pub covariates: Option<(StageCovariates, CovariateInfo)>,
+    /// The customers as the first model stage sees them.
+    pub inputs: Vec<StageInput>,
     /// Features without the buy-till-you-die columns.
     features: FeatureMatrix,
     /// What they did in the horizon after; empty where it is not complete.
@@ -81,9 +97,31 @@ impl Slice {
             .collect();
         let base = super::base::fit(&rhythms_of(&rhythms), cutoff, log.days);
         let summaries: Vec<PurchaseSummary> = rhythms.iter().map(|r| r.summary).collect();
-        let counts = CountModel::fit(spec.counts, spec.prior, &CountRows::try_new(&summaries)?)?;
-        let spend = fit_spend(&summaries, spec.prior)?;
         let customers: Vec<usize> = rhythms.iter().map(|r| r.idx).collect();
+        let spend = fit_spend(&summaries, spec.prior)?;
+        let mut counts =
+            CountModel::fit(spec.counts, spec.prior, &CountRows::try_new(&summaries)?)?;
+        let clock = if spec.season_clock {
+            super::season::fit_clock(log, &customers, as_of, &counts)
+        } else {
+            None
+        };
+        let view = StageView {
+            weeks: [spec.churn.weeks(), spec.value.weeks()],
+            clock: clock.as_ref(),
+            encoding: spec.encoding.as_ref(),
+        };
+        let inputs: Vec<StageInput> = customers
+            .par_iter()
+            .filter_map(|&idx| view.input(replay.history(idx), as_of))
+            .collect();
+        if clock.is_some() {
+            counts = CountModel::fit(spec.counts, spec.prior, &rows_of(&inputs)?)?;
+        }
+        let covariates = match &spec.encoding {
+            Some(encoding) => Some(fit_covariates(spec, encoding, &inputs)?),
+            None => None,
+        };
         let features = feature_rows(spec, &base, replay, &customers, as_of);
         let outcomes: Vec<Outcome> = customers
             .par_iter()
@@ -95,7 +133,18 @@ impl Slice {
                 }
             })
             .collect();
-        Ok(Self { cutoff, base, counts, spend, customers, summaries, features, outcomes })
+        Ok(Self {
+            cutoff,
+            base,
+            counts,
+            spend,
+            customers,
+            clock,
+            covariates,
+            inputs,
+            features,
+            outcomes,
+        })
     }
 
     /// Whether each customer left.
@@ -118,7 +167,17 @@ impl Slice {
             spend: self.spend.clone(),
             churn_weeks: spec.churn.weeks(),
             value_weeks: spec.value.weeks(),
+            clock: self.clock.clone(),
+            covariates: self.covariates.as_ref().map(|(covariates, _)| covariates.clone()),
         }
+    }
+
+    /// What the purchase-count models are fitted on.
+    ///
+    /// # Errors
+    /// [`BtydError`] for no customers.
+    pub fn count_rows(&self) -> Result<CountRows, BtydError> {
+        rows_of(&self.inputs)
     }
 
     /// The rows with the buy-till-you-die columns.
@@ -128,11 +187,11 @@ impl Slice {
     pub fn rows(&self, spec: &SliceSpec) -> Result<FeatureMatrix, MatrixError> {
         let stage = self.stage(spec);
         let added: Vec<Vec<f64>> = self
-            .summaries
+            .inputs
             .par_iter()
-            .map(|summary| {
+            .map(|input| {
                 let mut row = Vec::with_capacity(BTYD_COLUMNS.len());
-                stage.append(Some(summary), &mut row);
+                stage.append(Some(input), &mut row);
                 row
             })
             .collect();
@@ -161,6 +220,34 @@ fn rhythms_of(rhythms: &[Rhythm]) -> Vec<super::base::CustomerRhythm<'_>> {
             gaps_days: &r.gaps,
         })
         .collect()
+}
+
+fn rows_of(inputs: &[StageInput]) -> Result<CountRows, BtydError> {
+    let summaries: Vec<PurchaseSummary> = inputs.iter().map(|input| input.summary).collect();
+    CountRows::try_new(&summaries)
+}
+
+/// Fits what covariates do, on MBG/NBD or Pareto/NBD as the slice has it.
+fn fit_covariates(
+    spec: &SliceSpec,
+    encoding: &CovariateEncoding,
+    inputs: &[StageInput],
+) -> Result<(StageCovariates, CovariateInfo), BtydError> {
+    let customers: Vec<(BtydRow, Vec<f64>)> = inputs
+        .iter()
+        .map(|StageInput { summary, covariates, .. }| {
+            let PurchaseSummary { x, t_x, t, .. } = *summary;
+            (BtydRow { x, t_x, t }, covariates.clone())
+        })
+        .collect();
+    let base = match spec.counts {
+        CountKind::ParetoNbd => CovariateBase::ParetoNbd,
+        CountKind::BgNbd | CountKind::MbgNbd | CountKind::Cnbd { .. } => CovariateBase::MbgNbd,
+    };
+    let covariate_spec = CovariateSpec { prior: spec.prior, ..CovariateSpec::new(base) };
+    let (effects, info) =
+        CovariateEffects::fit(&covariate_spec, &CovariateRows::try_new(&customers)?)?;
+    Ok((StageCovariates { encoding: encoding.clone(), effects }, info))
 }
 
 /// Fits the spend model on customers with a paid repeat purchase; none where there are too few.

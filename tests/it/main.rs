@@ -16,6 +16,7 @@ mod serve_client;
 mod serve_faults;
 mod serve_fixture;
 mod server_kill;
+mod stage;
 mod store_kill;
 mod table;
 mod table_grpc;

@@ -48,6 +48,8 @@ fn train_spec(name: &str) -> TrainSpec {
         threads: 1,
         allow_small: false,
         assume_complete: false,
+        covariates: Vec::new(),
+        season_clock: false,
         currency: Currency::try_new("USD").unwrap(),
         policy: Policy::default_text().to_owned(),
     }
@@ -310,6 +312,8 @@ fn train_small(rows: &[(usize, u16, f64)], until: &str, churn: i64) -> (TempDir,
         value: Days::try_new(180).unwrap(),
         // The rows end where they end: nobody buys every day.
         assume_complete: true,
+        covariates: Vec::new(),
+        season_clock: false,
         ..train_spec("small")
     };
     let outcome = run(&spec, &log, &Threshold::default(), dir.path(), &mut |_| {}).unwrap();

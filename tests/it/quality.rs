@@ -84,6 +84,8 @@ impl Case {
             threads,
             allow_small: false,
             assume_complete: false,
+            covariates: Vec::new(),
+            season_clock: false,
             currency: Currency::try_new("USD").unwrap(),
             policy: Policy::default_text().to_owned(),
         }

@@ -43,6 +43,8 @@ fn fitted() -> Fitted {
             spend: Some(GammaGamma::try_from_params(spend).unwrap()),
             churn_weeks: 90.0 / 7.0,
             value_weeks: 180.0 / 7.0,
+            clock: None,
+            covariates: None,
         },
         churn: ChurnModel {
             kind: ChurnKind::Btyd,
