@@ -246,8 +246,8 @@ fn row_part(tables: &Tables, point: &[f64; 4], row: &OpportunityRow) -> Derivs<4
         total += weight;
         for i in 0..4 {
             slope[i] += weight * path.slope[i];
-            for j in i..4 {
-                bend[i][j] += weight * path.slope[i] * path.slope[j];
+            for (entry, other) in bend[i].iter_mut().zip(path.slope).skip(i) {
+                *entry += weight * path.slope[i] * other;
             }
         }
         for ((i, j), own) in BENDS.into_iter().zip(path.bend) {
