@@ -232,6 +232,7 @@ impl Tables {
 const BENDS: [(usize, usize); 6] = [(0, 0), (0, 1), (1, 1), (2, 2), (2, 3), (3, 3)];
 
 /// The log-likelihood of one row, with derivatives in the log parameters.
+#[allow(clippy::needless_range_loop, reason = "the upper triangle is filled by row and column")]
 fn row_part(tables: &Tables, point: &[f64; 4], row: &OpportunityRow) -> Derivs<4> {
     let gamma = point[2];
     let stays = tables.path(row.x, row.n, row.n);
@@ -246,8 +247,8 @@ fn row_part(tables: &Tables, point: &[f64; 4], row: &OpportunityRow) -> Derivs<4
         total += weight;
         for i in 0..4 {
             slope[i] += weight * path.slope[i];
-            for (entry, other) in bend[i].iter_mut().zip(path.slope).skip(i) {
-                *entry += weight * path.slope[i] * other;
+            for j in i..4 {
+                bend[i][j] += weight * path.slope[i] * path.slope[j];
             }
         }
         for ((i, j), own) in BENDS.into_iter().zip(path.bend) {
