@@ -118,7 +118,12 @@ pub(crate) fn cdnow() -> Vec<(BtydRow, f64)> {
 
 /// The same for another last day of calibration; who first buys later is left out.
 fn cdnow_until(end: Date) -> Vec<(BtydRow, f64)> {
-    let text = read("data/cdnow_sample.csv.gz");
+    cdnow_of("data/cdnow_sample.csv.gz", end)
+}
+
+/// The same for another file of that form.
+pub(crate) fn cdnow_of(path: &str, end: Date) -> Vec<(BtydRow, f64)> {
+    let text = read(path);
     let mut customers: BTreeMap<u32, BTreeMap<Date, f64>> = BTreeMap::new();
     for record in csv::Reader::from_reader(text.as_bytes()).records() {
         let record = record.unwrap();
@@ -147,7 +152,11 @@ fn cdnow_rows() -> PooledRows {
 }
 
 fn cdnow_spend() -> PooledSpend {
-    let rows: Vec<SpendRow> = cdnow()
+    spend_of(&cdnow())
+}
+
+pub(crate) fn spend_of(customers: &[(BtydRow, f64)]) -> PooledSpend {
+    let rows: Vec<SpendRow> = customers
         .iter()
         .filter(|(row, mean)| row.x > 0 && *mean > 0.0)
         .map(|&(row, mean_spend)| SpendRow { x: row.x, mean_spend })
@@ -156,7 +165,7 @@ fn cdnow_spend() -> PooledSpend {
 }
 
 /// A fit against the reference and the paper.
-fn check_fit(model: &str, params: &[f64], info: &FitInfo) {
+pub(crate) fn check_fit(model: &str, params: &[f64], info: &FitInfo) {
     let want = &golden_json("mle.json")[model];
     println!("{model}: {info:#?}");
     assert!(info.warnings.is_empty(), "{:?}", info.warnings);
@@ -391,63 +400,6 @@ fn hard_inputs_match_to_nine_digits() {
     }
     assert_eq!(n_rows, 444);
     worst.assert_below(|column| if column.ends_with("subnormal") { 1e-8 } else { 1e-9 });
-}
-
-/// Expected numbers of customers with n repeat purchases, from the distribution of new customers.
-#[test]
-fn distribution_of_repeat_purchases_matches_the_reference() {
-    let bg = bg_params(golden_params("bgnbd", BgNbd::PARAM_NAMES));
-    let mbg = mbg_params(golden_params("mbgnbd", MbgNbd::PARAM_NAMES));
-    let new = BtydRow { x: 0, t_x: 0.0, t: 0.0 };
-    let customers = cdnow();
-    let table = Table::golden("cdnow_sample_pmf.csv");
-    let mut worst = Worst::default();
-    for golden in &table.rows {
-        let n = whole(golden[0]);
-        let sum = |p: &dyn Fn(f64, u32) -> f64| -> f64 {
-            customers.iter().map(|(row, _)| p(row.t, n) - p(row.t, n + 1)).sum()
-        };
-        let at = || format!("n = {n}");
-        let found = sum(&|t, n| bg.p_at_least(&new, t, n));
-        worst.see("exp_bgnbd", found, golden[table.column("exp_bgnbd")], at);
-        let found = sum(&|t, n| mbg.p_at_least(&new, t, n));
-        worst.see("exp_mbgnbd", found, golden[table.column("exp_mbgnbd")], at);
-    }
-    worst.assert_below(|_| 1e-8);
-}
-
-/// Cumulative expected repeat purchases of the whole base, week by week: a customer who first
-/// bought on day d of the year is w - d/7 weeks old at the end of week w.
-#[test]
-fn tracking_matches_the_reference() {
-    let bg = bg_params(golden_params("bgnbd", BgNbd::PARAM_NAMES));
-    let mbg = mbg_params(golden_params("mbgnbd", MbgNbd::PARAM_NAMES));
-    let pareto = pareto_params(golden_params("pnbd", ParetoNbd::PARAM_NAMES));
-    let mut by_age: BTreeMap<u64, f64> = BTreeMap::new();
-    let customers = cdnow();
-    for (row, _) in &customers {
-        *by_age.entry(row.t.to_bits()).or_default() += 1.0;
-    }
-    let table = Table::golden("cdnow_sample_tracking_expected.csv");
-    let mut worst = Worst::default();
-    for golden in table.rows.iter().step_by(7) {
-        let week = golden[0];
-        let sum = |e: &dyn Fn(f64) -> f64| -> f64 {
-            // 272 days lie between 1997-01-01 and the end of calibration.
-            by_age
-                .iter()
-                .map(|(t, n)| n * e(f64::max(0.0, week - (273.0 / 7.0 - f64::from_bits(*t)))))
-                .sum()
-        };
-        let at = || format!("week {week}");
-        let found = sum(&|t| bg.expected_purchases(0, 0.0, 0.0, t));
-        worst.see("cum_exp_bgnbd", found, golden[1], at);
-        let found = sum(&|t| mbg.expected_purchases(0, 0.0, 0.0, t));
-        worst.see("cum_exp_mbgnbd", found, golden[2], at);
-        let found = sum(&|t| pareto.expected_purchases(0, 0.0, 0.0, t));
-        worst.see("cum_exp_pnbd", found, golden[3], at);
-    }
-    worst.assert_below(|_| 1e-6);
 }
 
 /// From three days of data to eighteen months, the weak prior gives a fit, and says so where

@@ -232,6 +232,7 @@ impl Tables {
 const BENDS: [(usize, usize); 6] = [(0, 0), (0, 1), (1, 1), (2, 2), (2, 3), (3, 3)];
 
 /// The log-likelihood of one row, with derivatives in the log parameters.
+#[allow(clippy::needless_range_loop, reason = "the upper triangle is filled by row and column")]
 fn row_part(tables: &Tables, point: &[f64; 4], row: &OpportunityRow) -> Derivs<4> {
     let gamma = point[2];
     let stays = tables.path(row.x, row.n, row.n);
