@@ -54,8 +54,7 @@ struct Course {
 }
 
 /// Reports on the policy's activities and the base's own, the strongest evidence first.
-#[must_use]
-pub fn report(
+pub(super) fn report(
     log: &Log,
     until: Day,
     horizon: Days,
@@ -103,8 +102,7 @@ fn lower_bound(report: &ActivityReport) -> f64 {
 }
 
 /// The activities that are candidates, the best first.
-#[must_use]
-pub fn candidates(reports: &[ActivityReport]) -> Vec<Name> {
+pub(super) fn candidates(reports: &[ActivityReport]) -> Vec<Name> {
     reports
         .iter()
         .filter(|report| report.effect.verdict == AdoptionVerdict::CandidateToTest)
@@ -132,9 +130,8 @@ fn course(customer: &CustomerLog, until: Day, activities: &[Name]) -> Course {
         );
         match &event.kind {
             EventKind::Purchase(purchase) => {
-                if is_second(&mut categories, purchase.category.as_ref()) {
-                    taken[0] = several[0];
-                }
+                let second = is_second(&mut categories, purchase.category.as_ref());
+                taken[0] = several[0].filter(|_| second);
             }
             EventKind::Activity(activity) => {
                 taken[0] = place(activity.name.as_str());
@@ -265,8 +262,7 @@ impl Question {
 }
 
 /// The reports as `metrics.json` has them.
-#[must_use]
-pub fn to_json(reports: &[ActivityReport]) -> Value {
+pub(super) fn to_json(reports: &[ActivityReport]) -> Value {
     let difference = |found: Difference| {
         let [low, high] = found.interval();
         json!({ "value": found.value, "low": low, "high": high, "adopters": found.n_adopters })

@@ -302,6 +302,45 @@ async fn the_view_of_a_customer_holds_facts_timeline_profile_and_score() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_that_dropped_is_told_with_what_it_rests_on() {
+    let server = Running::start(&[]).await;
+    let mut clients = Clients::new(&server).await;
+    let mut events = three_customers();
+    // Two uses a day until three weeks ago.
+    for day in 21..140 {
+        for n in 0..2 {
+            let at = NOW_SECONDS - day * DAY + n;
+            let name = [("name", Kind::StringValue("visit".to_owned()))];
+            events.push(event(&format!("a{day}-{n}"), "regular", "activity", at, &name));
+        }
+    }
+    let score = [("score", Kind::NumberValue(9.0))];
+    events.push(event("n1", "regular", "nps", NOW_SECONDS - 200 * DAY, &score));
+    clients.ingest(events).await.unwrap();
+    let view = clients.view("regular").await.unwrap();
+    let fact = |name: &str| view.facts.iter().find(|fact| fact.name == name).unwrap();
+    let word = |text: &str| Some(pb::fact::Value::Text(text.to_owned()));
+    assert_eq!(fact("hb_activity").value, word("drop"));
+    assert_eq!(fact("hb_orders").value, word("no_data"));
+    let nps = fact("nps_last");
+    assert_eq!((nps.status(), nps.value.is_some()), (pb::FactStatus::Stale, true));
+    let score = view.score.unwrap();
+    assert_eq!(score.heartbeats.len(), 3);
+    let activity = &score.heartbeats[1];
+    assert_eq!(
+        (activity.signal(), activity.state()),
+        (pb::HeartbeatSignal::Activity, pb::HeartbeatState::Drop)
+    );
+    assert!(activity.window_days >= 7 && activity.observed == Some(0.0));
+    assert!(activity.expected.unwrap() > 10.0 && activity.probability.unwrap() >= 0.95);
+    assert!(activity.since_day.starts_with("2026-05"), "{}", activity.since_day);
+    let orders = &score.heartbeats[0];
+    assert_eq!((orders.state(), orders.observed), (pb::HeartbeatState::NoData, None));
+    assert!(score.tier_reasons.contains(&"HEARTBEAT_DROP".to_owned()));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn models_are_listed_with_what_serves() {
     let server = Running::start(&[]).await;
     let mut clients = Clients::new(&server).await;

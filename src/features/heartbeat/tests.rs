@@ -74,8 +74,10 @@ fn event(day: i32, n: u32, amount: f64, order: bool) -> Event {
     let micros = i64::from(day) * 86_400_000_000 + i64::from(n) * 1_000_000;
     let time = Timestamp::from_micros(micros);
     let kind = if order {
+        #[allow(clippy::cast_possible_truncation, reason = "an amount of some tens")]
+        let cents = (amount * 100.0).round() as i64;
         EventKind::Purchase(Purchase {
-            amount: Money::from_micros((amount * 100.0).round() as i64 * 10_000),
+            amount: Money::from_micros(cents * 10_000),
             currency: Currency::NONE,
             items: 1,
             category: None,
