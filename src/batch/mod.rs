@@ -7,7 +7,9 @@
 //! It deliberately holds the log in memory: a base that is too large for that is split by shards.
 
 mod clock;
+mod drift;
 mod error;
+mod explain;
 mod load;
 mod ops;
 mod output;

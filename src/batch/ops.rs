@@ -15,6 +15,7 @@ use crate::bundle::{
 use crate::config::{LoadConfig, OpsCommand, OpsConfig, OpsTask};
 use crate::decision::{Policy, PolicyErrors};
 use crate::history::CodecError;
+use crate::model::OnnxError;
 use crate::scoring::{ScoringError, self_test};
 use crate::store::{
     ExportManifestV1, ScanRange, StateStore, StoreError, TransferError, export, import,
@@ -38,7 +39,7 @@ pub struct OpsOutcome {
 }
 
 impl OpsOutcome {
-    const fn fine(text: String, json: Value) -> Self {
+    pub(super) const fn fine(text: String, json: Value) -> Self {
         Self { text, json, exit_code: 0 }
     }
 }
@@ -56,6 +57,17 @@ pub enum OpsError {
     /// The log cannot be used.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// No event of the customer is in the log.
+    #[error("the log holds no event of customer {customer:?} before the end of {as_of}")]
+    NoCustomer {
+        /// Who was asked for.
+        customer: String,
+        /// The last day looked at.
+        as_of: crate::domain::Day,
+    },
+    /// The model has no graph.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -147,10 +159,15 @@ pub fn operate(
             _ => stats(store),
         },
         OpsCommand::PolicyCheck { file } => check_policy(file),
+        OpsCommand::Explain(config) => super::explain::explain(config, progress),
+        OpsCommand::Drift(config) => super::drift::drift(config, progress),
+        OpsCommand::ExportOnnx { models, model, out } => {
+            super::explain::export_onnx(&Bundle::find(models, model)?, out)
+        }
     }
 }
 
-fn line(text: &mut String, label: &str, value: impl std::fmt::Display) {
+pub(super) fn line(text: &mut String, label: &str, value: impl std::fmt::Display) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{label:<18}{value}");
 }

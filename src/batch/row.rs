@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use crate::decision::{Campaign, Decision, Heartbeat, Phase, Segment, SuppressionReason, Tier};
 use crate::domain::{Channel, Currency};
 use crate::model::{Clv, Score};
-use crate::scoring::{Answer, Engine};
+use crate::scoring::{Answer, Engine, Reason};
 
 /// What stands in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum ColumnKind {
 use ColumnKind::{Flag, Float, Int, Text};
 
 /// The columns, in the order in which they are written. New ones are added at the end only.
-pub const COLUMNS: [(&str, ColumnKind); 31] = [
+pub const COLUMNS: [(&str, ColumnKind); 33] = [
     ("customer_id", Text),
     ("churn_probability", Float),
     ("churn_horizon_days", Int),
@@ -58,6 +58,8 @@ pub const COLUMNS: [(&str, ColumnKind); 31] = [
     ("clv_basis", Text),
     ("model_version", Text),
     ("policy_version", Text),
+    ("persona", Text),
+    ("churn_reasons", Text),
 ];
 
 /// What the value is of: the same words as in `metrics.json`, as one.
@@ -94,9 +96,14 @@ impl<'e> Cell<'e> {
     }
 }
 
-/// The row of one answer.
-pub(super) fn cells<'e>(engine: &'e Engine, answer: &Answer<'e>) -> Vec<Cell<'e>> {
-    let Answer { customer, as_of: _, facts_as_of: _, facts: _, score, decision } = answer;
+/// The row of one answer; `why` are the reasons for its churn probability, where they were asked
+/// for.
+pub(super) fn cells<'e>(
+    engine: &'e Engine,
+    answer: &Answer<'e>,
+    why: Option<&[Reason]>,
+) -> Vec<Cell<'e>> {
+    let Answer { customer, as_of: _, facts_as_of: _, facts, score, decision } = answer;
     let Score { churn_prob, churn_horizon_days, clv, expected_purchases, p_alive, .. } = score;
     let clv_part = |part: fn(&Clv) -> f64| Cell::float(clv.as_ref().map(part));
     let currency = engine.currency();
@@ -140,8 +147,22 @@ pub(super) fn cells<'e>(engine: &'e Engine, answer: &Answer<'e>) -> Vec<Cell<'e>
         ),
         Cell::text(Some(&engine.bundle().version)),
         Cell::text(Some(&decision.policy.version)),
+        facts
+            .persona
+            .as_ref()
+            .map_or(Cell::Missing, |persona| Cell::Text(Cow::Owned(persona.as_str().to_owned()))),
+        why.filter(|why| !why.is_empty())
+            .map_or(Cell::Missing, |why| Cell::Text(Cow::Owned(told(why)))),
     ];
     row.into()
+}
+
+/// Reasons as one text, the weightiest first: contribution in log-odds, code and facts of each.
+fn told(why: &[Reason]) -> String {
+    let one = |reason: &Reason| {
+        format!("{:+.2} {}: {}", reason.contribution, reason.group.code(), reason.text)
+    };
+    why.iter().map(one).collect::<Vec<_>>().join(" | ")
 }
 
 /// As [`Decision::campaign_id`], borrowed from the policy and not from the decision.

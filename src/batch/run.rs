@@ -63,7 +63,7 @@ fn open(config: &ScoreConfig) -> Result<Engine, BatchError> {
     Ok(Engine::try_new(bundle, policy, Some(&salt))?)
 }
 
-fn read_policy(path: &PathBuf) -> Result<Policy, BatchError> {
+pub(super) fn read_policy(path: &PathBuf) -> Result<Policy, BatchError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| BatchError::PolicyFile { path: path.clone(), source })?;
     Policy::parse(&text).map_err(|source| BatchError::Policy { path: path.clone(), source })
@@ -115,8 +115,13 @@ fn write(
         let answers: Vec<(Answer<'_>, Vec<Cell<'_>>)> = block
             .par_iter()
             .map(|customer| {
-                let answer = answer(engine, customer, as_of)?;
-                let row = cells(engine, &answer);
+                let history = folded(customer);
+                let answer = engine.answer(&customer.customer, &history, as_of, false)?;
+                let why = match config.reasons {
+                    0 => None,
+                    most => Some(engine.reasons(&history, as_of, most)?.churn),
+                };
+                let row = cells(engine, &answer, why.as_deref());
                 Ok((answer, row))
             })
             .collect::<Result<_, ScoringError>>()?;
@@ -134,17 +139,13 @@ fn write(
     Ok(summary)
 }
 
-/// Folds one customer's events, as the server would have one by one, and asks the engine.
-fn answer<'e>(
-    engine: &'e Engine,
-    customer: &CustomerLog,
-    as_of: AsOf,
-) -> Result<Answer<'e>, ScoringError> {
+/// One customer's events, folded as the server would one by one.
+pub(super) fn folded(customer: &CustomerLog) -> History {
     let mut history = History::default();
     for event in &customer.events {
         history.apply(event);
     }
-    engine.answer(&customer.customer, &history, as_of, false)
+    history
 }
 
 fn begin(config: &ScoreConfig, engine: &Engine, log: &Log) -> ScoreSummary {

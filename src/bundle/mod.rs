@@ -6,12 +6,14 @@
 //! It deliberately runs no model and knows no policy: the policy is kept as text.
 
 mod alias;
+mod baseline;
 mod error;
 mod format_v1;
 mod installation;
 mod io;
 
 pub use alias::{BundleSelector, CHALLENGER, CHAMPION, aliases, model_names, set_alias, versions};
+pub use baseline::{BaselineV1, HistogramV1, TypicalV1};
 pub use error::BundleError;
 pub use format_v1::{CutsV1, ExampleV1, ManifestV1};
 pub use installation::{installation_salt, store_facts};
@@ -23,11 +25,14 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::{Fitted, Forest, Predictor};
+use crate::model::{Fitted, Forest, Personas, Predictor};
 
+use baseline::PersonasV1;
 use format_v1::{FORMAT, ModelsV1};
 use io::{MANIFEST, check_name, read_checked, read_file, sha256_hex, version_of, write_folder};
 
+const BASELINE: &str = "baseline.json";
+const PERSONAS: &str = "personas.json";
 const MODELS: &str = "models.json";
 const CUTS: &str = "cuts.json";
 const EXAMPLES: &str = "examples.json";
@@ -56,6 +61,10 @@ pub struct Bundle {
     pub metrics: serde_json::Value,
     /// Histories with the scores that must come out.
     pub examples: Vec<ExampleV1>,
+    /// What the base looked like.
+    pub baseline: BaselineV1,
+    /// Groups of customers alike in how they buy, where they were asked for.
+    pub personas: Option<Personas>,
 }
 
 /// What a training run hands over to be written.
@@ -75,6 +84,10 @@ pub struct Draft {
     pub examples: Vec<ExampleV1>,
     /// The report, one self-contained page.
     pub report: String,
+    /// What the base looks like.
+    pub baseline: BaselineV1,
+    /// Groups of customers alike in how they buy, where they were asked for.
+    pub personas: Option<Personas>,
 }
 
 impl Draft {
@@ -99,6 +112,10 @@ impl Draft {
         add(SCHEMA, json(&model.join(SCHEMA), &schema_v1(&predictor))?);
         add(POLICY, self.policy.into_bytes());
         add(REPORT, self.report.into_bytes());
+        add(BASELINE, json(&model.join(BASELINE), &self.baseline)?);
+        if let Some(personas) = &self.personas {
+            add(PERSONAS, json(&model.join(PERSONAS), &PersonasV1::new(personas))?);
+        }
         let forests = [
             fitted.churn.parts.forest.as_ref(),
             fitted.value.as_ref().and_then(|v| v.parts.forest.as_ref()),
@@ -163,7 +180,13 @@ impl Bundle {
         let predictor =
             Predictor::try_new(fitted).map_err(|error| invalid(SCHEMA, error.to_string()))?;
         check_schema(folder, &manifest, &predictor)?;
+        let baseline: BaselineV1 = parse(folder, &files, BASELINE)?;
+        if let Some(what) = baseline.problem() {
+            return Err(invalid(BASELINE, what));
+        }
         Ok(Self {
+            personas: read_personas(folder, &files, &predictor)?,
+            baseline,
             folder: folder.to_owned(),
             version,
             cuts: parse(folder, &files, CUTS)?,
@@ -255,6 +278,19 @@ fn parse<T: DeserializeOwned>(
 fn text<'a>(folder: &Path, files: &'a Files<'_>, name: &str) -> Result<&'a str, BundleError> {
     std::str::from_utf8(bytes(folder, files, name)?)
         .map_err(|error| BundleError::Invalid { path: folder.join(name), what: error.to_string() })
+}
+
+fn read_personas(
+    folder: &Path,
+    files: &Files<'_>,
+    predictor: &Predictor,
+) -> Result<Option<Personas>, BundleError> {
+    if !files.contains_key(PERSONAS) {
+        return Ok(None);
+    }
+    let stored: PersonasV1 = parse(folder, files, PERSONAS)?;
+    let invalid = |what| BundleError::Invalid { path: folder.join(PERSONAS), what };
+    stored.into_personas(predictor.schema()).map(Some).map_err(invalid)
 }
 
 fn read_forest(path: &Path, text: &str) -> Result<Forest, BundleError> {

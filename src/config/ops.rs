@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::log::{LogArgs, LogConfig, said};
+use super::look::{DriftArgs, DriftConfig, ExplainArgs, ExplainConfig, OnnxArgs};
+use super::look::{read_drift, read_explain, read_onnx};
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 use super::score::parse_selector;
 use super::train::{layers, parse_day};
@@ -15,9 +17,22 @@ use crate::domain::Day;
 const PREFIX: &str = "TENURE_OPS_";
 
 /// Settings that one of the commands uses: the file and the environment may hold them for all.
-const KEYS: [&str; 12] = [
-    "models", "name", "alias", "store", "out", "from", "as_of", "append", "file", "json", "quiet",
+const KEYS: [&str; 15] = [
+    "models",
+    "name",
+    "alias",
+    "store",
+    "out",
+    "from",
+    "as_of",
+    "append",
+    "file",
+    "json",
+    "quiet",
     "events",
+    "customer",
+    "policy",
+    "fail_on_alarm",
 ];
 
 /// Looks after bundles, stores and policies.
@@ -34,8 +49,11 @@ Examples:
   tenure-ops bundle promote --models models --name shop@3f2a90c1d7e4
   tenure-ops store load --store state --events orders.csv.gz --models models --name shop
   tenure-ops policy check policy.toml
+  tenure-ops explain --models models --name shop --events orders.csv.gz --customer 42 \\
+    --as-of 2026-06-30
+  tenure-ops bundle drift --models models --name shop --events orders.csv.gz --as-of 2026-09-30
 
-Exit codes: 0 done, 1 failed, 64 usage or configuration, 65 bundle, store, data or policy
+Exit codes: 0 done, 1 failed, 3 an alarm (with --fail-on-alarm), 64 usage or configuration, 65 bundle, store, data or policy
 rejected, 75 try again later (the store is in use)."
 )]
 pub struct OpsArgs {
@@ -66,10 +84,12 @@ enum RoomArgs {
     /// Policies
     #[command(subcommand)]
     Policy(PolicyArgs),
+    /// Says why a customer got this score and this campaign
+    Explain(Box<ExplainArgs>),
 }
 
 #[derive(Debug, Clone, Args)]
-struct Models {
+pub(super) struct Models {
     /// Directory of models
     #[arg(long, value_name = "DIR")]
     models: Option<String>,
@@ -103,6 +123,10 @@ enum BundleArgs {
     },
     /// Says where the report lies
     ReportPath(Models),
+    /// Holds today's base against the one that the bundle was trained on
+    Drift(Box<DriftArgs>),
+    /// Writes the churn model as an ONNX graph, for other programs
+    ExportOnnx(OnnxArgs),
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -157,10 +181,10 @@ enum PolicyArgs {
     },
 }
 
-type Given = Vec<(&'static str, Option<String>)>;
+pub(super) type Given = Vec<(&'static str, Option<String>)>;
 
 impl Models {
-    fn given(&self) -> Given {
+    pub(super) fn given(&self) -> Given {
         vec![("models", self.models.clone()), ("name", self.name.clone())]
     }
 }
@@ -192,6 +216,9 @@ impl RoomArgs {
             Self::Bundle(BundleArgs::ReportPath(models)) => {
                 (OpsTask::BundleReportPath, models.given())
             }
+            Self::Bundle(BundleArgs::Drift(drift)) => (OpsTask::BundleDrift, drift.given()),
+            Self::Bundle(BundleArgs::ExportOnnx(onnx)) => (OpsTask::BundleExportOnnx, onnx.given()),
+            Self::Explain(explain) => (OpsTask::Explain, explain.given()),
             Self::Bundle(BundleArgs::Promote { models, alias }) => {
                 (OpsTask::BundlePromote, [models.given(), vec![("alias", alias.clone())]].concat())
             }
@@ -240,6 +267,12 @@ pub enum OpsTask {
     StoreImport,
     /// Check a policy file.
     PolicyCheck,
+    /// Say why a customer got a score.
+    Explain,
+    /// Hold a base against a bundle's.
+    BundleDrift,
+    /// Write a churn model for other programs.
+    BundleExportOnnx,
 }
 
 /// What fills a store.
@@ -296,6 +329,19 @@ pub enum OpsCommand {
         /// The file.
         file: PathBuf,
     },
+    /// Say why a customer got a score.
+    Explain(Box<ExplainConfig>),
+    /// Hold a base against a bundle's.
+    Drift(Box<DriftConfig>),
+    /// Write a churn model for other programs.
+    ExportOnnx {
+        /// Directory of models.
+        models: PathBuf,
+        /// Which one.
+        model: BundleSelector,
+        /// The file to write.
+        out: PathBuf,
+    },
 }
 
 /// What `tenure-ops` runs with.
@@ -345,6 +391,9 @@ impl OpsConfig {
             OpsTask::PolicyCheck => {
                 OpsCommand::PolicyCheck { file: PathBuf::from(reader.required("file")) }
             }
+            OpsTask::Explain => read_explain(&mut reader).unwrap_or_else(nothing),
+            OpsTask::BundleDrift => read_drift(&mut reader).unwrap_or_else(nothing),
+            OpsTask::BundleExportOnnx => read_onnx(&mut reader),
         };
         let (json, quiet) = (reader.flag("json"), reader.flag("quiet"));
         Ok(Self { command, json, quiet, settings: reader.finish()? })
@@ -357,7 +406,12 @@ impl OpsConfig {
     }
 }
 
-fn read_model(reader: &mut Reader) -> (PathBuf, BundleSelector) {
+/// Stands for a command whose settings are wrong: their issues end the reading.
+fn nothing() -> OpsCommand {
+    OpsCommand::BundleList { models: PathBuf::new(), name: None }
+}
+
+pub(super) fn read_model(reader: &mut Reader) -> (PathBuf, BundleSelector) {
     let models = PathBuf::from(reader.required("models"));
     let model = reader.required_parsed("name", parse_selector);
     // A missing or wrong one is an issue, which ends the reading.

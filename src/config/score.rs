@@ -14,6 +14,8 @@ use crate::store::N_SHARDS;
 
 /// Begins the name of every variable that this program reads.
 const PREFIX: &str = "TENURE_SCORE_";
+/// There are no more groups of reasons.
+const REASONS_MAX: u64 = 12;
 /// Standard output in place of a file.
 const STDOUT: &str = "-";
 
@@ -55,6 +57,9 @@ pub struct ScoreArgs {
     /// A policy in place of the model's own
     #[arg(long, value_name = "FILE", help_heading = "The scores")]
     policy: Option<String>,
+    /// Says in the column churn_reasons why, by so many reasons in each direction [default: 0]
+    #[arg(long, value_name = "NUMBER", help_heading = "The scores")]
+    reasons: Option<String>,
     /// Splits the customers into so many parts [default: 1]
     #[arg(long, value_name = "NUMBER", help_heading = "The scores")]
     shards: Option<String>,
@@ -95,6 +100,7 @@ impl ScoreArgs {
             ("as_of", self.as_of.clone()),
             ("out", self.out.clone()),
             ("policy", self.policy.clone()),
+            ("reasons", self.reasons.clone()),
             ("shards", self.shards.clone()),
             ("shard", self.shard.clone()),
             ("threads", self.threads.clone()),
@@ -173,6 +179,8 @@ pub struct ScoreConfig {
     pub out: OutFile,
     /// A policy in place of the bundle's.
     pub policy: Option<PathBuf>,
+    /// Reasons told in each direction; 0 for none.
+    pub reasons: usize,
     /// Parts that the customers are split into, 1 to 1,024.
     pub shards: u16,
     /// The part that is scored, below `shards`.
@@ -201,6 +209,7 @@ impl ScoreConfig {
         let as_of = reader.required_parsed("as_of", parse_day);
         let out = reader.required_parsed("out", OutFile::parse);
         let policy = reader.optional("policy").map(PathBuf::from);
+        let reasons = usize::try_from(reader.number("reasons", 0, 0..=REASONS_MAX)).unwrap_or(0);
         let limit = u64::from(N_SHARDS);
         let shards = u16::try_from(reader.number("shards", 1, 1..=limit)).unwrap_or(1);
         let shard = u16::try_from(reader.number("shard", 0, 0..=limit - 1)).unwrap_or(0);
@@ -224,6 +233,7 @@ impl ScoreConfig {
             as_of,
             out,
             policy,
+            reasons,
             shards,
             shard,
             threads,

@@ -9,6 +9,7 @@ pub mod report;
 
 mod bootstrap;
 mod calibration;
+mod drift;
 mod error;
 mod rank;
 mod ties;
@@ -16,6 +17,7 @@ mod value;
 
 pub use bootstrap::{BootstrapSpec, Interval, SplitMix64, bootstrap};
 pub use calibration::{ReliabilityBin, brier, calibration_line, ece, log_loss, reliability};
+pub use drift::{Histogram, PSI_MIN, Stability, stability};
 pub use error::MetricError;
 pub use rank::{
     TopShare, auc, gini_normalised, pr_auc, spearman, top_share, top_share_of_rarer, value_capture,

@@ -6,17 +6,24 @@
 //! It deliberately knows no store, no file format and no clock.
 
 mod error;
+mod explain;
 mod facts;
+mod reasons;
 
 pub use error::ScoringError;
+pub use explain::{Explained, ExplainedAnswer, Reasons};
 pub use facts::rfm_values;
+pub use reasons::{Reason, ReasonGroup};
+
+use std::sync::OnceLock;
 
 use crate::bundle::{Bundle, ExampleV1};
 use crate::decision::{Context, Decision, Facts, Policy, RfmCuts, Salts, TierCuts, decide};
-use crate::domain::{AsOf, Currency, CustomerId, Day, Timestamp, Zone};
+use crate::domain::{AsOf, Currency, CustomerId, Day, Name, Timestamp, Zone};
 use crate::history::History;
-use crate::model::Score;
+use crate::model::{Score, ShapError};
 
+use explain::Whys;
 use facts::FactSources;
 
 /// A bundle and a policy, ready to answer. Immutable; swapped as a whole.
@@ -29,6 +36,8 @@ pub struct Engine {
     rfm_cuts: RfmCuts,
     zone: Zone,
     currency: Currency,
+    /// Made at the first question why.
+    whys: OnceLock<Result<Whys, ShapError>>,
 }
 
 /// What is said of one customer as of one instant.
@@ -78,7 +87,16 @@ impl Engine {
         };
         let zone = Zone::try_new(&bundle.manifest.timezone)?;
         let currency = Currency::try_new(&bundle.manifest.currency)?;
-        Ok(Self { bundle, policy, salts, tier_cuts, rfm_cuts, zone, currency })
+        Ok(Self {
+            bundle,
+            policy,
+            salts,
+            tier_cuts,
+            rfm_cuts,
+            zone,
+            currency,
+            whys: OnceLock::new(),
+        })
     }
 
     /// The bundle.
@@ -129,7 +147,10 @@ impl Engine {
             cuts: &self.rfm_cuts,
             base: &self.bundle.predictor.fitted().base,
         };
-        let facts = sources.facts(history, as_of);
+        let mut facts = sources.facts(history, as_of);
+        if facts.persona.is_none() {
+            facts.persona = self.persona(&row);
+        }
         let context = Context {
             customer_id: customer.as_str(),
             facts: &facts,
@@ -140,6 +161,14 @@ impl Engine {
         let decision = decide(&self.policy, &score, &context);
         let customer = customer.clone();
         Ok(Answer { customer, as_of, facts_as_of: history.newest(), facts, score, decision })
+    }
+
+    /// The bundle's persona of a buyer; one that the business assigned stands before it.
+    fn persona(&self, row: &[f64]) -> Option<Name> {
+        let personas = self.bundle.personas.as_ref()?;
+        let bought =
+            row.get(self.bundle.predictor.columns().recency()).is_some_and(|x| !x.is_nan());
+        personas.of(row).filter(|_| bought).and_then(|found| Name::try_new(&found.name).ok())
     }
 
     /// What the models say of a customer; `row` is scratch space.
@@ -162,14 +191,19 @@ fn score(
     as_of: AsOf,
     row: &mut Vec<f64>,
 ) -> Result<Score, ScoringError> {
-    if let Some(newest) = history.newest()
-        && newest >= as_of.instant()
-    {
-        return Err(ScoringError::AsOfTooEarly { as_of: as_of.instant(), newest });
-    }
+    check_as_of(history, as_of)?;
     let predictor = &bundle.predictor;
     predictor.row(history, as_of, row);
     Ok(predictor.score(row, history.totals().net_spend().units()))
+}
+
+fn check_as_of(history: &History, as_of: AsOf) -> Result<(), ScoringError> {
+    match history.newest() {
+        Some(newest) if newest >= as_of.instant() => {
+            Err(ScoringError::AsOfTooEarly { as_of: as_of.instant(), newest })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Scores the bundle's examples and holds every number against what the bundle says, bit by bit.

@@ -6,20 +6,23 @@
 mod backtest;
 mod base;
 mod error;
+mod export;
 mod fit;
+mod importance;
 mod metrics;
 mod plan;
 mod program;
 mod replay;
 mod run;
 mod slice;
+mod snapshot;
 mod summary;
 
 pub use backtest::{ChurnMetrics, ChurnVerdict, Rows, ValueMetrics, ValueVerdict};
 pub use error::TrainError;
-pub use fit::{FitResult, fit};
+pub use fit::{FitResult, churn_spec, fit};
 pub use metrics::{Grade, metrics};
-pub use plan::{DataVerdict, TrainSpec, Usability};
+pub use plan::{DataVerdict, Extras, TrainSpec, Usability};
 pub use program::{ProgramError, execute};
 pub use run::{TrainOutcome, run};
 pub use summary::{to_json, to_text};

@@ -3,6 +3,7 @@
 mod btyd;
 mod cli;
 mod demo;
+mod explain;
 mod grpc;
 mod grpc_life;
 mod learn;
