@@ -18,17 +18,19 @@ use tenure::train::{Extras, TrainSpec, run};
 /// Customers explained in one go.
 const CUSTOMERS: usize = 1_000;
 
-fn main() {
-    let until = Day::parse("2017-11-30").unwrap();
-    let as_of = AsOf::end_of(until, &Zone::UTC);
-    let log_spec = LogSpec {
-        events: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("data/complete_journey.csv.gz")],
+fn log_spec(as_of: AsOf) -> LogSpec {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/complete_journey.csv.gz");
+    LogSpec {
+        events: vec![file],
         profiles: None,
         read: ReadSpec::default(),
         rules: Rules::default(),
         before: as_of,
-    };
-    let spec = TrainSpec {
+    }
+}
+
+fn train_spec(until: Day) -> TrainSpec {
+    TrainSpec {
         name: "bench".to_owned(),
         until,
         zone: Zone::UTC,
@@ -42,7 +44,13 @@ fn main() {
         currency: Currency::try_new("USD").unwrap(),
         policy: Policy::default_text().to_owned(),
         extras: Extras::default(),
-    };
+    }
+}
+
+fn main() {
+    let until = Day::parse("2017-11-30").unwrap();
+    let as_of = AsOf::end_of(until, &Zone::UTC);
+    let (log_spec, spec) = (log_spec(as_of), train_spec(until));
     let dir = tempfile::tempdir().unwrap();
     let made = run(&spec, &log_spec, &Threshold::default(), dir.path(), &mut |_| {}).unwrap();
     let engine = Engine::try_new(Bundle::load(&made.folder).unwrap(), None, Some("salt of bench"));
@@ -74,13 +82,25 @@ fn main() {
     let mut group = criterion.benchmark_group("explain");
     group.throughput(Throughput::Elements(rows.len() as u64));
     group.bench_function("score/1000", |b| {
-        b.iter(|| rows.iter().for_each(|row| drop(black_box(predictor.score(row, 0.0)))));
+        b.iter(|| {
+            for row in &rows {
+                let _ = black_box(predictor.score(row, 0.0));
+            }
+        });
     });
     group.bench_function("churn/1000", |b| {
-        b.iter(|| rows.iter().for_each(|row| drop(black_box(explainer.churn(predictor, row)))));
+        b.iter(|| {
+            for row in &rows {
+                let _ = black_box(explainer.churn(predictor, row));
+            }
+        });
     });
     group.bench_function("value/1000", |b| {
-        b.iter(|| rows.iter().for_each(|row| drop(black_box(explainer.value(predictor, row)))));
+        b.iter(|| {
+            for row in &rows {
+                let _ = black_box(explainer.value(predictor, row));
+            }
+        });
     });
     group.bench_function("reasons_from_history/1000", |b| {
         b.iter(|| {

@@ -43,8 +43,8 @@ pub fn churn_onnx(predictor: &Predictor, version: &str) -> Result<Vec<u8>, OnnxE
     let model = &predictor.fitted().churn;
     let mut graph = Graph::new("features", predictor.schema().features().len());
     let log_odds = log_odds(&mut graph, predictor.columns(), model)?;
-    graph.node("", "Identity", &[&log_odds], "log_odds", &[]);
-    graph.node("", "Sigmoid", &["log_odds"], "churn_probability", &[]);
+    graph.node("Identity", &[&log_odds], "log_odds", &[]);
+    graph.node("Sigmoid", &["log_odds"], "churn_probability", &[]);
     graph.output("log_odds");
     graph.output("churn_probability");
     let schema = predictor.schema();
@@ -67,7 +67,7 @@ fn log_odds(graph: &mut Graph, columns: &Columns, model: &ChurnModel) -> Result<
         let forest = model.parts.forest.as_ref().ok_or_else(|| lacks("trees"))?;
         trees(graph, forest);
         let closed_form = closed_form(graph, columns);
-        graph.node("", "Add", &[&closed_form, "forest_margin"], "boosted_logit", &[]);
+        graph.node("Add", &[&closed_form, "forest_margin"], "boosted_logit", &[]);
         Ok("boosted_logit".to_owned())
     };
     let raw = match model.kind {
@@ -82,7 +82,7 @@ fn log_odds(graph: &mut Graph, columns: &Columns, model: &ChurnModel) -> Result<
         ChurnKind::Boosted => boosted(graph)?,
         ChurnKind::Blend => {
             let (first, second) = (logistic(graph)?, boosted(graph)?);
-            graph.node("", "Add", &[&first, &second], "blend_sum", &[]);
+            graph.node("Add", &[&first, &second], "blend_sum", &[]);
             graph.scaled("blend_sum", 0.5, 0.0)
         }
     };
@@ -99,10 +99,10 @@ fn logit(graph: &mut Graph, prob: &str) -> String {
     let low = graph.number(PROB_MIN);
     let high = graph.number(1.0 - PROB_MIN);
     let one = graph.number(1.0);
-    let clipped = graph.next("", "Clip", &[prob, &low, &high]);
-    let rest = graph.next("", "Sub", &[&one, &clipped]);
-    let odds = graph.next("", "Div", &[&clipped, &rest]);
-    graph.next("", "Log", &[&odds])
+    let clipped = graph.next("Clip", &[prob, &low, &high]);
+    let rest = graph.next("Sub", &[&one, &clipped]);
+    let odds = graph.next("Div", &[&clipped, &rest]);
+    graph.next("Log", &[&odds])
 }
 
 /// Adds a regression on transformed columns as `linear_margin`.
@@ -114,25 +114,25 @@ fn regression(graph: &mut Graph, columns: &Columns, line: &Linear) -> String {
             Input::Plain => column.clone(),
             Input::LogPlusOne => {
                 let (zero, one) = (graph.number(0.0), graph.number(1.0));
-                let least = graph.next("", "Max", &[&column, &zero]);
-                let more = graph.next("", "Add", &[&least, &one]);
-                graph.next("", "Log", &[&more])
+                let least = graph.next("Max", &[&column, &zero]);
+                let more = graph.next("Add", &[&least, &one]);
+                graph.next("Log", &[&more])
             }
             Input::LogFrom(least) => {
                 let least = graph.number(least);
-                let least = graph.next("", "Max", &[&column, &least]);
-                graph.next("", "Log", &[&least])
+                let least = graph.next("Max", &[&column, &least]);
+                graph.next("Log", &[&least])
             }
             Input::Logit => logit(graph, &column),
         };
         // A missing value enters as 0 on the transformed scale.
         let zero = graph.number(0.0);
-        let missing = graph.next("", "IsNaN", &[&column]);
-        let filled = graph.next("", "Where", &[&missing, &zero, &scaled]);
+        let missing = graph.next("IsNaN", &[&column]);
+        let filled = graph.next("Where", &[&missing, &zero, &scaled]);
         let term = graph.scaled(&filled, line.slope(at), line.term(at, 0.0));
-        sum = graph.next("", "Add", &[&sum, &term]);
+        sum = graph.next("Add", &[&sum, &term]);
     }
-    graph.node("", "Identity", &[&sum], "linear_margin", &[]);
+    graph.node("Identity", &[&sum], "linear_margin", &[]);
     graph.output("linear_margin");
     "linear_margin".to_owned()
 }
@@ -165,9 +165,9 @@ fn trees(graph: &mut Graph, forest: &Forest) {
         Attribute::floats("target_weights", &list.leaf_weights),
     ];
     let input = graph.input().to_owned();
-    graph.node("", "Cast", &[&input], "features_32", &[Attribute::int("to", FLOAT)]);
-    graph.node("ai.onnx.ml", "TreeEnsembleRegressor", &["features_32"], "sum_32", &attributes);
-    graph.node("", "Cast", &["sum_32"], "forest_margin", &[Attribute::int("to", DOUBLE)]);
+    graph.node("Cast", &[&input], "features_32", &[Attribute::int("to", FLOAT)]);
+    graph.node("ai.onnx.ml.TreeEnsembleRegressor", &["features_32"], "sum_32", &attributes);
+    graph.node("Cast", &["sum_32"], "forest_margin", &[Attribute::int("to", DOUBLE)]);
     graph.output("forest_margin");
 }
 

@@ -19,6 +19,15 @@ impl Numbers {
     }
 }
 
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a small count that was rounded down from a number above 0"
+)]
+fn whole(x: f64) -> u32 {
+    x as u32
+}
+
 fn stage() -> BtydStage {
     let params = BgNbdParams { r: 0.3, alpha: 5.0, a: 0.8, b: 2.5 };
     let spend = GammaGammaParams { p: 6.0, q: 4.0, gamma: 15.0 };
@@ -47,7 +56,7 @@ fn rows(n: u32, columns: &Columns, stage: &BtydStage) -> FeatureMatrix {
         row[columns.recency] = silent;
         row[columns.tenure] = span + silent;
         let summary = PurchaseSummary {
-            x: x as u32,
+            x: whole(x),
             t_x: span / 7.0,
             t: (span + silent) / 7.0,
             spend_repeat_mean: 40.0 * numbers.next(),
@@ -163,7 +172,7 @@ fn the_typical_customer_needs_no_explanation_by_the_closed_form() {
     let mut row = vec![0.0; rows.n_columns()];
     rows.copy_row(4, &mut row);
     let typical = TypicalCustomer {
-        repeats: row[columns.frequency] as u32,
+        repeats: whole(row[columns.frequency]),
         active_days: row[columns.active_span],
         silent_days: row[columns.recency],
     };

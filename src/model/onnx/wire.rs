@@ -20,11 +20,15 @@ struct Message(Vec<u8>);
 
 impl Message {
     fn varint(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push((number & 0x7f) as u8 | 0x80);
+        loop {
+            let low = number.to_le_bytes()[0] & 0x7f;
             number >>= 7;
+            if number == 0 {
+                self.0.push(low);
+                return;
+            }
+            self.0.push(low | 0x80);
         }
-        self.0.push(number as u8);
     }
 
     fn int(&mut self, field: u32, number: i64) -> &mut Self {
@@ -139,15 +143,16 @@ impl Graph {
         format!("v{}", self.n_names)
     }
 
-    /// Adds a node whose result has a name.
+    /// Adds a node whose result has a name. An operator of another set than the general one has
+    /// the set's name before its own.
     pub(super) fn node(
         &mut self,
-        domain: &str,
         operator: &str,
         inputs: &[&str],
         output: &str,
         attributes: &[Attribute],
     ) {
+        let (domain, operator) = operator.rsplit_once('.').unwrap_or(("", operator));
         let mut node = Message::default();
         for input in inputs {
             node.text(1, input);
@@ -163,9 +168,9 @@ impl Graph {
     }
 
     /// Adds a node and names its result.
-    pub(super) fn next(&mut self, domain: &str, operator: &str, inputs: &[&str]) -> String {
+    pub(super) fn next(&mut self, operator: &str, inputs: &[&str]) -> String {
         let output = self.name();
-        self.node(domain, operator, inputs, &output, &[]);
+        self.node(operator, inputs, &output, &[]);
         output
     }
 
@@ -189,22 +194,22 @@ impl Graph {
         let output = self.name();
         let input = self.input.clone();
         let axis = [Attribute::int("axis", 1)];
-        self.node("", "Gather", &[&input, &index], &output, &axis);
+        self.node("Gather", &[&input, &index], &output, &axis);
         output
     }
 
     /// A value with 0 where it is missing.
     pub(super) fn finite(&mut self, value: &str) -> String {
         let zero = self.number(0.0);
-        let missing = self.next("", "IsNaN", &[value]);
-        self.next("", "Where", &[&missing, &zero, value])
+        let missing = self.next("IsNaN", &[value]);
+        self.next("Where", &[&missing, &zero, value])
     }
 
     /// `factor * value + shift`.
     pub(super) fn scaled(&mut self, value: &str, factor: f64, shift: f64) -> String {
         let (factor, shift) = (self.number(factor), self.number(shift));
-        let product = self.next("", "Mul", &[value, &factor]);
-        self.next("", "Add", &[&product, &shift])
+        let product = self.next("Mul", &[value, &factor]);
+        self.next("Add", &[&product, &shift])
     }
 
     /// Makes a value an output of the graph, one column.
