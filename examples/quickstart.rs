@@ -219,7 +219,7 @@ async fn score(channel: Channel, customers: &[&str]) -> Result<Vec<pb::Score>> {
                 ..pb::ScoreSubject::default()
             })
             .collect();
-        let request = pb::BatchScoreCustomersRequest { subjects, model: None };
+        let request = pb::BatchScoreCustomersRequest { subjects, ..Default::default() };
         for row in client.batch_score_customers(request).await?.into_inner().outcomes {
             match row.outcome {
                 Some(pb::score_outcome::Outcome::Score(score)) => scores.push(score),

@@ -9,8 +9,10 @@
 mod clock;
 mod columns;
 mod contract;
+mod drift;
 mod error;
 mod experiment;
+mod explain;
 mod load;
 mod opportunities;
 mod ops;

@@ -16,6 +16,7 @@ use crate::config::{LoadConfig, OpsCommand, OpsConfig, OpsTask};
 use crate::decision::{Policy, PolicyErrors};
 use crate::evaluate::MetricError;
 use crate::history::CodecError;
+use crate::model::OnnxError;
 use crate::scoring::{ScoringError, self_test};
 use crate::store::{
     DecisionLogError, ExportManifestV1, ScanRange, StateStore, StoreError, TransferError, export,
@@ -46,7 +47,7 @@ pub struct OpsOutcome {
 }
 
 impl OpsOutcome {
-    const fn fine(text: String, json: Value) -> Self {
+    pub(super) const fn fine(text: String, json: Value) -> Self {
         Self { text, json, exit_code: 0 }
     }
 }
@@ -64,6 +65,17 @@ pub enum OpsError {
     /// The log cannot be used.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// No event of the customer is in the log.
+    #[error("the log holds no event of customer {customer:?} before the end of {as_of}")]
+    NoCustomer {
+        /// Who was asked for.
+        customer: String,
+        /// The last day looked at.
+        as_of: crate::domain::Day,
+    },
+    /// The model has no graph.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -92,14 +104,6 @@ pub enum OpsError {
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
-    },
-    /// Nothing is known of the customer.
-    #[error("no event of customer {customer:?} lies before the end of {as_of}")]
-    NoCustomer {
-        /// Who.
-        customer: String,
-        /// The last day looked at.
-        as_of: crate::domain::Day,
     },
     /// The decision log cannot be read.
     #[error(transparent)]
@@ -198,10 +202,15 @@ pub fn operate(
             _ => policy::simulate(run, progress),
         },
         OpsCommand::ExperimentReport(report) => experiment::report(report, progress),
+        OpsCommand::Explain(config) => super::explain::explain(config, progress),
+        OpsCommand::Drift(config) => super::drift::drift(config, progress),
+        OpsCommand::ExportOnnx { models, model, out } => {
+            super::explain::export_onnx(&Bundle::find(models, model)?, out)
+        }
     }
 }
 
-fn line(text: &mut String, label: &str, value: impl std::fmt::Display) {
+pub(super) fn line(text: &mut String, label: &str, value: impl std::fmt::Display) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{label:<18}{value}");
 }

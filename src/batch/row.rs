@@ -10,7 +10,7 @@ use crate::decision::{
 };
 use crate::domain::{Channel, Currency};
 use crate::model::{Clv, Score};
-use crate::scoring::{Answer, Engine};
+use crate::scoring::{Answer, Engine, Reason};
 
 /// What stands in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum ColumnKind {
 use ColumnKind::{Flag, Float, Int, Text};
 
 /// The columns, in the order in which they are written. New ones are added at the end only.
-pub const COLUMNS: [(&str, ColumnKind); 37] = [
+pub const COLUMNS: [(&str, ColumnKind); 39] = [
     ("customer_id", Text),
     ("churn_probability", Float),
     ("churn_horizon_days", Int),
@@ -66,6 +66,8 @@ pub const COLUMNS: [(&str, ColumnKind); 37] = [
     ("active_core", Flag),
     ("advocate", Flag),
     ("micro_segment", Text),
+    ("persona", Text),
+    ("churn_reasons", Text),
 ];
 
 /// What the value is of: the same words as in `metrics.json`, as one.
@@ -105,9 +107,14 @@ impl<'e> Cell<'e> {
     }
 }
 
-/// The row of one answer.
-pub(super) fn cells<'e>(engine: &'e Engine, answer: &Answer<'e>) -> Vec<Cell<'e>> {
-    let Answer { customer, as_of: _, facts_as_of: _, facts: _, score, decision } = answer;
+/// The row of one answer; `why` are the reasons for its churn probability, where they were asked
+/// for.
+pub(super) fn cells<'e>(
+    engine: &'e Engine,
+    answer: &Answer<'e>,
+    why: Option<&[Reason]>,
+) -> Vec<Cell<'e>> {
+    let Answer { customer, as_of: _, facts_as_of: _, facts, score, decision } = answer;
     let Score { churn_prob, churn_horizon_days, clv, expected_purchases, p_alive, .. } = score;
     let clv_part = |part: fn(&Clv) -> f64| Cell::float(clv.as_ref().map(part));
     let currency = engine.currency();
@@ -156,6 +163,12 @@ pub(super) fn cells<'e>(engine: &'e Engine, answer: &Answer<'e>) -> Vec<Cell<'e>
         Cell::Flag(decision.flags.active_core),
         Cell::Flag(decision.flags.advocate),
         Cell::Text(Cow::Owned(decision.micro_key.clone())),
+        facts
+            .persona
+            .as_ref()
+            .map_or(Cell::Missing, |persona| Cell::Text(Cow::Owned(persona.as_str().to_owned()))),
+        why.filter(|why| !why.is_empty())
+            .map_or(Cell::Missing, |why| Cell::Text(Cow::Owned(told(why)))),
     ];
     row.into()
 }
@@ -171,6 +184,14 @@ fn basis(engine: &Engine, clv: &Clv) -> &'static str {
 
 fn heartbeat<'e>(state: Option<Heartbeat>) -> Cell<'e> {
     Cell::text(Some(state.unwrap_or(Heartbeat::NoData).as_str()))
+}
+
+/// Reasons as one text, the weightiest first: contribution in log-odds, code and facts of each.
+fn told(why: &[Reason]) -> String {
+    let one = |reason: &Reason| {
+        format!("{:+.2} {}: {}", reason.contribution, reason.group.code(), reason.text)
+    };
+    why.iter().map(one).collect::<Vec<_>>().join(" | ")
 }
 
 /// As [`Decision::campaign_id`], borrowed from the policy and not from the decision.

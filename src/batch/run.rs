@@ -13,7 +13,9 @@ use crate::decision::Policy;
 use crate::domain::{AsOf, Currency, Day};
 use crate::events::{CustomerLog, Log};
 use crate::history::History;
-use crate::scoring::{Answer, DecisionRowV1, Engine, ScoringError, history_digest, self_test};
+use crate::scoring::{
+    Answer, DecisionRowV1, Engine, Reason, ScoringError, history_digest, self_test,
+};
 use crate::store::{Appended, DecisionLog, shard_of};
 
 use super::clock::now;
@@ -78,7 +80,11 @@ pub fn score(
         // Only the decision log asks what the answer rests on.
         let logged = config.decision_log.is_some();
         let digest = if logged { history_digest(&history.to_bytes()) } else { 0 };
-        Ok((answer, digest))
+        let why = match config.reasons {
+            0 => None,
+            most => Some(engine.reasons(&history, as_of, most)?.churn),
+        };
+        Ok(Told { answer, digest, why })
     };
     let rows = (log.customers.len(), &answer as AnswerAt<'_, '_>);
     pool.install(|| write((config, &engine), summary, rows, &mut |_| {}, progress))
@@ -139,9 +145,18 @@ pub(super) fn read_log(
     }
 }
 
-/// What is said of the customer at a place, and the digest of what that rests on.
-pub(super) type AnswerAt<'a, 'e> =
-    &'a (dyn Fn(usize) -> Result<(Answer<'e>, u128), BatchError> + Sync);
+/// What is said of one customer.
+pub(super) struct Told<'e> {
+    /// The answer.
+    pub(super) answer: Answer<'e>,
+    /// Digest of what it rests on, where decisions are logged.
+    pub(super) digest: u128,
+    /// Why the customer may leave, where that is asked for.
+    pub(super) why: Option<Vec<Reason>>,
+}
+
+/// What is said of the customer at a place.
+pub(super) type AnswerAt<'a, 'e> = &'a (dyn Fn(usize) -> Result<Told<'e>, BatchError> + Sync);
 
 /// Writes one row for each of the places below a number, in their order, and the manifest.
 /// `finish` is told when all are answered.
@@ -167,8 +182,8 @@ pub(super) fn write<'e>(
         let answers: Vec<(Answer<'e>, Vec<Cell<'e>>, Vec<u8>)> = (first..last)
             .into_par_iter()
             .map(|at| {
-                let (answer, digest) = answer(at)?;
-                let row = cells(engine, &answer);
+                let Told { answer, digest, why } = answer(at)?;
+                let row = cells(engine, &answer, why.as_deref());
                 let line = match decisions {
                     Some(_) => DecisionRowV1::new(engine, &answer, digest, decided_at).to_line(),
                     None => Vec::new(),
@@ -201,19 +216,25 @@ pub(super) fn write<'e>(
     Ok(summary)
 }
 
-/// Folds one customer's events, as the server would have one by one, and asks the engine.
+/// Folds one customer's events and asks the engine.
 pub(super) fn answer<'e>(
     engine: &'e Engine,
     customer: &CustomerLog,
     as_of: AsOf,
     trace: bool,
 ) -> Result<(History, Answer<'e>), ScoringError> {
+    let history = folded(customer);
+    let answer = engine.answer(&customer.customer, &history, as_of, trace)?;
+    Ok((history, answer))
+}
+
+/// One customer's events, folded as the server would one by one.
+pub(super) fn folded(customer: &CustomerLog) -> History {
     let mut history = History::default();
     for event in &customer.events {
         history.apply(event);
     }
-    let answer = engine.answer(&customer.customer, &history, as_of, trace)?;
-    Ok((history, answer))
+    history
 }
 
 /// The summary before the first row, of an instant and the events after it.

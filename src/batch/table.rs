@@ -9,10 +9,11 @@ use crate::config::ScoreConfig;
 use crate::domain::{AsOf, CustomerId};
 use crate::events::{RawValue, Table};
 use crate::model::level_of;
-use crate::scoring::{Answer, Engine, TableInput};
+use crate::scoring::{Engine, TableInput};
 use crate::store::shard_of;
 
 use super::error::BatchError;
+use super::run::Told;
 use super::run::write;
 use super::summary::ScoreSummary;
 
@@ -34,7 +35,7 @@ pub(super) fn score(
     let table = read(config, engine, path, as_of)?;
     let rows = Rows::new(config, engine, &table, inputs)?;
     let unknown: Vec<AtomicU64> = inputs.iter().map(|_| AtomicU64::new(0)).collect();
-    let answer = |at: usize| -> Result<(Answer<'_>, u128), BatchError> {
+    let answer = |at: usize| -> Result<Told<'_>, BatchError> {
         let (place, customer) = &rows.wanted[at];
         let cells: Vec<RawValue<'_>> =
             rows.positions.iter().map(|&column| table.cell(*place, column)).collect();
@@ -44,7 +45,7 @@ pub(super) fn score(
         for input in found.unknown_levels {
             unknown[input].fetch_add(1, Ordering::Relaxed);
         }
-        Ok((found.answer, found.digest))
+        Ok(Told { answer: found.answer, digest: found.digest, why: None })
     };
     let mut notes = notes(&table, inputs, engine);
     if table.report.dropped > 0 {

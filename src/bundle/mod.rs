@@ -7,6 +7,7 @@
 
 mod alias;
 mod base_v1;
+mod baseline;
 mod error;
 mod experiments;
 mod format_v1;
@@ -16,6 +17,7 @@ mod stage_v1;
 mod table_v1;
 
 pub use alias::{BundleSelector, CHALLENGER, CHAMPION, aliases, model_names, set_alias, versions};
+pub use baseline::{BaselineV1, HistogramV1, TypicalV1};
 pub use error::BundleError;
 pub use experiments::note_experiments;
 pub use format_v1::{BTYD_OCCASION, BTYD_TIME_UNIT, BundleKind, CutsV1, ExampleV1, ManifestV1};
@@ -29,13 +31,16 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::{Fitted, Forest, Predictor, TableFitted, TablePredictor, TableSchema};
+use crate::model::{Fitted, Forest, Personas, Predictor, TableFitted, TablePredictor, TableSchema};
 
 use base_v1::BaseV1;
+use baseline::PersonasV1;
 use format_v1::{FORMAT, ModelsV1};
 use io::{MANIFEST, check_name, read_checked, read_file, sha256_hex, version_of, write_folder};
 use table_v1::TableModelsV1;
 
+const BASELINE: &str = "baseline.json";
+const PERSONAS: &str = "personas.json";
 const MODELS: &str = "models.json";
 const BASE: &str = "base.json";
 const CUTS: &str = "cuts.json";
@@ -74,6 +79,10 @@ pub enum BundleModels {
         predictor: Box<Predictor>,
         /// Histories with the scores that must come out.
         examples: Vec<ExampleV1>,
+        /// What the base looked like.
+        baseline: Box<BaselineV1>,
+        /// Groups of customers alike in how they buy, where they were asked for.
+        personas: Option<Personas>,
     },
     /// Rows of a ready-made table.
     Table {
@@ -103,6 +112,10 @@ pub struct Draft {
     pub examples: Vec<ExampleV1>,
     /// The report, one self-contained page.
     pub report: String,
+    /// What the base looks like.
+    pub baseline: BaselineV1,
+    /// Groups of customers alike in how they buy, where they were asked for.
+    pub personas: Option<Personas>,
 }
 
 impl Draft {
@@ -128,6 +141,10 @@ impl Draft {
         add(SCHEMA, json(&model.join(SCHEMA), &schema_v1(&predictor))?);
         add(POLICY, self.policy.into_bytes());
         add(REPORT, self.report.into_bytes());
+        add(BASELINE, json(&model.join(BASELINE), &self.baseline)?);
+        if let Some(personas) = &self.personas {
+            add(PERSONAS, json(&model.join(PERSONAS), &PersonasV1::new(personas))?);
+        }
         let forests = [
             fitted.churn.parts.forest.as_ref(),
             fitted.value.as_ref().and_then(|v| v.parts.forest.as_ref()),
@@ -283,6 +300,24 @@ impl Bundle {
         }
     }
 
+    /// What the base of a log looked like; none for a table bundle.
+    #[must_use]
+    pub fn baseline(&self) -> Option<&BaselineV1> {
+        match &self.models {
+            BundleModels::Log { baseline, .. } => Some(baseline),
+            BundleModels::Table { .. } => None,
+        }
+    }
+
+    /// Groups of customers alike in how they buy, where they were asked for.
+    #[must_use]
+    pub fn personas(&self) -> Option<&Personas> {
+        match &self.models {
+            BundleModels::Log { personas, .. } => personas.as_ref(),
+            BundleModels::Table { .. } => None,
+        }
+    }
+
     /// The models of a log; none for a table bundle.
     #[must_use]
     pub fn predictor(&self) -> Option<&Predictor> {
@@ -309,7 +344,13 @@ fn log_models(
         Predictor::try_new(fitted).map_err(|error| invalid(SCHEMA, error.to_string()))?;
     check_schema(folder, manifest, &predictor)?;
     let examples = parse(folder, files, EXAMPLES)?;
-    Ok(BundleModels::Log { predictor: Box::new(predictor), examples })
+    let baseline: Box<BaselineV1> = Box::new(parse(folder, files, BASELINE)?);
+    if let Some(what) = baseline.problem() {
+        return Err(invalid(BASELINE, what));
+    }
+    let personas = read_personas(folder, files, &predictor)?;
+    let predictor = Box::new(predictor);
+    Ok(BundleModels::Log { predictor, examples, baseline, personas })
 }
 
 fn table_models(
@@ -426,6 +467,19 @@ fn parse<T: DeserializeOwned>(
 fn text<'a>(folder: &Path, files: &'a Files<'_>, name: &str) -> Result<&'a str, BundleError> {
     std::str::from_utf8(bytes(folder, files, name)?)
         .map_err(|error| BundleError::Invalid { path: folder.join(name), what: error.to_string() })
+}
+
+fn read_personas(
+    folder: &Path,
+    files: &Files<'_>,
+    predictor: &Predictor,
+) -> Result<Option<Personas>, BundleError> {
+    if !files.contains_key(PERSONAS) {
+        return Ok(None);
+    }
+    let stored: PersonasV1 = parse(folder, files, PERSONAS)?;
+    let invalid = |what| BundleError::Invalid { path: folder.join(PERSONAS), what };
+    stored.into_personas(predictor.schema()).map(Some).map_err(invalid)
 }
 
 fn read_forest(path: &Path, text: &str) -> Result<Forest, BundleError> {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::log::{LogArgs, LogConfig, said};
+use super::look::{DriftArgs, DriftConfig, ExplainArgs, ExplainConfig, OnnxArgs};
+use super::look::{read_drift, read_explain, read_onnx};
 use super::ops_contract;
 use super::ops_contract::{ContractArgs, ContractConfig, OpportunitiesArgs, OpportunitiesConfig};
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
@@ -18,7 +20,7 @@ use crate::domain::Day;
 const PREFIX: &str = "TENURE_OPS_";
 
 /// Settings that one of the commands uses: the file and the environment may hold them for all.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "models",
     "name",
     "alias",
@@ -39,6 +41,7 @@ const KEYS: [&str; 20] = [
     "outcome",
     "days",
     "effect_sd",
+    "fail_on_alarm",
 ];
 
 /// Looks after bundles, stores, policies and experiments.
@@ -63,8 +66,11 @@ Examples:
   tenure-ops policy explain --customer 4711 --models models --name shop \\
     --events orders.csv.gz --as-of 2026-06-30
   tenure-ops experiment report --decisions ./decisions --events orders.csv.gz --outcome spend
+  tenure-ops explain --models models --name shop --events orders.csv.gz --customer 42 \\
+    --as-of 2026-06-30
+  tenure-ops bundle drift --models models --name shop --events orders.csv.gz --as-of 2026-09-30
 
-Exit codes: 0 done, 1 failed, 64 usage or configuration, 65 bundle, store, data or policy
+Exit codes: 0 done, 1 failed, 3 an alarm (with --fail-on-alarm), 64 usage or configuration, 65 bundle, store, data or policy
 rejected, 75 try again later (the store is in use)."
 )]
 pub struct OpsArgs {
@@ -105,10 +111,12 @@ enum RoomArgs {
     /// Activities that customers take up
     #[command(subcommand)]
     Activities(ActivitiesArgs),
+    /// Says why a customer got this score and this campaign
+    Explain(Box<ExplainArgs>),
 }
 
 #[derive(Debug, Clone, Args)]
-struct Models {
+pub(super) struct Models {
     /// Directory of models
     #[arg(long, value_name = "DIR")]
     models: Option<String>,
@@ -142,6 +150,10 @@ enum BundleArgs {
     },
     /// Says where the report lies
     ReportPath(Models),
+    /// Holds today's base against the one that the bundle was trained on
+    Drift(Box<DriftArgs>),
+    /// Writes the churn model as an ONNX graph, for other programs
+    ExportOnnx(OnnxArgs),
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -266,10 +278,10 @@ enum ActivitiesArgs {
     Report(Models),
 }
 
-type Given = Vec<(&'static str, Option<String>)>;
+pub(super) type Given = Vec<(&'static str, Option<String>)>;
 
 impl Models {
-    fn given(&self) -> Given {
+    pub(super) fn given(&self) -> Given {
         vec![("models", self.models.clone()), ("name", self.name.clone())]
     }
 }
@@ -301,6 +313,9 @@ impl RoomArgs {
             Self::Bundle(BundleArgs::ReportPath(models)) => {
                 (OpsTask::BundleReportPath, models.given())
             }
+            Self::Bundle(BundleArgs::Drift(drift)) => (OpsTask::BundleDrift, drift.given()),
+            Self::Bundle(BundleArgs::ExportOnnx(onnx)) => (OpsTask::BundleExportOnnx, onnx.given()),
+            Self::Explain(explain) => (OpsTask::Explain, explain.given()),
             Self::Bundle(BundleArgs::Promote { models, alias }) => {
                 (OpsTask::BundlePromote, [models.given(), vec![("alias", alias.clone())]].concat())
             }
@@ -393,6 +408,12 @@ pub enum OpsTask {
     PolicyExplain,
     /// Work out what campaigns brought.
     ExperimentReport,
+    /// Say why a customer got a score.
+    Explain,
+    /// Hold a base against a bundle's.
+    BundleDrift,
+    /// Write a churn model for other programs.
+    BundleExportOnnx,
 }
 
 /// What fills a store.
@@ -462,6 +483,19 @@ pub enum OpsCommand {
     },
     /// Work out what campaigns brought.
     ExperimentReport(Box<ExperimentConfig>),
+    /// Say why a customer got a score.
+    Explain(Box<ExplainConfig>),
+    /// Hold a base against a bundle's.
+    Drift(Box<DriftConfig>),
+    /// Write a churn model for other programs.
+    ExportOnnx {
+        /// Directory of models.
+        models: PathBuf,
+        /// Which one.
+        model: BundleSelector,
+        /// The file to write.
+        out: PathBuf,
+    },
 }
 
 /// What `tenure-ops` runs with.
@@ -523,6 +557,9 @@ impl OpsConfig {
             OpsTask::ExperimentReport => {
                 OpsCommand::ExperimentReport(Box::new(read_experiment(&mut reader)))
             }
+            OpsTask::Explain => read_explain(&mut reader).unwrap_or_else(nothing),
+            OpsTask::BundleDrift => read_drift(&mut reader).unwrap_or_else(nothing),
+            OpsTask::BundleExportOnnx => read_onnx(&mut reader),
         };
         let (json, quiet) = (reader.flag("json"), reader.flag("quiet"));
         Ok(Self { command, json, quiet, settings: reader.finish()? })
@@ -533,6 +570,11 @@ impl OpsConfig {
     pub fn to_toml(&self) -> String {
         settings_toml(&self.settings)
     }
+}
+
+/// Stands for a command whose settings are wrong: their issues end the reading.
+fn nothing() -> OpsCommand {
+    OpsCommand::BundleList { models: PathBuf::new(), name: None }
 }
 
 pub(super) fn read_model(reader: &mut Reader) -> (PathBuf, BundleSelector) {

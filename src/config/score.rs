@@ -15,6 +15,8 @@ use crate::store::{DecisionLogSpec, N_SHARDS};
 
 /// Begins the name of every variable that this program reads.
 const PREFIX: &str = "TENURE_SCORE_";
+/// There are no more groups of reasons.
+const REASONS_MAX: u64 = 12;
 /// Standard output in place of a file.
 const STDOUT: &str = "-";
 
@@ -66,6 +68,9 @@ pub struct ScoreArgs {
     /// Logs every decision there, in the form of the server's log
     #[arg(long, value_name = "DIR", help_heading = "The scores")]
     decision_log: Option<String>,
+    /// Says in the column churn_reasons why, by so many reasons in each direction [default: 0]
+    #[arg(long, value_name = "NUMBER", help_heading = "The scores")]
+    reasons: Option<String>,
     /// Splits the customers into so many parts [default: 1]
     #[arg(long, value_name = "NUMBER", help_heading = "The scores")]
     shards: Option<String>,
@@ -109,6 +114,7 @@ impl ScoreArgs {
             ("out", self.out.clone()),
             ("policy", self.policy.clone()),
             ("decision_log", self.decision_log.clone()),
+            ("reasons", self.reasons.clone()),
             ("shards", self.shards.clone()),
             ("shard", self.shard.clone()),
             ("threads", self.threads.clone()),
@@ -195,6 +201,8 @@ pub struct ScoreConfig {
     pub decision_log: Option<PathBuf>,
     /// Its limits.
     pub decision_log_spec: DecisionLogSpec,
+    /// Reasons told in each direction; 0 for none.
+    pub reasons: usize,
     /// Parts that the customers are split into, 1 to 1,024.
     pub shards: u16,
     /// The part that is scored, below `shards`.
@@ -235,6 +243,7 @@ impl ScoreConfig {
         let out = reader.required_parsed("out", OutFile::parse);
         let policy = reader.optional("policy").map(PathBuf::from);
         let (decision_log, decision_log_spec) = read_decision_log(&mut reader);
+        let reasons = usize::try_from(reader.number("reasons", 0, 0..=REASONS_MAX)).unwrap_or(0);
         let limit = u64::from(N_SHARDS);
         let shards = u16::try_from(reader.number("shards", 1, 1..=limit)).unwrap_or(1);
         let shard = u16::try_from(reader.number("shard", 0, 0..=limit - 1)).unwrap_or(0);
@@ -261,6 +270,7 @@ impl ScoreConfig {
             policy,
             decision_log,
             decision_log_spec,
+            reasons,
             shards,
             shard,
             threads,

@@ -13,6 +13,7 @@ use crate::bundle::BundleSelector;
 use crate::domain::{Currency, Day, Days, Zone};
 use crate::features::CovariateSource;
 use crate::model::btyd::Prior;
+use crate::model::{PERSONAS_MAX, PERSONAS_MIN};
 
 // Defaults. Each says why it is this number.
 /// A quarter: most regular buyers of retail come back within it, and a log of a year holds
@@ -82,6 +83,12 @@ pub struct TrainArgs {
     /// The policy that goes into the bundle [default: the one that comes with the program]
     #[arg(long, value_name = "FILE", help_heading = "The models")]
     policy: Option<String>,
+    /// Finds so many personas, 2 to 12: groups of customers alike in how they buy
+    #[arg(long, value_name = "NUMBER", help_heading = "The models")]
+    personas: Option<String>,
+    /// Writes the rows learned from and judged on into this directory
+    #[arg(long, value_name = "DIR", help_heading = "The models")]
+    export_dataset: Option<String>,
     /// Seed of all sampling [default: 42]
     #[arg(long, value_name = "NUMBER", help_heading = "The models")]
     seed: Option<String>,
@@ -133,6 +140,8 @@ impl TrainArgs {
             ("covariates", self.covariates.clone()),
             ("season_clock", said(self.season_clock)),
             ("policy", self.policy.clone()),
+            ("personas", self.personas.clone()),
+            ("export_dataset", self.export_dataset.clone()),
             ("seed", self.seed.clone()),
             ("allow_small", said(self.allow_small)),
             ("assume_complete", said(self.assume_complete)),
@@ -187,6 +196,10 @@ pub struct TrainConfig {
     pub season_clock: bool,
     /// A policy in place of the default one.
     pub policy: Option<PathBuf>,
+    /// How many personas to find, 2 to 12; none: no personas.
+    pub personas: Option<usize>,
+    /// Where the rows that were learned from go.
+    pub export_dataset: Option<PathBuf>,
     /// Seed of all sampling.
     pub seed: u64,
     /// Whether to learn from less data than the minimum.
@@ -239,6 +252,8 @@ impl TrainConfig {
         let covariates = reader.parsed("covariates", Covariates::default(), parse_covariates).0;
         let season_clock = reader.flag("season_clock");
         let policy = reader.optional("policy").map(PathBuf::from);
+        let personas = reader.optional_parsed("personas", parse_personas);
+        let export_dataset = reader.optional("export_dataset").map(PathBuf::from);
         let seed = reader.number("seed", SEED, 0..=u64::MAX);
         let allow_small = reader.flag("allow_small");
         let assume_complete = reader.flag("assume_complete");
@@ -259,6 +274,8 @@ impl TrainConfig {
             covariates,
             season_clock,
             policy,
+            personas,
+            export_dataset,
             seed,
             allow_small,
             assume_complete,
@@ -301,6 +318,11 @@ fn parse_name(text: &str) -> Result<String, String> {
         Ok(_) if !text.contains('@') => Ok(text.to_owned()),
         _ => Err("1 to 64 letters, digits, '-', '_' or '.'".to_owned()),
     }
+}
+
+fn parse_personas(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (PERSONAS_MIN..=PERSONAS_MAX).contains(number));
+    number.ok_or_else(|| format!("a whole number from {PERSONAS_MIN} to {PERSONAS_MAX}"))
 }
 
 pub(super) fn parse_prior(text: &str) -> Result<String, String> {

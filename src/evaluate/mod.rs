@@ -11,6 +11,7 @@ mod adoption;
 mod bootstrap;
 mod calibration;
 mod costs;
+mod drift;
 mod empc;
 mod error;
 mod experiment;
@@ -25,6 +26,7 @@ pub use adoption::{
 pub use bootstrap::{BootstrapSpec, Interval, SplitMix64, bootstrap};
 pub use calibration::{ReliabilityBin, brier, calibration_line, ece, log_loss, reliability};
 pub use costs::{CostVerdict, RowCosts, judge_costs};
+pub use drift::{Histogram, PSI_MIN, Stability, stability};
 pub use empc::{CampaignProfit, RetentionCosts, empc, mpc};
 pub use error::MetricError;
 pub use experiment::{

@@ -162,9 +162,15 @@ pub struct ChurnModel {
 }
 
 impl ChurnModel {
+    /// Calibrated log-odds of churn.
+    #[must_use]
+    pub fn log_odds(&self, columns: &Columns, row: &[f64]) -> f64 {
+        self.calibration.apply(self.parts.logit(self.kind, columns, row))
+    }
+
     /// Calibrated probability of churn, in (0, 1).
     #[must_use]
     pub fn prob(&self, columns: &Columns, row: &[f64]) -> f64 {
-        sigmoid(self.calibration.apply(self.parts.logit(self.kind, columns, row)))
+        sigmoid(self.log_odds(columns, row))
     }
 }

@@ -38,6 +38,9 @@ const VALUE_DESIGN: [(&str, Scale); 9] = [
     ("items_per_order", Scale::Log),
 ];
 
+/// Rates below this count as this much where a logarithm is taken.
+pub(super) const RATE_MIN: f64 = 1e-6;
+
 /// How an input enters a regression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scale {
@@ -58,10 +61,23 @@ impl Scale {
         match self {
             Self::Plain => value,
             Self::Log => value.max(0.0).ln_1p(),
-            Self::LogRate => value.max(1e-6).ln(),
+            Self::LogRate => value.max(RATE_MIN).ln(),
             Self::Logit => super::link::logit(super::link::clamp_prob(value)),
         }
     }
+}
+
+/// How an input is made of its column, for those who write the model down elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Input {
+    /// As it is.
+    Plain,
+    /// ln(1 + max(value, 0)).
+    LogPlusOne,
+    /// ln(max(value, least)).
+    LogFrom(f64),
+    /// Log-odds of the clamped probability.
+    Logit,
 }
 
 /// Positions of the columns that the models name.
@@ -131,6 +147,29 @@ impl Columns {
             *input = scale.apply(row[at]);
         }
         inputs
+    }
+
+    /// Where the inputs of the logistic regression lie in a row.
+    pub(super) const fn design_positions(&self) -> &[usize] {
+        &self.design
+    }
+
+    /// The same, with how each input is made of its column.
+    pub(super) fn design_inputs(&self) -> impl Iterator<Item = (usize, Input)> + '_ {
+        self.design.iter().zip(DESIGN).map(|(&position, (_, scale))| {
+            let input = match scale {
+                Scale::Plain => Input::Plain,
+                Scale::Log => Input::LogPlusOne,
+                Scale::LogRate => Input::LogFrom(RATE_MIN),
+                Scale::Logit => Input::Logit,
+            };
+            (position, input)
+        })
+    }
+
+    /// Where the inputs of the Tweedie regression lie in a row.
+    pub(super) const fn value_design_positions(&self) -> &[usize] {
+        &self.value_design
     }
 
     /// Number of inputs of the Tweedie regression.

@@ -25,7 +25,7 @@ const LEAF: u32 = u32::MAX;
 /// Bit of [`Node::feature`] that says "missing goes left".
 const DEFAULT_LEFT: u32 = 1 << 31;
 /// Longest path that is accepted: hostile files could otherwise cost quadratic memory later.
-pub(super) const DEPTH_MAX: usize = 512;
+const DEPTH_MAX: usize = 512;
 
 /// What the sum of the leaves means.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,6 +90,11 @@ impl Node {
 
     pub(super) fn value(&self) -> f64 {
         f64::from(self.number)
+    }
+
+    /// Threshold of a split; a value below it goes left.
+    pub(super) const fn threshold(&self) -> f32 {
+        self.number
     }
 
     /// Whether a value goes to the left child.

@@ -98,6 +98,10 @@ impl TweedieGlm {
         libm::exp(self.log_mean(row))
     }
 
+    pub(super) const fn linear(&self) -> &Linear {
+        &self.linear
+    }
+
     /// The form it is stored in.
     #[must_use]
     pub fn to_v1(&self) -> LinearV1 {

@@ -42,6 +42,11 @@ impl Linear {
         self.weights[column] * ((number - self.means[column]) / self.scales[column])
     }
 
+    /// Change of the sum for one unit of a column.
+    pub(super) fn slope(&self, column: usize) -> f64 {
+        self.weights[column] / self.scales[column]
+    }
+
     pub(super) fn to_v1(&self) -> LinearV1 {
         LinearV1 {
             intercept: self.intercept,

@@ -118,6 +118,10 @@ impl Logistic {
         self.linear.term(column, number)
     }
 
+    pub(super) const fn linear(&self) -> &Linear {
+        &self.linear
+    }
+
     /// The form it is stored in.
     #[must_use]
     pub fn to_v1(&self) -> LinearV1 {

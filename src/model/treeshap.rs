@@ -1,19 +1,27 @@
 //! Exact contributions of the features to a forest's margin (TreeSHAP, path-dependent).
 //!
-//! In: a [`Forest`] whose nodes carry covers, and a row. Out: one contribution a feature; with the
-//! expected margin they sum to the row's margin. A feature that is left out is averaged over by
-//! the share of training weight that went each way.
+//! In: a [`Forest`] whose nodes carry covers, once; then rows. Out: one contribution a feature;
+//! with the expected margin they sum to the row's margin. A feature that is left out is averaged
+//! over by the share of training weight that went each way.
+//!
+//! A path to a leaf asks each of its features one question: does the value lie in an interval? The
+//! features that say yes form a pattern, and the leaf's contributions depend on the pattern alone.
+//! So they are worked out once for all patterns of a path, and a row only looks them up.
 //!
 //! It deliberately gives no advice: a contribution says what the model used, not what to change.
 //! Lundberg et al. (2020), "From local explanations to global understanding with explainable AI for
-//! trees", Nature Machine Intelligence 2, algorithm 2.
+//! trees", Nature Machine Intelligence 2. Tables of patterns: Yang (2021), "Fast TreeSHAP:
+//! Accelerating SHAP value computation for trees", second algorithm.
 
 use thiserror::Error;
 
-use super::forest::{DEPTH_MAX, Forest};
+use super::forest::Forest;
 
-/// Mark of the first path element, which belongs to no feature.
-const NO_FEATURE: usize = usize::MAX;
+/// Paths of at most so many features have a table: 16 patterns of 4 numbers. On longer ones the
+/// pattern at hand is worked out when a row shows it.
+const TABLE_FEATURES_MAX: usize = 4;
+/// Marks a leaf without a table.
+const NO_TABLE: usize = usize::MAX;
 
 /// Why a row cannot be explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -39,67 +47,151 @@ pub enum ShapError {
     },
 }
 
-/// Reciprocals of the sizes of feature sets: divisions would be most of the work. A path has at
-/// most one step a split, and one before the first.
-const INVERSES: [f64; DEPTH_MAX + 3] = inverses();
-
-#[allow(clippy::cast_precision_loss, reason = "path lengths are below a thousand")]
-const fn inverses() -> [f64; DEPTH_MAX + 3] {
-    let mut list = [0.0; DEPTH_MAX + 3];
-    let mut n = 1;
-    while n < list.len() {
-        list[n] = 1.0 / n as f64;
-        n += 1;
-    }
-    list
-}
-
-/// A feature on the path to a leaf.
+/// What a path asks of one feature: `low <= x < high`, a NaN bound asking nothing.
 #[derive(Debug, Clone, Copy)]
 struct Step {
     feature: usize,
-    /// Share of the training weight that follows the path when the feature is left out.
-    zero: f64,
-    /// Whether the row itself follows the path here.
-    followed: bool,
-    /// Summed weight of the feature subsets of each size.
-    weight: f64,
+    low: f32,
+    high: f32,
+    /// Whether a missing value follows the path.
+    missing: bool,
+}
+
+impl Step {
+    /// Whether a value follows the path.
+    #[allow(clippy::cast_possible_truncation, reason = "trees were grown on f32 values")]
+    fn follows(&self, number: f64) -> bool {
+        let x = number as f32;
+        let outside = x < self.low || x >= self.high;
+        if x.is_nan() { self.missing } else { !outside }
+    }
+
+    /// The same path one split further, on this feature.
+    fn narrowed(mut self, threshold: f32, left: bool, missing: bool) -> Self {
+        // `min` and `max` pass over a NaN bound.
+        if left {
+            self.high = self.high.min(threshold);
+        } else {
+            self.low = self.low.max(threshold);
+        }
+        self.missing &= missing;
+        self
+    }
+}
+
+/// A leaf and the features on the way to it, each once.
+#[derive(Debug, Clone, Copy)]
+struct Leaf {
+    /// First of its steps.
+    first: usize,
+    /// Number of its steps.
+    n_steps: usize,
+    /// First number of its table, or [`NO_TABLE`].
+    table: usize,
+    value: f64,
 }
 
 /// Explains rows of one forest.
 #[derive(Debug, Clone)]
-pub struct TreeShap<'a> {
-    forest: &'a Forest,
+pub struct TreeShap {
+    n_features: usize,
     expected_margin: f64,
-    /// Of each split: share of the training weight below it that went left.
-    left_shares: Vec<f64>,
+    leaves: Vec<Leaf>,
+    /// Steps of all leaves, end to end.
+    steps: Vec<Step>,
+    /// Of each step: share of the training weight that follows the path when the feature is left
+    /// out.
+    shares: Vec<f64>,
+    /// Contributions by leaf, pattern and step.
+    table: Vec<f64>,
 }
 
-impl<'a> TreeShap<'a> {
+impl TreeShap {
     /// Prepares a forest.
     ///
     /// # Errors
     /// [`ShapError::Cover`] when its file stored no covers.
-    pub fn try_new(forest: &'a Forest) -> Result<Self, ShapError> {
-        let covers = forest.covers();
-        let mut left_shares = Vec::with_capacity(forest.nodes().len());
-        for (position, node) in forest.nodes().iter().enumerate() {
-            if node.is_leaf() {
-                left_shares.push(1.0);
-                continue;
-            }
-            let (left, right) = node.children();
-            let (left, right) = (f64::from(covers[left]), f64::from(covers[right]));
-            if left + right <= 0.0 {
-                return Err(ShapError::Cover { node: position });
-            }
-            left_shares.push(left / (left + right));
-        }
-        let mut explainer = Self { forest, expected_margin: forest.base_margin(), left_shares };
+    pub fn try_new(forest: &Forest) -> Result<Self, ShapError> {
+        let mut shap = Self {
+            n_features: forest.n_features(),
+            expected_margin: forest.base_margin(),
+            leaves: Vec::new(),
+            steps: Vec::new(),
+            shares: Vec::new(),
+            table: Vec::new(),
+        };
         for &root in forest.roots() {
-            explainer.expected_margin += explainer.expected(root as usize);
+            shap.walk(forest, root as usize, &mut Vec::new())?;
         }
-        Ok(explainer)
+        Ok(shap)
+    }
+
+    /// Collects the leaves below a node. The depth of a forest is limited, so is the recursion.
+    fn walk(
+        &mut self,
+        forest: &Forest,
+        position: usize,
+        path: &mut Vec<(Step, f64)>,
+    ) -> Result<(), ShapError> {
+        let node = &forest.nodes()[position];
+        if node.is_leaf() {
+            self.add_leaf(path, node.value());
+            return Ok(());
+        }
+        let (left, right) = node.children();
+        let covers = forest.covers();
+        let (left_cover, right_cover) = (f64::from(covers[left]), f64::from(covers[right]));
+        let cover = left_cover + right_cover;
+        if cover <= 0.0 {
+            return Err(ShapError::Cover { node: position });
+        }
+        let feature = node.feature();
+        let at = path.iter().position(|(step, _)| step.feature == feature);
+        let any = Step { feature, low: f32::NAN, high: f32::NAN, missing: true };
+        let before = at.map_or((any, 1.0), |at| path[at]);
+        let missing_left = node.goes_left(f64::NAN);
+        for (child, is_left, share) in
+            [(left, true, left_cover / cover), (right, false, right_cover / cover)]
+        {
+            let (step, held) = before;
+            let next =
+                (step.narrowed(node.threshold(), is_left, missing_left == is_left), held * share);
+            match at {
+                Some(at) => path[at] = next,
+                None => path.push(next),
+            }
+            self.walk(forest, child, path)?;
+            match at {
+                Some(at) => path[at] = before,
+                None => drop(path.pop()),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_leaf(&mut self, path: &[(Step, f64)], value: f64) {
+        let n_steps = path.len();
+        let leaf = Leaf { first: self.steps.len(), n_steps, table: NO_TABLE, value };
+        self.expected_margin += value * path.iter().map(|(_, share)| share).product::<f64>();
+        self.steps.extend(path.iter().map(|(step, _)| *step));
+        self.shares.extend(path.iter().map(|(_, share)| *share));
+        if n_steps > TABLE_FEATURES_MAX {
+            self.leaves.push(leaf);
+            return;
+        }
+        let table = self.table.len();
+        for pattern in 0..1_usize << n_steps {
+            let followed: Vec<bool> = (0..n_steps).map(|i| pattern & (1 << i) != 0).collect();
+            let shares = &self.shares[leaf.first..];
+            self.table.extend(leaf_contributions(shares, &followed, value));
+        }
+        self.leaves.push(Leaf { table, ..leaf });
+    }
+
+    /// Number of features a row must have.
+    #[must_use]
+    pub const fn n_features(&self) -> usize {
+        self.n_features
     }
 
     /// Mean margin over the training weights: the margin of a row of which nothing is known.
@@ -115,149 +207,66 @@ impl<'a> TreeShap<'a> {
     /// # Errors
     /// [`ShapError::Length`] for a row or a place of another length.
     pub fn contributions(&self, row: &[f64], out: &mut [f64]) -> Result<(), ShapError> {
-        let expected = self.forest.n_features();
+        let expected = self.n_features;
         for (what, found) in [("row", row.len()), ("contributions", out.len())] {
             if found != expected {
                 return Err(ShapError::Length { what, expected, found });
             }
         }
         out.fill(0.0);
-        let first = Step { feature: NO_FEATURE, zero: 1.0, followed: true, weight: 0.0 };
-        let mut walk = Walk { shap: self, row, out, steps: Vec::new() };
-        for &root in self.forest.roots() {
-            walk.steps.clear();
-            walk.visit(root as usize, 0, first);
+        for leaf in &self.leaves {
+            let steps = &self.steps[leaf.first..leaf.first + leaf.n_steps];
+            if leaf.table == NO_TABLE {
+                let followed: Vec<bool> =
+                    steps.iter().map(|step| step.follows(row[step.feature])).collect();
+                let shares = &self.shares[leaf.first..];
+                let found = leaf_contributions(shares, &followed, leaf.value);
+                for (step, part) in steps.iter().zip(found) {
+                    out[step.feature] += part;
+                }
+                continue;
+            }
+            let mut pattern = 0;
+            for (bit, step) in steps.iter().enumerate() {
+                pattern |= usize::from(step.follows(row[step.feature])) << bit;
+            }
+            let held = &self.table[leaf.table + pattern * leaf.n_steps..];
+            for (step, part) in steps.iter().zip(held) {
+                out[step.feature] += part;
+            }
         }
         Ok(())
     }
-
-    /// Mean leaf value below a node. The depth of a forest is limited, so is the recursion.
-    fn expected(&self, position: usize) -> f64 {
-        let node = &self.forest.nodes()[position];
-        if node.is_leaf() {
-            return node.value();
-        }
-        let (left, right) = node.children();
-        let share = self.left_shares[position];
-        share * self.expected(left) + (1.0 - share) * self.expected(right)
-    }
 }
 
-/// One row on its way through one tree. `steps` holds the paths of all open nodes, end to end.
-struct Walk<'a> {
-    shap: &'a TreeShap<'a>,
-    row: &'a [f64],
-    out: &'a mut [f64],
-    steps: Vec<Step>,
-}
-
-impl Walk<'_> {
-    /// Visits a node whose path starts at `start` and is about to get one more step.
-    fn visit(&mut self, position: usize, start: usize, step: Step) {
-        extend(&mut self.steps, start, step);
-        let node = &self.shap.forest.nodes()[position];
-        if node.is_leaf() {
-            self.add_leaf(start, node.value());
-            return;
-        }
-        let feature = node.feature();
-        // A feature that is on the path already is taken out first: it counts once.
-        let (mut zero, mut followed) = (1.0, true);
-        if let Some(at) = self.steps[start..].iter().position(|s| s.feature == feature) {
-            let step = self.steps[start + at];
-            (zero, followed) = (step.zero, step.followed);
-            unwind(&mut self.steps, start, at);
-        }
-        let (left, right) = node.children();
-        let goes_left = node.goes_left(self.row[feature]);
-        let share = self.shap.left_shares[position];
-        for (child, share, here) in [(left, share, goes_left), (right, 1.0 - share, !goes_left)] {
-            let step =
-                Step { feature, zero: zero * share, followed: followed && here, weight: 0.0 };
-            // A side that neither the row nor any training weight takes contributes nothing.
-            if step.zero > 0.0 || step.followed {
-                let child_start = self.steps.len();
-                self.steps.extend_from_within(start..);
-                self.visit(child, child_start, step);
-                self.steps.truncate(child_start);
+/// The Shapley values of one leaf: the game in which a set of known features is worth the leaf's
+/// value if all of them follow the path, times the shares of those that are not known.
+#[allow(clippy::cast_precision_loss, reason = "path lengths are below a thousand")]
+fn leaf_contributions(shares: &[f64], followed: &[bool], value: f64) -> Vec<f64> {
+    let n = followed.len();
+    (0..n)
+        .map(|own| {
+            // by_size[k]: summed worth of the sets of k others that all follow the path.
+            let mut by_size = vec![0.0; n];
+            by_size[0] = 1.0;
+            let others = (0..n).filter(|&other| other != own);
+            for (n_before, other) in others.enumerate() {
+                for size in (0..=n_before).rev() {
+                    if followed[other] {
+                        by_size[size + 1] += by_size[size];
+                    }
+                    by_size[size] *= shares[other];
+                }
             }
-        }
-    }
-
-    fn add_leaf(&mut self, start: usize, value: f64) {
-        let path = &self.steps[start..];
-        // Where the row leaves the path, the share `zero` cancels: one sum serves all such steps.
-        let mut left_sum = None;
-        for step in &path[1..] {
-            self.out[step.feature] += if step.followed {
-                followed_sum(path, step.zero) * (1.0 - step.zero) * value
-            } else {
-                -*left_sum.get_or_insert_with(|| unfollowed_sum(path)) * value
-            };
-        }
-    }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "path lengths are below a thousand")]
-fn extend(steps: &mut Vec<Step>, start: usize, step: Step) {
-    let depth = steps.len() - start;
-    steps.push(Step { weight: if depth == 0 { 1.0 } else { 0.0 }, ..step });
-    let path = &mut steps[start..];
-    let inverse = INVERSES[depth + 1];
-    for i in (0..depth).rev() {
-        if step.followed {
-            path[i + 1].weight += path[i].weight * (i + 1) as f64 * inverse;
-        }
-        path[i].weight *= step.zero * (depth - i) as f64 * inverse;
-    }
-}
-
-/// Takes the step at `at` out of the path that starts at `start`: the inverse of [`extend`].
-#[allow(clippy::cast_precision_loss, reason = "path lengths are below a thousand")]
-fn unwind(steps: &mut Vec<Step>, start: usize, at: usize) {
-    let path = &mut steps[start..];
-    let depth = path.len() - 1;
-    let Step { zero, followed, .. } = path[at];
-    let size = path.len() as f64;
-    let inverse = INVERSES[path.len()];
-    let mut next = path[depth].weight;
-    for i in (0..depth).rev() {
-        if followed {
-            let kept = path[i].weight;
-            path[i].weight = next * size * INVERSES[i + 1];
-            next = kept - path[i].weight * zero * (depth - i) as f64 * inverse;
-        } else {
-            // A step that is not followed has training weight, else it was not visited.
-            path[i].weight *= size * INVERSES[depth - i] / zero;
-        }
-    }
-    for i in at..depth {
-        path[i] = Step { weight: path[i].weight, ..path[i + 1] };
-    }
-    steps.pop();
-}
-
-/// Sum of the weights that would be left without a followed step of share `zero`.
-#[allow(clippy::cast_precision_loss, reason = "path lengths are below a thousand")]
-fn followed_sum(path: &[Step], zero: f64) -> f64 {
-    let depth = path.len() - 1;
-    let size = path.len() as f64;
-    let scale = zero * INVERSES[path.len()];
-    let (mut next, mut total) = (path[depth].weight, 0.0);
-    for i in (0..depth).rev() {
-        let weight = next * size * INVERSES[i + 1];
-        total += weight;
-        next = path[i].weight - weight * scale * (depth - i) as f64;
-    }
-    total
-}
-
-/// The same without a step that is not followed, times its share.
-#[allow(clippy::cast_precision_loss, reason = "path lengths are below a thousand")]
-fn unfollowed_sum(path: &[Step]) -> f64 {
-    let depth = path.len() - 1;
-    let sum: f64 = (0..depth).map(|i| path[i].weight * INVERSES[depth - i]).sum();
-    sum * path.len() as f64
+            // A set of k others has the weight k! (n - 1 - k)! / n!.
+            let (mut sum, mut weight) = (0.0, 1.0 / n as f64);
+            for (size, worth) in by_size.iter().enumerate() {
+                sum += weight * worth;
+                weight *= (size + 1) as f64 / (n - 1 - size).max(1) as f64;
+            }
+            value * sum * (f64::from(u8::from(followed[own])) - shares[own])
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl ValueParts {
 }
 
 /// Expected spend below this (in units) counts as this much where a logarithm is taken.
-const VALUE_MIN: f64 = 1e-6;
+pub(super) const VALUE_MIN: f64 = 1e-6;
 
 /// Expected purchases times expected spend, without correction.
 fn expected_spend(columns: &Columns, row: &[f64], horizon: ValueHorizon) -> f64 {

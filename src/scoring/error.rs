@@ -6,6 +6,7 @@ use crate::decision::{PolicyErrors, SaltError, TierError};
 use crate::domain::{TimeError, Timestamp};
 use crate::history::CodecError;
 use crate::model::CellIssue;
+use crate::model::ShapError;
 
 /// Why a customer cannot be scored, or a bundle cannot be used for it.
 #[derive(Debug, Error)]
@@ -53,6 +54,9 @@ pub enum ScoringError {
         /// The fact.
         found: String,
     },
+    /// The bundle's trees cannot be explained.
+    #[error("the model cannot be explained: {0}")]
+    Explain(#[from] ShapError),
     /// The policy has errors.
     #[error("the policy cannot be used: {0}")]
     Policy(#[from] PolicyErrors),

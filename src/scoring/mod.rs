@@ -6,16 +6,22 @@
 //! It deliberately knows no store, no file format and no clock.
 
 mod error;
+mod explain;
 mod facts;
 mod habits;
+mod reasons;
 mod record;
 mod table;
 
 pub use error::ScoringError;
+pub use explain::{Explained, ExplainedAnswer, Reasons};
 pub use facts::rfm_values;
+pub use reasons::{Reason, ReasonGroup};
 pub use record::{AssignmentV1, DecisionRowV1, EligibleV1, RECORD_VERSION};
 pub use record::{decision_id, history_digest};
 pub use table::{TableAnswer, TableInput, rfm_values_of};
+
+use std::sync::OnceLock;
 
 use crate::bundle::{Bundle, BundleModels, ExampleV1};
 use crate::decision::{
@@ -23,8 +29,9 @@ use crate::decision::{
 };
 use crate::domain::{AsOf, Currency, CustomerId, Day, Name, Timestamp, Zone};
 use crate::history::History;
-use crate::model::{Predictor, Score};
+use crate::model::{Predictor, Score, ShapError};
 
+use explain::Whys;
 use facts::FactSources;
 use habits::HabitSources;
 use table::TableInputs;
@@ -43,6 +50,8 @@ pub struct Engine {
     /// What a row of a table bundle must name.
     inputs: Option<TableInputs>,
     model_version: String,
+    /// Made at the first question why.
+    whys: OnceLock<Result<Whys, ShapError>>,
 }
 
 /// What is said of one customer as of one instant.
@@ -115,6 +124,7 @@ impl Engine {
             currency,
             inputs,
             model_version,
+            whys: OnceLock::new(),
         })
     }
 
@@ -183,6 +193,9 @@ impl Engine {
         let (policy, base) = (&self.policy, &predictor.fitted().base);
         let habits = HabitSources { policy, base, targets: &self.sticky_targets };
         habits.fill(history, as_of, &mut facts);
+        if facts.persona.is_none() {
+            facts.persona = self.persona(&row);
+        }
         let context = Context {
             customer_id: customer.as_str(),
             facts: &facts,
@@ -194,6 +207,14 @@ impl Engine {
         let decision = decide(&self.policy, &score, &context);
         let customer = customer.clone();
         Ok(Answer { customer, as_of, facts_as_of: history.newest(), facts, score, decision })
+    }
+
+    /// The bundle's persona of a buyer; one that the business assigned stands before it.
+    fn persona(&self, row: &[f64]) -> Option<Name> {
+        let personas = self.bundle.personas()?;
+        let bought =
+            row.get(self.bundle.predictor()?.columns().recency()).is_some_and(|x| !x.is_nan());
+        personas.of(row).filter(|_| bought).and_then(|found| Name::try_new(&found.name).ok())
     }
 
     /// What the models say of a customer; `row` is scratch space.
@@ -222,14 +243,19 @@ fn score(
     as_of: AsOf,
     row: &mut Vec<f64>,
 ) -> Result<Score, ScoringError> {
-    if let Some(newest) = history.newest()
-        && newest >= as_of.instant()
-    {
-        return Err(ScoringError::AsOfTooEarly { as_of: as_of.instant(), newest });
-    }
+    check_as_of(history, as_of)?;
     let predictor = log_predictor(bundle)?;
     predictor.row(history, as_of, row);
     Ok(predictor.score(row, history.totals().net_spend().units()))
+}
+
+fn check_as_of(history: &History, as_of: AsOf) -> Result<(), ScoringError> {
+    match history.newest() {
+        Some(newest) if newest >= as_of.instant() => {
+            Err(ScoringError::AsOfTooEarly { as_of: as_of.instant(), newest })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Scores the bundle's examples and holds every number against what the bundle says, bit by bit.

@@ -24,6 +24,9 @@ use crate::scoring::{Answer, DecisionRowV1};
 /// From so many inline events on, a single score is work for the pool.
 const POOL_FROM_EVENTS: usize = 64;
 
+/// Reasons told in each direction with a full view.
+const REASONS: usize = 3;
+
 /// The service.
 pub(super) struct Scoring(pub(super) Arc<Live>);
 
@@ -44,37 +47,61 @@ impl ScoringService for Scoring {
         let outcomes = self.many(request.into_inner()).await.map_err(|error| error.to_status())?;
         Ok(Response::new(pb::BatchScoreCustomersResponse { outcomes }))
     }
+
+    async fn explain_score(
+        &self,
+        request: Request<pb::ExplainScoreRequest>,
+    ) -> Result<Response<pb::ExplainScoreResponse>, Status> {
+        let answer = self.why(request.into_inner()).await.map_err(|error| error.to_status())?;
+        Ok(Response::new(answer))
+    }
 }
 
 impl Scoring {
     async fn one(&self, request: pb::ScoreCustomerRequest) -> Result<pb::Score, ServeError> {
-        let pb::ScoreCustomerRequest { subject, model } = request;
+        let pb::ScoreCustomerRequest { subject, model, view } = request;
+        let moment = self.0.moment();
+        check_model(model.as_ref(), &moment)?;
+        let view = checked_view(view)?;
+        let Some(subject) = subject else {
+            return Err(ServeError::invalid("subject", "MISSING", "the subject is missing"));
+        };
+        if subject.events.len() < POOL_FROM_EVENTS {
+            return score_one(&self.0, &moment, &subject, view);
+        }
+        let live = Arc::clone(&self.0);
+        self.0.pooled(move |_| score_one(&live, &moment, &subject, view)).await
+    }
+
+    async fn why(
+        &self,
+        request: pb::ExplainScoreRequest,
+    ) -> Result<pb::ExplainScoreResponse, ServeError> {
+        let pb::ExplainScoreRequest { subject, model } = request;
         let moment = self.0.moment();
         check_model(model.as_ref(), &moment)?;
         let Some(subject) = subject else {
             return Err(ServeError::invalid("subject", "MISSING", "the subject is missing"));
         };
-        if subject.events.len() < POOL_FROM_EVENTS {
-            return score_one(&self.0, &moment, &subject);
-        }
         let live = Arc::clone(&self.0);
-        self.0.pooled(move |_| score_one(&live, &moment, &subject)).await
+        self.0.pooled(move |_| explain_subject(&live, &moment, &subject)).await
     }
 
     async fn many(
         &self,
         request: pb::BatchScoreCustomersRequest,
     ) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
-        let pb::BatchScoreCustomersRequest { subjects, model } = request;
+        let pb::BatchScoreCustomersRequest { subjects, model, view } = request;
         let moment = self.0.moment();
         check_model(model.as_ref(), &moment)?;
+        let view = checked_view(view)?;
         let most = self.0.limits.batch_rows_max;
         if subjects.is_empty() || subjects.len() > most {
             let found = format!("{} rows, 1 to {most} are taken", subjects.len());
             return Err(ServeError::invalid("subjects", "ROW_COUNT", found));
         }
         let live = Arc::clone(&self.0);
-        self.0.pooled(move |left| score_rows(&live, &moment, &subjects, left)).await
+        self.0.pooled(move |left| score_rows(&live, &moment, (&subjects, view), left)).await
     }
 }
 
@@ -83,8 +110,9 @@ fn score_one(
     live: &Live,
     moment: &Moment,
     subject: &pb::ScoreSubject,
+    view: pb::ScoreView,
 ) -> Result<pb::Score, ServeError> {
-    let (score, line) = score_subject(live, moment, subject, "subject")?;
+    let (score, line) = score_subject(live, moment, (subject, "subject"), view)?;
     live.log_decisions(&line, 1, moment)?;
     Ok(score)
 }
@@ -94,7 +122,7 @@ fn score_one(
 fn score_rows(
     live: &Live,
     moment: &Moment,
-    subjects: &[pb::ScoreSubject],
+    (subjects, view): (&[pb::ScoreSubject], pb::ScoreView),
     left: &AtomicBool,
 ) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
     let scored: Vec<(pb::ScoreOutcome, Vec<u8>)> = subjects
@@ -103,7 +131,7 @@ fn score_rows(
             if left.load(Ordering::Relaxed) {
                 return Err(ServeError::Deadline);
             }
-            let row = || score_subject(live, moment, subject, "");
+            let row = || score_subject(live, moment, (subject, ""), view);
             let result = catch_unwind(AssertUnwindSafe(row))
                 .unwrap_or_else(|panicked| Err(panic_error(&*panicked)));
             let (outcome, line) = match result {
@@ -135,13 +163,20 @@ fn check_model(selector: Option<&pb::ModelSelector>, moment: &Moment) -> Result<
     Err(ServeError::UnknownModel { wanted: wanted.clone(), served: served.model_version.clone() })
 }
 
+/// How much is asked for; a view of a later version is refused rather than guessed.
+fn checked_view(view: i32) -> Result<pb::ScoreView, ServeError> {
+    pb::ScoreView::try_from(view).map_err(|_| {
+        ServeError::invalid("view", "UNKNOWN_VIEW", format!("{view} is not a view known here"))
+    })
+}
+
 /// Scores one subject; the second is its line of the decision log, empty where none is kept. Field
 /// paths begin at `path`.
 fn score_subject(
     live: &Live,
     moment: &Moment,
-    subject: &pb::ScoreSubject,
-    path: &str,
+    (subject, path): (&pb::ScoreSubject, &str),
+    view: pb::ScoreView,
 ) -> Result<(pb::Score, Vec<u8>), ServeError> {
     if moment.served.engine.table_inputs().is_some() {
         return super::inline_row::score(live, moment, subject, path);
@@ -150,14 +185,42 @@ fn score_subject(
     let (history, digest) = checked.history(live)?;
     let as_of = as_of(checked.as_of, &history, moment);
     let engine = &moment.served.engine;
-    let answer = engine
-        .answer(&checked.customer, &history, as_of, false)
-        .map_err(|error| scoring_error(&checked.customer, &error))?;
+    let refused = |error| scoring_error(&checked.customer, &error);
+    let answer = engine.answer(&checked.customer, &history, as_of, false).map_err(refused)?;
     let line = match &live.decisions {
         Some(_) => DecisionRowV1::new(engine, &answer, digest, moment.now).to_line(),
         None => Vec::new(),
     };
-    Ok((score_message(&answer, moment, digest), line))
+    let mut score = score_message(&answer, moment, digest);
+    if view == pb::ScoreView::Full {
+        let why = engine.reasons(&history, as_of, REASONS).map_err(refused)?;
+        score.churn_reasons = why.churn.iter().map(convert::reason).collect();
+        score.value_reasons = why.value.iter().map(convert::reason).collect();
+    }
+    Ok((score, line))
+}
+
+/// Scores one subject and says why.
+fn explain_subject(
+    live: &Live,
+    moment: &Moment,
+    subject: &pb::ScoreSubject,
+) -> Result<pb::ExplainScoreResponse, ServeError> {
+    let checked = Subject::check(live, moment, subject, "subject")?;
+    let (history, digest) = checked.history(live)?;
+    let as_of = as_of(checked.as_of, &history, moment);
+    let found = moment
+        .served
+        .engine
+        .explain(&checked.customer, &history, as_of)
+        .map_err(|error| scoring_error(&checked.customer, &error))?;
+    let part = |of| convert::explanation(of, found.terms, &found.row);
+    Ok(pb::ExplainScoreResponse {
+        score: Some(score_message(&found.answer, moment, digest)),
+        churn: found.churn.as_ref().map(part),
+        value: found.value.as_ref().map(part),
+        rules: found.answer.decision.trace.iter().map(convert::rule).collect(),
+    })
 }
 
 /// An answer as a message.

@@ -1,5 +1,7 @@
 //! Why a training run did not give a bundle.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use crate::bundle::BundleError;
@@ -8,7 +10,7 @@ use crate::evaluate::report::ReportError;
 use crate::events::{IntakeError, ThresholdError};
 use crate::features::CovariateError;
 use crate::model::btyd::BtydError;
-use crate::model::{FitError, MissingColumn};
+use crate::model::{FitError, MissingColumn, PersonaError, ShapError};
 use crate::scoring::ScoringError;
 
 /// Why a training run did not give a bundle. Nothing was written when one is returned.
@@ -75,6 +77,20 @@ pub enum TrainError {
     /// The report could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// The base cannot be split into personas.
+    #[error(transparent)]
+    Personas(#[from] PersonaError),
+    /// The models cannot be explained.
+    #[error(transparent)]
+    Explain(#[from] ShapError),
+    /// The rows could not be written.
+    #[error("{}: {source}", path.display())]
+    Export {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The finished bundle does not score.
     #[error(transparent)]
     Scoring(#[from] ScoringError),
@@ -93,10 +109,13 @@ impl TrainError {
             | Self::Incomplete { .. }
             | Self::Btyd(_)
             | Self::Covariates(_)
+            | Self::Personas(_)
             | Self::Fit(_) => true,
             Self::Matrix(_)
             | Self::Column(_)
             | Self::Bundle(_)
+            | Self::Explain(_)
+            | Self::Export { .. }
             | Self::Report(_)
             | Self::Scoring(_) => false,
         }

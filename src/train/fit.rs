@@ -63,12 +63,14 @@ pub struct FitResult {
 }
 
 /// Settings of the learned churn models.
-fn churn_spec(spec: &TrainSpec) -> ChurnSpec {
-    ChurnSpec { logistic: LogisticSpec::default(), boosted: boosted(spec, Objective::Logistic) }
+#[must_use]
+pub fn churn_spec(seed: u64, n_threads: usize) -> ChurnSpec {
+    let boosted = boosted((seed, n_threads), Objective::Logistic);
+    ChurnSpec { logistic: LogisticSpec::default(), boosted }
 }
 
 /// Small steps, shallow trees, many rows a leaf: purchase logs are noisy and few features matter.
-fn boosted(spec: &TrainSpec, objective: Objective) -> BoostedSpec {
+fn boosted((seed, n_threads): (u64, usize), objective: Objective) -> BoostedSpec {
     BoostedSpec {
         objective,
         n_rounds_max: 200,
@@ -80,8 +82,8 @@ fn boosted(spec: &TrainSpec, objective: Objective) -> BoostedSpec {
         subsample: 0.7,
         colsample: 0.5,
         monotone: Vec::new(),
-        seed: spec.seed,
-        n_threads: spec.threads,
+        seed,
+        n_threads,
     }
 }
 
@@ -315,7 +317,7 @@ impl Work<'_> {
         let earlier = self.earlier_origin(*cutoff);
         let before = earlier.as_ref().map(|(training, judged)| Origin { training, judged });
         let newest = Origin { training: &training, judged };
-        let spec = churn_spec(self.spec);
+        let spec = churn_spec(self.spec.seed, self.spec.threads);
         Ok(Some(judge_churn(&spec, self.columns, newest, before, self.kinds())?))
     }
 
@@ -332,7 +334,9 @@ impl Work<'_> {
             });
         };
         let kind = verdict.champion;
-        let parts = fit_parts(&churn_spec(self.spec), self.columns, &all, &[kind])?.only(kind);
+        let parts =
+            fit_parts(&churn_spec(self.spec.seed, self.spec.threads), self.columns, &all, &[kind])?
+                .only(kind);
         Ok(ChurnModel { kind, parts, calibration: verdict.calibration })
     }
 
@@ -342,7 +346,7 @@ impl Work<'_> {
         if !self.learn || !target.iter().any(|&spend| spend > 0.0) {
             return Ok(ValueParts::default());
         }
-        let spec = boosted(self.spec, Objective::Tweedie { power: 1.5 });
+        let spec = boosted((self.spec.seed, self.spec.threads), Objective::Tweedie { power: 1.5 });
         Ok(ValueParts::fit(&spec, self.columns, &rows.matrix, &target)?)
     }
 

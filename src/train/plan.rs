@@ -44,6 +44,17 @@ pub struct TrainSpec {
     pub currency: Currency,
     /// The policy that goes into the bundle, as text.
     pub policy: String,
+    /// What is made beside models and metrics.
+    pub extras: Extras,
+}
+
+/// What a run makes beside models and metrics, where it is asked to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// How many personas to find; none: no personas.
+    pub personas: Option<usize>,
+    /// Where to write the rows that were learned from and judged on.
+    pub export_dataset: Option<std::path::PathBuf>,
 }
 
 /// One finding on whether the data suffice.

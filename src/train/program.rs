@@ -15,7 +15,7 @@ use crate::decision::{Policy, PolicyErrors};
 use crate::domain::{AsOf, Timestamp};
 
 use super::error::TrainError;
-use super::plan::TrainSpec;
+use super::plan::{Extras, TrainSpec};
 use super::run::{TrainOutcome, run};
 
 /// Beside the bundle's files, outside of its digest.
@@ -106,6 +106,7 @@ pub fn execute(
         season_clock: config.season_clock,
         currency: defaults.currency,
         policy,
+        extras: Extras { personas: config.personas, export_dataset: config.export_dataset.clone() },
     };
     let mut timings = Timings::start();
     let outcome = pool.install(|| {

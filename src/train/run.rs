@@ -17,10 +17,13 @@ use crate::model::btyd::Prior;
 use crate::scoring::{ScoringError, rfm_values, self_test};
 
 use super::error::TrainError;
+use super::export::export;
 use super::fit::{FitResult, fit};
+use super::importance::importance;
 use super::metrics::{Grade, metrics};
 use super::plan::TrainSpec;
 use super::replay::Replay;
+use super::snapshot::Snapshot;
 
 /// Histories kept in a bundle with the scores that must come out.
 const EXAMPLES: usize = 16;
@@ -80,9 +83,12 @@ pub fn run(
     progress("fitting and judging");
     let result = fit(spec, &log)?;
     progress("writing the bundle");
-    let metrics = metrics(spec, &log, &result, Some(&policy));
+    let mut metrics = metrics(spec, &log, &result, Some(&policy));
+    let snapshot = Snapshot::take(spec, &log, &result)?;
+    metrics["importance"] = importance(spec, &result, snapshot.baseline.typical())?;
     let grade = Grade::of(&result);
-    let draft = draft(spec, &log, &result, (&metrics, &grade))?;
+    export(spec, &log, &result)?;
+    let draft = draft(spec, &log, &result, (&metrics, &grade), snapshot)?;
     let (version, folder) = draft.write(models)?;
     let bundle = Bundle::load(&folder)?;
     self_test(&bundle)?;
@@ -125,6 +131,7 @@ fn draft(
     log: &Log,
     result: &FitResult,
     (metrics, grade): (&Value, &Grade),
+    snapshot: Snapshot,
 ) -> Result<Draft, TrainError> {
     let as_of = AsOf::end_of(spec.until, &spec.zone);
     let mut replay = Replay::new(log);
@@ -141,6 +148,8 @@ fn draft(
             metrics,
         )?,
         manifest,
+        baseline: snapshot.baseline,
+        personas: snapshot.personas,
     })
 }
 

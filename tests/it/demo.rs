@@ -117,7 +117,7 @@ async fn g_1_the_server_and_the_batch_job_give_the_same_bits() {
                 ..pb::ScoreSubject::default()
             })
             .collect();
-        let request = pb::BatchScoreCustomersRequest { subjects, model: None };
+        let request = pb::BatchScoreCustomersRequest { subjects, ..Default::default() };
         let outcomes = client.batch_score_customers(request).await.unwrap().into_inner().outcomes;
         for (row, outcome) in rows.iter().zip(outcomes) {
             let Some(pb::score_outcome::Outcome::Score(score)) = outcome.outcome else {
@@ -171,8 +171,10 @@ async fn the_demo_bundle_is_served_by_the_program() {
         as_of: time(1_512_086_400),
         features: None,
     };
-    let mut request =
-        tonic::Request::new(pb::ScoreCustomerRequest { subject: Some(subject), model: None });
+    let mut request = tonic::Request::new(pb::ScoreCustomerRequest {
+        subject: Some(subject),
+        ..Default::default()
+    });
     request.set_timeout(Duration::from_secs(20));
     let score = client.score_customer(request).await.unwrap().into_inner().score.unwrap();
     assert!((0.0..=1.0).contains(&score.churn_probability.unwrap()));

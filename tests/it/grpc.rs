@@ -381,6 +381,7 @@ async fn models_are_listed_with_what_serves() {
                 ..subject("x")
             }),
             model: Some(pb::ModelSelector { choice: Some(choice) }),
+            ..Default::default()
         };
         match clients.scoring.score_customer(request).await {
             Ok(_) => assert!(ok),

@@ -13,7 +13,7 @@ use tenure::events::{Log, LogSpec, ReadSpec, Rules, Threshold};
 use tenure::history::History;
 use tenure::model::btyd::Prior;
 use tenure::scoring::{Engine, ScoringError, self_test};
-use tenure::train::{TrainOutcome, TrainSpec, run};
+use tenure::train::{Extras, TrainOutcome, TrainSpec, run};
 
 const UNTIL: &str = "1997-09-30";
 const SALT: &str = "a salt of this test";
@@ -52,6 +52,7 @@ fn train_spec(name: &str) -> TrainSpec {
         season_clock: false,
         currency: Currency::try_new("USD").unwrap(),
         policy: Policy::default_text().to_owned(),
+        extras: Extras::default(),
     }
 }
 

@@ -20,7 +20,7 @@ use tenure::history::History;
 use tenure::labels::{Label, Outcome, StayRule, label};
 use tenure::model::btyd::Prior;
 use tenure::model::{Predictor, Score};
-use tenure::train::{FitResult, TrainSpec, fit, run};
+use tenure::train::{Extras, FitResult, TrainSpec, fit, run};
 
 /// One log, the day up to which models see it, and the day up to which it is complete.
 #[derive(Clone, Copy)]
@@ -88,6 +88,7 @@ impl Case {
             season_clock: false,
             currency: Currency::try_new("USD").unwrap(),
             policy: Policy::default_text().to_owned(),
+            extras: Extras::default(),
         }
     }
 

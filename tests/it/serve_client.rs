@@ -80,7 +80,7 @@ impl Clients {
     }
 
     pub(crate) async fn score(&mut self, subject: pb::ScoreSubject) -> Result<pb::Score, Status> {
-        let request = pb::ScoreCustomerRequest { subject: Some(subject), model: None };
+        let request = pb::ScoreCustomerRequest { subject: Some(subject), ..Default::default() };
         let answer = self.scoring.score_customer(request).await?;
         Ok(answer.into_inner().score.unwrap())
     }
@@ -89,7 +89,7 @@ impl Clients {
         &mut self,
         subjects: Vec<pb::ScoreSubject>,
     ) -> Result<Vec<Outcome>, Status> {
-        let request = pb::BatchScoreCustomersRequest { subjects, model: None };
+        let request = pb::BatchScoreCustomersRequest { subjects, ..Default::default() };
         let answer = self.scoring.batch_score_customers(request).await?.into_inner();
         Ok(answer.outcomes.into_iter().map(|row| row.outcome.unwrap()).collect())
     }

@@ -12,10 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tenure::bundle::{CHAMPION, CutsV1, Draft, ManifestV1, set_alias};
+use tenure::bundle::{BaselineV1, CHAMPION, CutsV1, Draft, ManifestV1, TypicalV1, set_alias};
 use tenure::config::{Layers, ServeConfig};
 use tenure::decision::Policy;
 use tenure::domain::Timestamp;
+use tenure::evaluate::Histogram;
 use tenure::features::{BaseStats, RhythmBase};
 use tenure::model::btyd::{BgNbd, BgNbdParams, GammaGamma, GammaGammaParams};
 use tenure::model::{
@@ -67,6 +68,20 @@ fn fitted() -> Fitted {
     }
 }
 
+/// A base of nobody, against whom a customer with two purchases is typical.
+fn baseline() -> BaselineV1 {
+    let nobody = Histogram::fit(&[]);
+    BaselineV1 {
+        as_of: "2025-12-31".to_owned(),
+        customers: 0,
+        typical: TypicalV1 { repeats: 1, active_days: 30.0, silent_days: 60.0 },
+        features: BTreeMap::new(),
+        churn_prob: nobody.clone().into(),
+        churn_prob_mean: 0.5,
+        value: Some(nobody.into()),
+    }
+}
+
 /// Writes the bundle as model `demo` with the alias champion and gives its version.
 pub(crate) fn write_bundle(models: &Path) -> String {
     let manifest = ManifestV1 {
@@ -104,6 +119,8 @@ pub(crate) fn write_bundle(models: &Path) -> String {
             {"name": "base_rate", "auc": 0.5}, {"name": "btyd", "auc": 0.75, "brier": 0.2}]}}),
         examples: Vec::new(),
         report: "<html></html>".to_owned(),
+        baseline: baseline(),
+        personas: None,
     };
     let (version, _) = draft.write(models).unwrap();
     set_alias(models, "demo", CHAMPION, &version).unwrap();

@@ -5,7 +5,12 @@
 #
 #   tests/python/run.sh [MODELS_DIR [NAME]]        (default: models demo)
 #
-# SERVE_BIN names the program (default: target/release/tenure-serve, built if need be).
+# Then trains on the log that ships and reads the model and its rows with XGBoost and ONNX
+# Runtime (interop_check.py); INTEROP=no leaves that out, and so does, with a word, a machine that
+# cannot fetch the two where CI is not set.
+#
+# SERVE_BIN names the program (default: target/release/tenure-serve, built if need be); the other
+# programs are looked for beside it.
 # VENV keeps the virtual environment between runs.
 set -eu
 
@@ -29,7 +34,7 @@ trap cleanup EXIT INT TERM
 
 bin=${SERVE_BIN:-}
 if [ -z "$bin" ]; then
-    (cd "$root" && cargo build --release --quiet --bin tenure-serve)
+    (cd "$root" && cargo build --release --quiet --bins)
     bin=${CARGO_TARGET_DIR:-$root/target}/release/tenure-serve
 fi
 
@@ -60,3 +65,24 @@ kill -TERM "$server"
 wait "$server"
 server=
 echo "ended in order"
+
+if [ "${INTEROP:-yes}" = no ]; then
+    exit 0
+fi
+if ! "$venv/bin/pip" install --quiet --disable-pip-version-check \
+    -r "$here/requirements-interop.txt" >"$work/pip" 2>&1; then
+    if [ "${CI:-}" = true ]; then
+        cat "$work/pip" >&2
+        exit 1
+    fi
+    echo "skipped: XGBoost and ONNX Runtime cannot be installed here"
+    exit 0
+fi
+programs=$(dirname "$bin")
+"$programs/tenure-train" --events "$root/data/complete_journey.csv.gz" --until 2017-11-30 \
+    --churn-horizon-days 30 --clv-horizon-days 30 --models "$work/models" --name interop \
+    --export-dataset "$work/rows" --quiet >"$work/version"
+"$programs/tenure-ops" bundle export-onnx --models "$work/models" --name interop \
+    --out "$work/churn.onnx" --quiet
+"$venv/bin/python" "$here/interop_check.py" "$work/rows" \
+    "$work/models/interop/$(cat "$work/version")/forest_churn.json" "$work/churn.onnx"

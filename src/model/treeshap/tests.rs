@@ -5,25 +5,26 @@ use crate::dataset::FeatureMatrix;
 const N_FEATURES: usize = 5;
 
 /// Margin of a tree when only the features in `known` are known: the others are averaged over.
-fn conditional(shap: &TreeShap<'_>, position: usize, row: &[f64], known: usize) -> f64 {
-    let node = &shap.forest.nodes()[position];
+fn conditional(forest: &Forest, position: usize, row: &[f64], known: usize) -> f64 {
+    let node = &forest.nodes()[position];
     if node.is_leaf() {
         return node.value();
     }
     let (left, right) = node.children();
     if known & (1 << node.feature()) != 0 {
         let next = if node.goes_left(row[node.feature()]) { left } else { right };
-        return conditional(shap, next, row, known);
+        return conditional(forest, next, row, known);
     }
-    let share = shap.left_shares[position];
-    share * conditional(shap, left, row, known)
-        + (1.0 - share) * conditional(shap, right, row, known)
+    let cover = |child: usize| f64::from(forest.covers()[child]);
+    let share = cover(left) / (cover(left) + cover(right));
+    share * conditional(forest, left, row, known)
+        + (1.0 - share) * conditional(forest, right, row, known)
 }
 
 /// Shapley values by their definition: a weighted sum over all subsets of features.
-fn by_definition(shap: &TreeShap<'_>, row: &[f64]) -> Vec<f64> {
+fn by_definition(forest: &Forest, row: &[f64]) -> Vec<f64> {
     let margin = |known: usize| -> f64 {
-        shap.forest.roots().iter().map(|&r| conditional(shap, r as usize, row, known)).sum()
+        forest.roots().iter().map(|&r| conditional(forest, r as usize, row, known)).sum()
     };
     let margins: Vec<f64> = (0..1 << N_FEATURES).map(margin).collect();
     let factorial = |n: usize| (1..=n).product::<usize>() as f64;
@@ -76,7 +77,7 @@ fn contributions_are_the_shapley_values_and_sum_to_the_margin() {
         for i in (0..800).step_by(40) {
             x.copy_row(i, &mut row);
             shap.contributions(&row, &mut found).unwrap();
-            for (ours, wanted) in found.iter().zip(by_definition(&shap, &row)) {
+            for (ours, wanted) in found.iter().zip(by_definition(&forest, &row)) {
                 assert!((ours - wanted).abs() < 1e-11, "{shape:?} row {i}: {ours} {wanted}");
                 largest = largest.max(ours.abs());
             }

@@ -22,7 +22,7 @@ pub(in crate::serve) struct Made<'a> {
 
 /// A customer's score.
 pub(in crate::serve) fn score(answer: &Answer<'_>, made: Made<'_>) -> pb::Score {
-    let Answer { customer, as_of, facts_as_of, facts: _, score, decision } = answer;
+    let Answer { customer, as_of, facts_as_of, facts, score, decision } = answer;
     let crate::model::Score {
         churn_prob,
         churn_horizon_days,
@@ -57,6 +57,9 @@ pub(in crate::serve) fn score(answer: &Answer<'_>, made: Made<'_>) -> pb::Score 
         provenance: Some(provenance(answer, made)),
         active_core: decision.flags.active_core,
         advocate: decision.flags.advocate,
+        churn_reasons: Vec::new(),
+        value_reasons: Vec::new(),
+        persona: facts.persona.as_ref().map_or_else(String::new, ToString::to_string),
     }
 }
 

@@ -1,0 +1,228 @@
+//! `tenure-ops explain`: one customer's score and decision, taken apart on a page; and the export
+//! of a churn model as an ONNX graph.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::error::BatchError;
+use super::ops::{OpsError, OpsOutcome, line};
+use super::run::{folded, read_log, read_policy};
+use crate::bundle::{Bundle, installation_salt, write_atomic};
+use crate::config::{ExplainConfig, LogDefaults};
+use crate::decision::{RuleTrace, Tier};
+use crate::domain::AsOf;
+use crate::model::churn_onnx;
+use crate::scoring::{Engine, Explained, ExplainedAnswer, ScoringError, self_test};
+
+/// Contributions shown one by one on the page; the JSON has all.
+const SHOWN: usize = 15;
+
+/// Explains one customer of a log.
+///
+/// # Errors
+/// [`OpsError::NoCustomer`] for one of whom the log says nothing by then; else as for scoring.
+pub(super) fn explain(
+    config: &ExplainConfig,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<OpsOutcome, OpsError> {
+    let policy = config.policy.as_deref().map(read_policy).transpose()?;
+    let bundle = Bundle::find(&config.models, &config.model)?;
+    self_test(&bundle)?;
+    let salt = installation_salt(&config.models)?;
+    let engine = Engine::try_new(bundle, policy, Some(&salt))?;
+    let as_of = AsOf::end_of(config.as_of, engine.zone());
+    let business = LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
+    let log = read_log(&config.log, &business, as_of, progress)?;
+    let customer = log.customers.iter().find(|held| held.customer == config.customer);
+    let customer = customer.ok_or_else(|| OpsError::NoCustomer {
+        customer: config.customer.as_str().to_owned(),
+        as_of: config.as_of,
+    })?;
+    let found = engine.explain(&customer.customer, &folded(customer), as_of)?;
+    Ok(OpsOutcome::fine(page(config, &engine, &found), to_json(config, &engine, &found)))
+}
+
+fn page(config: &ExplainConfig, engine: &Engine, found: &ExplainedAnswer<'_>) -> String {
+    let mut text = String::new();
+    let (score, decision) = (&found.answer.score, &found.answer.decision);
+    let bundle = engine.bundle();
+    line(&mut text, "customer", config.customer.as_str());
+    line(&mut text, "as of", format_args!("end of {}", config.as_of));
+    line(&mut text, "model", format_args!("{}@{}", bundle.manifest.name, bundle.version));
+    let policy = engine.policy().id();
+    line(&mut text, "policy", format_args!("{} {}", policy.id, policy.version));
+    match (score.churn_prob, &found.churn) {
+        (Some(prob), Some(churn)) => {
+            let days = score.churn_horizon_days;
+            let _ = writeln!(text, "\nchurn: {:.1} % within {days} days", 100.0 * prob);
+            part(&mut text, found, churn, "log-odds");
+        }
+        _ => {
+            let _ = writeln!(text, "\nchurn: not predicted, the customer has not bought");
+        }
+    }
+    if let (Some(clv), Some(value)) = (&score.clv, &found.value) {
+        let (days, mean) = (clv.horizon_days, clv.mean);
+        let _ = writeln!(text, "\nvalue: {mean:.2} {} within {days} days", engine.currency());
+        part(&mut text, found, value, "log of value");
+    }
+    let tier = decision.tier.map_or("none", Tier::as_str);
+    let _ = writeln!(text, "\ndecision");
+    line(&mut text, "tier", format_args!("{tier} ({})", decision.tier_reasons.join(", ")));
+    line(&mut text, "segment", decision.segment.as_str());
+    if let Some(persona) = &found.answer.facts.persona {
+        line(&mut text, "persona", persona);
+    }
+    let why = decision.campaign_reason().unwrap_or("-");
+    line(&mut text, "campaign", format_args!("{} ({why})", decision.campaign_id()));
+    if let Some(stop) = decision.suppression {
+        line(&mut text, "stopped by", stop.reason.as_str());
+    }
+    let _ = writeln!(text, "\nrules that were tried");
+    for rule in &decision.trace {
+        rule_line(&mut text, rule);
+    }
+    text
+}
+
+/// One number: reasons by group, then the largest contributions one by one.
+fn part(text: &mut String, found: &ExplainedAnswer<'_>, of: &Explained, scale: &str) {
+    let explanation = &of.explanation;
+    let _ = writeln!(
+        text,
+        "  {scale} {:.4} = base value {:.4} and the contributions below (off by {:.0e})",
+        explanation.total,
+        explanation.base_value,
+        explanation.gap().abs()
+    );
+    for reason in &of.reasons {
+        let (code, said) = (reason.group.code(), &reason.text);
+        let _ = writeln!(text, "  {:+8.4}  {code:<22}{said}", reason.contribution);
+    }
+    let mut order: Vec<usize> = (0..found.terms.len()).collect();
+    let size = |at: &usize| explanation.contributions[*at].abs();
+    order.sort_by(|a, b| size(b).total_cmp(&size(a)).then(a.cmp(b)));
+    let told = order.iter().take(SHOWN).filter(|at| size(at) > 0.0);
+    let _ = writeln!(text, "  one by one, the largest:");
+    for &at in told {
+        let term = found.terms[at];
+        let (part, value) = (explanation.contributions[at], found.row[term.column]);
+        let value = if value.is_nan() { "missing".to_owned() } else { format!("{value:.4}") };
+        let _ = writeln!(text, "  {part:+8.4}  {:<34}{value}", term.name);
+    }
+}
+
+fn rule_line(text: &mut String, rule: &RuleTrace<'_>) {
+    let blocked = rule.blocked.map_or_else(String::new, |gate| format!(", but {}", gate.as_str()));
+    let held = if rule.held { "holds" } else { "does not hold" };
+    let _ = writeln!(text, "  {} {}: {held}{blocked}", rule.kind.as_str(), rule.id);
+    for test in rule.tests.iter().filter(|test| test.held != rule.held || rule.blocked.is_some()) {
+        let found = test.found.as_deref().unwrap_or("not known");
+        let held = if test.held { "yes" } else { "no" };
+        let _ = writeln!(text, "      {}: {held}, found {found}", test.text);
+    }
+}
+
+fn to_json(config: &ExplainConfig, engine: &Engine, found: &ExplainedAnswer<'_>) -> Value {
+    let (score, decision) = (&found.answer.score, &found.answer.decision);
+    let part = |of: &Explained| {
+        let explanation = &of.explanation;
+        let contributions: Vec<Value> = found
+            .terms
+            .iter()
+            .zip(&explanation.contributions)
+            .filter(|(_, contribution)| contribution.abs() > 0.0)
+            .map(|(term, contribution)| {
+                let value = found.row[term.column];
+                json!({
+                    "name": term.name,
+                    "value": (!value.is_nan()).then_some(value),
+                    "contribution": contribution,
+                })
+            })
+            .collect();
+        let reasons: Vec<Value> = of
+            .reasons
+            .iter()
+            .map(|reason| {
+                json!({
+                    "code": reason.group.code(),
+                    "contribution": reason.contribution,
+                    "text": reason.text,
+                })
+            })
+            .collect();
+        json!({
+            "base_value": explanation.base_value,
+            "total": explanation.total,
+            "gap": explanation.gap(),
+            "reasons": reasons,
+            "contributions": contributions,
+        })
+    };
+    json!({
+        "customer": config.customer.as_str(),
+        "as_of": config.as_of.to_string(),
+        "model_version": engine.bundle().version,
+        "policy_version": engine.policy().id().version,
+        "churn_probability": score.churn_prob,
+        "churn_horizon_days": score.churn_horizon_days,
+        "churn": found.churn.as_ref().map(part),
+        "clv_mean": score.clv.as_ref().map(|clv| clv.mean),
+        "value": found.value.as_ref().map(part),
+        "risk_tier": decision.tier.map(Tier::as_str),
+        "tier_reasons": decision.tier_reasons,
+        "segment": decision.segment.as_str(),
+        "persona": found.answer.facts.persona.as_ref().map(|persona| persona.as_str().to_owned()),
+        "campaign": decision.campaign_id(),
+        "suppression": decision.suppression.map(|stop| stop.reason.as_str()),
+        "rules": decision.trace.iter().map(rule_json).collect::<Vec<_>>(),
+    })
+}
+
+fn rule_json(rule: &RuleTrace<'_>) -> Value {
+    let tests: Vec<Value> = rule
+        .tests
+        .iter()
+        .map(|test| {
+            json!({
+                "list": test.list, "test": test.text, "held": test.held, "found": test.found,
+            })
+        })
+        .collect();
+    json!({
+        "kind": rule.kind.as_str(),
+        "id": rule.id,
+        "held": rule.held,
+        "blocked": rule.blocked.map(|gate| gate.as_str()),
+        "tests": tests,
+    })
+}
+
+/// Writes a bundle's churn model for other programs.
+///
+/// # Errors
+/// [`OpsError::Onnx`] for a model with a part missing, and what the system says.
+pub(super) fn export_onnx(found: &Bundle, out: &Path) -> Result<OpsOutcome, OpsError> {
+    let Some(predictor) = found.predictor() else {
+        return Err(ScoringError::TableBundle { version: found.version.clone() }.into());
+    };
+    let bytes = churn_onnx(predictor, &found.version)?;
+    write_atomic(out, &bytes).map_err(BatchError::from)?;
+    let (schema, kind) = (predictor.schema(), predictor.fitted().churn.kind.as_str());
+    let n_features = schema.features().len();
+    let text = format!(
+        "{}: the churn model of {} ({kind}), {n_features} features of schema {}, {} bytes\n",
+        out.display(),
+        found.version,
+        schema.id(),
+        bytes.len()
+    );
+    let json = json!({
+        "out": out, "model_version": found.version, "kind": kind, "features": n_features,
+        "feature_schema": schema.id(), "bytes": bytes.len(),
+    });
+    Ok(OpsOutcome::fine(text, json))
+}
