@@ -37,6 +37,8 @@ fn train_spec(until: Day) -> TrainSpec {
         churn: Days::try_new(30).unwrap(),
         value: Days::try_new(30).unwrap(),
         prior: Prior::default(),
+        covariates: Vec::new(),
+        season_clock: false,
         seed: 42,
         threads: 2,
         allow_small: false,
@@ -67,8 +69,9 @@ fn main() {
             history
         })
         .collect();
-    let predictor = &engine.bundle().predictor;
-    let explainer = Explainer::try_new(predictor, engine.bundle().baseline.typical()).unwrap();
+    let predictor = engine.bundle().predictor().unwrap();
+    let explainer =
+        Explainer::try_new(predictor, engine.bundle().baseline().unwrap().typical()).unwrap();
     let rows: Vec<Vec<f64>> = histories
         .iter()
         .map(|history| {

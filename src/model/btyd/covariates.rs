@@ -326,10 +326,10 @@ fn add_group(
     sum.value += inner.value;
     for (row, p) in &moves {
         let mut bent = [0.0; 4];
-        for i in 0..4 {
-            sum.gradient[*row] += p[i] * inner.gradient[i];
-            for j in 0..4 {
-                bent[j] += p[i] * inner.hessian[i][j];
+        for ((p, gradient), hessian) in p.iter().zip(inner.gradient).zip(inner.hessian) {
+            sum.gradient[*row] += p * gradient;
+            for (bent, hessian) in bent.iter_mut().zip(hessian) {
+                *bent += p * hessian;
             }
         }
         for (column, q) in &moves {

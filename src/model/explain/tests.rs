@@ -2,9 +2,10 @@ use super::super::boosted::{BoostedSpec, Objective, TreeShape};
 use super::super::btyd::{BgNbd, BgNbdParams, GammaGamma, GammaGammaParams};
 use super::super::calibrate::LogitLine;
 use super::super::churn::{ChurnParts, ChurnSpec};
+use super::super::count::CountModel;
 use super::super::fitted::row_definitions;
 use super::super::logistic::LogisticSpec;
-use super::super::stage::{BTYD_COLUMNS, BtydStage, CountModel};
+use super::super::stage::{BTYD_COLUMNS, BtydStage, StageInput};
 use super::super::value::{IntervalTable, ValueParts};
 use super::*;
 use crate::features::{BaseStats, FeatureSchema, RhythmBase};
@@ -36,7 +37,14 @@ fn stage() -> BtydStage {
         spend: Some(GammaGamma::try_from_params(spend).unwrap()),
         churn_weeks: 13.0,
         value_weeks: 39.0,
+        clock: None,
+        covariates: None,
     }
+}
+
+/// What the stage sees of a customer on the calendar.
+fn seen(summary: PurchaseSummary) -> StageInput {
+    StageInput { summary, weeks: [13.0, 39.0], covariates: Vec::new() }
 }
 
 /// Customers with plausible purchase columns; every other column is noise with holes.
@@ -60,8 +68,9 @@ fn rows(n: u32, columns: &Columns, stage: &BtydStage) -> FeatureMatrix {
             t_x: span / 7.0,
             t: (span + silent) / 7.0,
             spend_repeat_mean: 40.0 * numbers.next(),
+            log_gap_sum: 0.0,
         };
-        stage.append(Some(&summary), &mut row);
+        stage.append(Some(&seen(summary)), &mut row);
         matrix.push_row(&row).unwrap();
     }
     matrix
@@ -85,7 +94,7 @@ fn fitted(columns: &Columns, stage: BtydStage, rows: &FeatureMatrix) -> Fitted {
         ChurnSpec { logistic: LogisticSpec::default(), boosted: boosted(Objective::Logistic) };
     let tweedie = boosted(Objective::Tweedie { power: 1.5 });
     Fitted {
-        base: BaseStats { rhythm: RhythmBase::weak() },
+        base: BaseStats::of_rhythm(RhythmBase::weak()),
         stage,
         churn: ChurnModel {
             kind: ChurnKind::Blend,
@@ -153,7 +162,7 @@ fn the_typical_customer_needs_no_explanation_by_the_closed_form() {
     let columns = Columns::try_new(&schema).unwrap();
     let rows = rows(9, &columns, &stage());
     let fitted = Fitted {
-        base: BaseStats { rhythm: RhythmBase::weak() },
+        base: BaseStats::of_rhythm(RhythmBase::weak()),
         stage: stage(),
         churn: ChurnModel {
             kind: ChurnKind::Btyd,
@@ -189,9 +198,10 @@ fn the_typical_customer_needs_no_explanation_by_the_closed_form() {
         t_x: later[columns.active_span] / 7.0,
         t: later[columns.tenure] / 7.0,
         spend_repeat_mean: 0.0,
+        log_gap_sum: 0.0,
     };
     later.truncate(later.len() - BTYD_COLUMNS.len());
-    stage().append(Some(&summary), &mut later);
+    stage().append(Some(&seen(summary)), &mut later);
     let found = explainer.churn(&predictor, &later).unwrap();
     let moved: Vec<&str> = explainer
         .terms()
