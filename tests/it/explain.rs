@@ -59,6 +59,8 @@ fn train(dir: &Path, threads: usize) -> (PathBuf, String, Value) {
         churn: Days::try_new(30).unwrap(),
         value: Days::try_new(60).unwrap(),
         prior: Prior::default(),
+        covariates: Vec::new(),
+        season_clock: false,
         seed: 42,
         threads,
         allow_small: false,
@@ -201,7 +203,8 @@ fn the_exported_rows_are_those_that_were_judged() {
     assert_eq!(header[..5], ["customer_id", "cutoff", "role", "churned", "spend"]);
     assert_eq!(header[5..], names);
     let bundle = Bundle::load(&TRAINED.folder).unwrap();
-    let (columns, model) = (bundle.predictor.columns(), &bundle.predictor.fitted().churn);
+    let predictor = bundle.predictor().unwrap();
+    let (columns, model) = (predictor.columns(), &predictor.fitted().churn);
     let mut judged = csv::Reader::from_path(dir.join("judged.csv")).unwrap();
     let mut said = judged.records();
     let mut roles = std::collections::BTreeMap::new();
@@ -228,7 +231,7 @@ fn personas_are_named_shared_out_and_a_fact_of_the_policy() {
         return;
     }
     let bundle = Bundle::load(&TRAINED.folder).unwrap();
-    let personas = bundle.personas.as_ref().unwrap();
+    let personas = bundle.personas().unwrap();
     let shares: f64 = personas.personas().iter().map(|one| one.share).sum();
     assert_eq!(personas.personas().len(), 4);
     assert!((shares - 1.0).abs() < 1e-9);

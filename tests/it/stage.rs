@@ -16,7 +16,7 @@ use tenure::features::CovariateSource;
 use tenure::history::History;
 use tenure::model::btyd::Prior;
 use tenure::scoring::self_test;
-use tenure::train::{TrainOutcome, TrainSpec, run};
+use tenure::train::{Extras, TrainOutcome, TrainSpec, run};
 
 const UNTIL: &str = "2025-12-31";
 
@@ -40,6 +40,7 @@ fn train_spec(until: &str, churn: i64) -> TrainSpec {
         season_clock: false,
         currency: Currency::try_new("EUR").unwrap(),
         policy: Policy::default_text().to_owned(),
+        extras: Extras::default(),
     }
 }
 
@@ -106,8 +107,8 @@ fn history_of(log: &Log, customer: &str) -> History {
 
 fn expected_purchases(bundle: &Bundle, history: &History) -> f64 {
     let mut row = Vec::new();
-    bundle.predictor.row(history, AsOf::end_of(day(UNTIL), &Zone::UTC), &mut row);
-    bundle.predictor.score(&row, 0.0).expected_purchases.unwrap()
+    bundle.predictor().unwrap().row(history, AsOf::end_of(day(UNTIL), &Zone::UTC), &mut row);
+    bundle.predictor().unwrap().score(&row, 0.0).expected_purchases.unwrap()
 }
 
 #[test]
@@ -143,7 +144,7 @@ fn covariates_and_a_season_clock_go_from_the_log_to_the_score() {
     // What was loaded scores as what was trained, and facts count.
     let bundle = Bundle::load(&both.folder).unwrap();
     self_test(&bundle).unwrap();
-    let stage = &bundle.predictor.fitted().stage;
+    let stage = &bundle.predictor().unwrap().fitted().stage;
     assert!(stage.clock.is_some() && stage.covariates.is_some());
     let log = Log::read(&log_spec, &mut |_| {}).unwrap();
     let mut ratios = Vec::new();
