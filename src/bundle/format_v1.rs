@@ -49,6 +49,10 @@ impl ManifestV1 {
     /// # Errors
     /// What was found and what is wanted.
     pub(super) fn check_grain(&self) -> Result<(), String> {
+        if self.kind == BundleKind::Table {
+            // A table has no purchase models.
+            return Ok(());
+        }
         let pairs = [
             ("btyd_time_unit", &self.btyd_time_unit, BTYD_TIME_UNIT),
             ("btyd_occasion", &self.btyd_occasion, BTYD_OCCASION),

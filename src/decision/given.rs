@@ -17,7 +17,7 @@ use crate::model::level_of;
 use crate::model::number_of;
 
 /// Worked out by the models or the policy.
-const DERIVED: [Fact; 11] = [
+const DERIVED: [Fact; 15] = [
     Fact::StageOf,
     Fact::ChurnProb,
     Fact::ClvMean,
@@ -29,6 +29,10 @@ const DERIVED: [Fact; 11] = [
     Fact::OutOfDistribution,
     Fact::SegmentOf,
     Fact::Risk,
+    Fact::HbOrdersProb,
+    Fact::HbOrdersWindow,
+    Fact::HbActivityProb,
+    Fact::HbActivityWindow,
 ];
 /// Separates names and channels in one cell.
 const SEPARATOR: char = '|';

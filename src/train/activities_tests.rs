@@ -25,8 +25,8 @@ impl Dice {
 }
 
 /// A customer visits and buys at their own rate until they leave. Each visit may bring the first
-/// use of `keeps` (which makes leaving five times less likely), of `null` (taken up by frequent customers
-/// far more often, without effect) or of `even` (by anybody, without effect).
+/// use of `keeps` (which makes leaving five times less likely), of `null` (taken up by
+/// frequent customers far more often, without effect) or of `even` (by anybody, without effect).
 fn customer(dice: &mut Dice, idx: u32) -> Vec<Event> {
     let mut events: Vec<Event> = Vec::new();
     let mut push = |day: i32, kind: EventKind| {

@@ -381,10 +381,11 @@ proptest! {
         let [alpha, beta] = params;
         let bdw = Bdw::try_from_fit(BdwParams { alpha, beta, c }, None).unwrap();
         let sbg = Sbg::try_from_fit(SbgParams { alpha, beta }, None).unwrap();
+        let later = t.saturating_add(1);
         for (survival, next, retention, lifetime) in [
-            (bdw.residual_survival(renewals, t), bdw.residual_survival(renewals, t.saturating_add(1)),
+            (bdw.residual_survival(renewals, t), bdw.residual_survival(renewals, later),
              bdw.retention(t), bdw.discounted_residual_lifetime(renewals, rate).unwrap()),
-            (sbg.residual_survival(renewals, t), sbg.residual_survival(renewals, t.saturating_add(1)),
+            (sbg.residual_survival(renewals, t), sbg.residual_survival(renewals, later),
              sbg.retention(t), sbg.discounted_residual_lifetime(renewals, rate).unwrap()),
         ] {
             prop_assert!((0.0..=1.0).contains(&survival) && next <= survival, "{survival} {next}");
