@@ -47,7 +47,10 @@ pub(crate) fn score(
     file: &str,
     settings: Settings<'_>,
 ) -> Result<(Vec<serde_json::Value>, Vec<String>), (u8, String)> {
-    let (table, models, out) = (dir.join(file), dir.join("models"), dir.join("scores.jsonl"));
+    // Tests share the folder of the model: each call writes to a place of its own.
+    let place = tempfile::tempdir().unwrap();
+    let (table, models) = (dir.join(file), dir.join("models"));
+    let out = place.path().join("scores.jsonl");
     let fixed = [
         ("table", table.to_str().unwrap()),
         ("models", models.to_str().unwrap()),
