@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::error::BatchError;
 use super::ops::{OpsError, OpsOutcome, line};
-use super::run::{folded, read_log, read_policy};
-use crate::bundle::{Bundle, installation_salt, write_atomic};
+use super::run::{folded, open, read_log, read_policy};
+use crate::bundle::{Bundle, write_atomic};
 use crate::config::{ExplainConfig, LogDefaults};
 use crate::decision::{RuleTrace, Tier};
 use crate::domain::AsOf;
 use crate::model::churn_onnx;
-use crate::scoring::{Engine, Explained, ExplainedAnswer, ScoringError, self_test};
+use crate::scoring::{Engine, Explained, ExplainedAnswer, ScoringError};
 
 /// Contributions shown one by one on the page; the JSON has all.
 const SHOWN: usize = 15;
@@ -28,10 +28,7 @@ pub(super) fn explain(
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<OpsOutcome, OpsError> {
     let policy = config.policy.as_deref().map(read_policy).transpose()?;
-    let bundle = Bundle::find(&config.models, &config.model)?;
-    self_test(&bundle)?;
-    let salt = installation_salt(&config.models)?;
-    let engine = Engine::try_new(bundle, policy, Some(&salt))?;
+    let engine = open(&config.models, &config.model, policy)?;
     let as_of = AsOf::end_of(config.as_of, engine.zone());
     let business = LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
     let log = read_log(&config.log, &business, as_of, progress)?;

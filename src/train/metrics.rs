@@ -16,9 +16,9 @@ use super::fit::FitResult;
 use super::plan::TrainSpec;
 
 /// Bins of the reliability table.
-pub(super) const RELIABILITY_BINS: usize = 10;
+const RELIABILITY_BINS: usize = 10;
 /// Shares at which lift and capture are shown.
-pub(super) const CAPTURE_SHARES: [f64; 3] = [0.05, 0.1, 0.2];
+const CAPTURE_SHARES: [f64; 3] = [0.05, 0.1, 0.2];
 
 /// How far the result can be trusted, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,24 +197,8 @@ fn churn(spec: &TrainSpec, fit: &FitResult, policy: Option<&Policy>) -> Value {
             "note": "no complete window to judge candidates on",
         });
     };
-    let bins: Vec<Value> = reliability(&verdict.probs, &judged.churned, RELIABILITY_BINS)
-        .unwrap_or_default()
-        .iter()
-        .map(|bin| {
-            json!({
-                "customers": bin.n_rows,
-                "prob_mean": bin.prob_mean,
-                "churn_share": bin.positive_share,
-            })
-        })
-        .collect();
-    let capture: Vec<Value> = CAPTURE_SHARES
-        .iter()
-        .filter_map(|&share| {
-            let top = top_share_of_rarer(&verdict.probs, &judged.churned, share).ok()?;
-            Some(json!({ "share": share, "capture": top.capture_share, "lift": top.lift_ratio }))
-        })
-        .collect();
+    let bins = reliability_bins(&verdict.probs, &judged.churned);
+    let capture = captures(&verdict.probs, &judged.churned);
     let judged_cuts = policy.and_then(|policy| policy.tier_cuts(&verdict.probs).ok());
     let frozen = policy.and_then(|policy| policy.tier_cuts(&fit.churn_quantiles).ok());
     json!({
@@ -352,4 +336,30 @@ fn data(spec: &TrainSpec, log: &Log, fit: &FitResult) -> Value {
             "history_short": fit.fitted.base.rhythm.history_short,
         },
     })
+}
+
+/// Predicted against observed share by bins of equal numbers of customers.
+pub(super) fn reliability_bins(probs: &[f64], churned: &[bool]) -> Vec<Value> {
+    reliability(probs, churned, RELIABILITY_BINS)
+        .unwrap_or_default()
+        .iter()
+        .map(|bin| {
+            json!({
+                "customers": bin.n_rows,
+                "prob_mean": bin.prob_mean,
+                "churn_share": bin.positive_share,
+            })
+        })
+        .collect()
+}
+
+/// What the customers with the highest probabilities hold of the rarer class.
+pub(super) fn captures(probs: &[f64], churned: &[bool]) -> Vec<Value> {
+    CAPTURE_SHARES
+        .iter()
+        .filter_map(|&share| {
+            let top = top_share_of_rarer(probs, churned, share).ok()?;
+            Some(json!({ "share": share, "capture": top.capture_share, "lift": top.lift_ratio }))
+        })
+        .collect()
 }

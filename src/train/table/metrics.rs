@@ -10,10 +10,10 @@ use super::split::Split;
 use crate::config::TableConfig;
 use crate::decision::Policy;
 use crate::domain::Timestamp;
-use crate::evaluate::{deciles, judge_costs, reliability, top_share_of_rarer};
+use crate::evaluate::{deciles, judge_costs};
 use crate::events::Table;
 use crate::model::{ColumnKind, TableFitted};
-use crate::train::metrics::{CAPTURE_SHARES, Grade, RELIABILITY_BINS, tiers};
+use crate::train::metrics::{Grade, captures, reliability_bins, tiers};
 use crate::train::plan::Usability;
 
 /// What the numbers are about.
@@ -90,24 +90,8 @@ pub(super) fn grade(verdict: &Verdict, split: &Split, short: &[String]) -> Grade
 
 fn churn(subject: &Subject<'_>, verdict: &ChurnVerdict) -> Value {
     let ChurnVerdict { probs, churned, .. } = verdict;
-    let bins: Vec<Value> = reliability(probs, churned, RELIABILITY_BINS)
-        .unwrap_or_default()
-        .iter()
-        .map(|bin| {
-            json!({
-                "customers": bin.n_rows,
-                "prob_mean": bin.prob_mean,
-                "churn_share": bin.positive_share,
-            })
-        })
-        .collect();
-    let capture: Vec<Value> = CAPTURE_SHARES
-        .iter()
-        .filter_map(|&share| {
-            let top = top_share_of_rarer(probs, churned, share).ok()?;
-            Some(json!({ "share": share, "capture": top.capture_share, "lift": top.lift_ratio }))
-        })
-        .collect();
+    let bins = reliability_bins(probs, churned);
+    let capture = captures(probs, churned);
     let left = churned.iter().filter(|&&yes| yes).count();
     let columns = subject.rows.schema.columns();
     let cuts = subject.policy.tier_cuts(subject.churn_quantiles).ok();
