@@ -18,6 +18,7 @@ mod experiment;
 mod leak;
 mod rank;
 mod ties;
+mod total;
 mod value;
 
 pub use adoption::{
@@ -37,7 +38,11 @@ pub use leak::{LEAK_AUC, Leak, leaks, single_feature_auc};
 pub use rank::{
     TopShare, auc, gini_normalised, pr_auc, spearman, top_share, top_share_of_rarer, value_capture,
 };
-pub use value::{Decile, DecileMape, decile_mape, deciles, mae, rmse, total_ratio};
+pub use total::{LogRatio, TotalInterval, TotalSpread, effective_windows};
+pub use value::{
+    Decile, DecileMape, decile_mape, deciles, mae, poisson_deviance, rmse, total_ratio,
+    tweedie_deviance,
+};
 
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ mod onnx;
 mod optimize;
 mod personas;
 mod score;
+mod stack;
 mod stage;
 mod standardize;
 mod table;
@@ -45,6 +46,7 @@ pub use logistic::{Logistic, LogisticSpec};
 pub use onnx::{OnnxError, churn_onnx};
 pub use personas::{PERSONAS_MAX, PERSONAS_MIN, Persona, PersonaError, PersonaTrait, Personas};
 pub use score::{Clv, Score};
+pub use stack::{STACK_MEMBERS, StackWeights};
 pub use stage::{BTYD_COLUMNS, BtydStage, StageCovariates, StageInput, StageView};
 pub use table::{
     CellIssue, ColumnKind, NumberScale, Slot, SlotMeaning, TableChurn, TableColumn, TableFitSpec,

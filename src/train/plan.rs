@@ -48,13 +48,25 @@ pub struct TrainSpec {
     pub extras: Extras,
 }
 
-/// What a run makes beside models and metrics, where it is asked to.
+/// When a new bundle becomes champion.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Promotion {
+    /// Unless it is worse than the present champion on the newest complete window.
+    #[default]
+    IfNotWorse,
+    /// Whatever the comparison says.
+    Always,
+}
+
+/// What a run makes beside models and metrics, where it is asked to, and what becomes of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras {
     /// How many personas to find; none: no personas.
     pub personas: Option<usize>,
     /// Where to write the rows that were learned from and judged on.
     pub export_dataset: Option<std::path::PathBuf>,
+    /// When the new bundle becomes champion.
+    pub promotion: Promotion,
 }
 
 /// One finding on whether the data suffice.

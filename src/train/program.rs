@@ -15,7 +15,7 @@ use crate::decision::{Policy, PolicyErrors};
 use crate::domain::{AsOf, Timestamp};
 
 use super::error::TrainError;
-use super::plan::{Extras, TrainSpec};
+use super::plan::{Extras, Promotion, TrainSpec};
 use super::run::{TrainOutcome, run};
 
 /// Beside the bundle's files, outside of its digest.
@@ -106,7 +106,15 @@ pub fn execute(
         season_clock: config.season_clock,
         currency: defaults.currency,
         policy,
-        extras: Extras { personas: config.personas, export_dataset: config.export_dataset.clone() },
+        extras: Extras {
+            personas: config.personas,
+            export_dataset: config.export_dataset.clone(),
+            promotion: if config.promote_always {
+                Promotion::Always
+            } else {
+                Promotion::IfNotWorse
+            },
+        },
     };
     let mut timings = Timings::start();
     let outcome = pool.install(|| {
@@ -210,6 +218,11 @@ impl Timings {
             "seconds": total,
             "steps": steps,
             "intake": outcome.intake_report,
+            "promotion": {
+                "promoted": outcome.promoted,
+                "reason": outcome.promotion_reason,
+                "comparison": outcome.comparison,
+            },
         })
     }
 }
