@@ -338,5 +338,5 @@ pub(super) fn total_factor(columns: &Columns, judged: &Rows, model: &ValueModel)
 }
 
 fn predict_value(columns: &Columns, rows: &Rows, model: &ValueModel, kind: ValueKind) -> Vec<f64> {
-    rows.matrix.map_rows(|row| model.mean_by(kind, columns, row, ValueHorizon::Observed))
+    model.means_by(kind, columns, &rows.matrix, ValueHorizon::Observed)
 }

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
 
+use super::block::BitForest;
+use super::walk::StepForest;
 use super::{DEFAULT_LEFT, DEPTH_MAX, Forest, ForestError, ForestLink, LEAF, Node};
 
 /// Nodes a forest may have: about a gigabyte in memory, far beyond what is useful.
@@ -184,10 +186,14 @@ pub(super) fn read(text: &str) -> Result<Forest, ForestError> {
         covers: Vec::new(),
         gains: Vec::new(),
         roots: Vec::new(),
+        steps: StepForest::default(),
+        bits: BitForest::default(),
     };
     for (idx, tree) in gradient_booster.model.trees.iter().enumerate() {
         add_tree(&mut forest, idx, tree)?;
     }
+    forest.steps = StepForest::new(n_features, &forest.nodes, &forest.roots);
+    forest.bits = BitForest::new(&forest.nodes, &forest.roots);
     Ok(forest)
 }
 
