@@ -61,6 +61,8 @@ pub struct Predictor {
     fitted: Fitted,
     schema: FeatureSchema,
     columns: Columns,
+    /// Of each column, the values beyond which there is no precedent.
+    bounds: Vec<[f64; 2]>,
 }
 
 impl Predictor {
@@ -71,7 +73,8 @@ impl Predictor {
     pub fn try_new(fitted: Fitted) -> Result<Self, MissingColumn> {
         let schema = FeatureSchema::new(&row_definitions());
         let columns = Columns::try_new(&schema)?;
-        Ok(Self { fitted, schema, columns })
+        let bounds = fitted.ranges.iter().map(|&range| bounds_of(range)).collect();
+        Ok(Self { fitted, schema, columns, bounds })
     }
 
     /// The models.
@@ -95,6 +98,11 @@ impl Predictor {
     /// A customer's row as of an instant, written over `row`.
     pub fn row(&self, history: &History, as_of: AsOf, row: &mut Vec<f64>) {
         row.clear();
+        self.append_row(history, as_of, row);
+    }
+
+    /// A customer's row as of an instant, appended to `row`.
+    pub fn append_row(&self, history: &History, as_of: AsOf, row: &mut Vec<f64>) {
         extract(&self.fitted.base, history, as_of, row);
         let stage = &self.fitted.stage;
         stage.append(stage.input(history, as_of).as_ref(), row);
@@ -205,10 +213,19 @@ impl Predictor {
     }
 
     fn is_outside(&self, row: &[f64]) -> bool {
-        row.iter().zip(&self.fitted.ranges).any(|(&number, &[low, high])| {
-            let slack = RANGES_OUTSIDE * (high - low);
-            // A column that did not vary in training tells the models nothing, whatever it says.
-            high > low && (number > high + slack || number < low - slack)
-        })
+        let beyond = |(&number, &[low, high]): (&f64, &[f64; 2])| number > high || number < low;
+        // Without a way out in between: most customers have to be held against all columns.
+        row.iter().zip(&self.bounds).fold(false, |outside, pair| outside | beyond(pair))
+    }
+}
+
+/// How far outside of the training range a value has no precedent.
+fn bounds_of([low, high]: [f64; 2]) -> [f64; 2] {
+    let slack = RANGES_OUTSIDE * (high - low);
+    if high > low {
+        [low - slack, high + slack]
+    } else {
+        // A column that did not vary in training tells the models nothing, whatever it says.
+        [f64::NEG_INFINITY, f64::INFINITY]
     }
 }

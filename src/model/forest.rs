@@ -6,8 +6,9 @@
 //!
 //! A split sends a row left when `x < t`, both as `f32`: the trees were grown on `f32` values, so a
 //! comparison in `f64` could part a row from its training twin. NaN goes the stored default way.
-//! The same sums are found in three ways, bit for bit: by following each path (`margin_plain`, the
-//! reference), for one row by walking trees in step (`walk.rs`), for many by bits (`block.rs`).
+//! The same sums are found in several ways, bit for bit: by following each path (`margin_plain`,
+//! the reference), for many rows by bits (`block.rs`), for one row by tables of ranks (`ranks.rs`)
+//! or, where the trees are too large for them, by walking trees in step (`walk.rs`).
 //!
 //! Leaves are `f32` in the file and are summed in `f64`, tree after tree, starting from the base
 //! margin. XGBoost sums in `f32`: its margin differs from ours by the rounding of its own sum (5e-6
@@ -22,10 +23,12 @@ use super::link::sigmoid;
 use crate::dataset::FeatureMatrix;
 
 use block::{BitForest, Lane, ROWS};
+use ranks::RankForest;
 use walk::StepForest;
 
 mod block;
 mod json_v1;
+mod ranks;
 mod walk;
 mod wide;
 
@@ -131,10 +134,30 @@ pub struct Forest {
     gains: Vec<f32>,
     /// First node of each tree; a tree's nodes are contiguous, its root first.
     roots: Vec<u32>,
-    /// The same trees for one row.
+    /// The same trees in other forms.
+    forms: Forms,
+}
+
+/// Trees made ready for evaluation.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Forms {
+    /// For one row, where the trees are small; else for one row.
+    ranks: Option<RankForest>,
     steps: StepForest,
-    /// The same trees for many rows.
+    /// For many rows.
     bits: BitForest,
+}
+
+impl Forms {
+    fn new(n_features: usize, nodes: &[Node], roots: &[u32]) -> Self {
+        let bits = BitForest::new(nodes, roots);
+        let ranks = RankForest::try_new(&bits);
+        let steps = match ranks {
+            Some(_) => StepForest::default(),
+            None => StepForest::new(n_features, nodes, roots),
+        };
+        Self { ranks, steps, bits }
+    }
 }
 
 /// Rows of a last block that are so few that each is walked by itself.
@@ -190,7 +213,10 @@ impl Forest {
         if row.len() != self.n_features {
             return f64::NAN;
         }
-        self.steps.margin(self.base_margin, row)
+        match &self.forms.ranks {
+            Some(ranks) => ranks.margin(self.base_margin, row),
+            None => self.forms.steps.margin(self.base_margin, row),
+        }
     }
 
     /// The same by following each path: what the faster ways are held against, bit for bit.
@@ -264,7 +290,7 @@ impl Forest {
 
     fn block_margins(&self, block: &[Lane]) -> [f64; ROWS] {
         let mut sums = [self.base_margin; ROWS];
-        wide::add_leaves(&self.bits, &self.nodes, block, &mut sums);
+        wide::add_leaves(&self.forms.bits, &self.nodes, block, &mut sums);
         sums
     }
 

@@ -10,6 +10,7 @@
 //! row. Lucchese et al. (2015), "QuickScorer: A fast algorithm to rank documents with additive
 //! ensembles of regression trees".
 
+use super::ranks::RankedSplit;
 use super::{DEFAULT_LEFT, Node};
 
 /// Rows of a block.
@@ -94,6 +95,33 @@ impl BitForest {
         self.leaves.resize(leaf + n_words * WORD_LEAVES, 0.0);
         let end = self.splits.len();
         self.trees.push(Tree { form, first, missing_left: middle, end, leaf });
+    }
+
+    /// The leaves of each tree from left to right; none where one has more than 32.
+    pub(super) fn small_trees(&self) -> Option<Vec<&[f32]>> {
+        let leaves_of = |tree: &Tree| match tree.form {
+            Form::OneWord => self.leaves.get(tree.leaf..=tree.leaf + (tree.end - tree.first)),
+            Form::TwoWords | Form::Path => None,
+        };
+        self.trees.iter().map(leaves_of).collect()
+    }
+
+    /// All splits of [`BitForest::small_trees`].
+    pub(super) fn ranked_splits(&self) -> Vec<RankedSplit> {
+        let mut all = Vec::with_capacity(self.splits.len());
+        for (tree, held) in (0..).zip(&self.trees) {
+            for at in held.first..held.end {
+                let split = self.splits[at];
+                all.push(RankedSplit {
+                    feature: split.feature as usize,
+                    threshold: split.threshold,
+                    missing_left: at >= held.missing_left,
+                    tree,
+                    cleared: split.cleared[0],
+                });
+            }
+        }
+        all
     }
 
     /// Adds the leaves of all trees to the sums of the rows of a block, one lane a feature.

@@ -71,10 +71,9 @@ fn grown(numbers: &mut Numbers, n_features: usize, leaves: &[usize]) -> Forest {
         }
     }
     let (covers, gains) = (vec![1.0; nodes.len()], vec![0.0; nodes.len()]);
-    let (steps, bits) =
-        (StepForest::new(n_features, &nodes, &roots), BitForest::new(&nodes, &roots));
+    let forms = Forms::new(n_features, &nodes, &roots);
     let (link, base_score, base_margin) = (ForestLink::Logistic, 0.5, 0.125);
-    Forest { link, base_score, base_margin, n_features, nodes, covers, gains, roots, steps, bits }
+    Forest { link, base_score, base_margin, n_features, nodes, covers, gains, roots, forms }
 }
 
 /// Rows of which one differs between the plain way and any other.
@@ -93,12 +92,14 @@ fn differing(forest: &Forest, numbers: &mut Numbers, n_rows: usize) -> usize {
             fill(lane, rows[column..].iter().step_by(n));
         }
         let mut sums = [forest.base_margin; ROWS];
-        forest.bits.add_leaves(&forest.nodes, &block, &mut sums);
+        forest.forms.bits.add_leaves(&forest.nodes, &block, &mut sums);
         portable.extend_from_slice(&sums[..rows.len() / n]);
     }
+    let steps = StepForest::new(n, &forest.nodes, &forest.roots);
     let same = |idx: usize, row: &[f64]| {
         let plain = forest.margin_plain(row).to_bits();
-        [forest.margin(row), together[idx], by_column[idx], portable[idx]]
+        let walked = steps.margin(forest.base_margin, row);
+        [forest.margin(row), walked, together[idx], by_column[idx], portable[idx]]
             .iter()
             .all(|fast| fast.to_bits() == plain)
     };
@@ -111,6 +112,7 @@ fn no_row_differs_from_the_plain_traversal() {
     let n_blocks = if cfg!(debug_assertions) { 1 } else { 20 };
     let mut numbers = Numbers(88_172_645_463_325_252);
     let forest = grown(&mut numbers, 30, &[31; 200]);
+    assert!(forest.forms.ranks.is_some());
     for _ in 0..n_blocks {
         assert_eq!(differing(&forest, &mut numbers, n_rows), 0);
     }
@@ -125,6 +127,19 @@ fn trees_of_every_size_agree() {
     for n_features in [300, 12, 1] {
         let forest = grown(&mut numbers, n_features, &sizes);
         assert_eq!(differing(&forest, &mut numbers, 100), 0, "{n_features} features");
+    }
+    // Trees that are small enough for tables, narrow and wide, with few thresholds and with many.
+    for (leaves, n_trees, n_features) in
+        [(8, 200, 40), (8, 33, 1), (2, 512, 600), (31, 60, 12), (32, 512, 9), (1, 5, 2)]
+    {
+        let forest = grown(&mut numbers, n_features, &vec![leaves; n_trees]);
+        let has_table = forest.forms.ranks.is_some();
+        assert_eq!(
+            has_table,
+            n_features != 600 && n_features != 9,
+            "{leaves} leaves, {n_trees} trees"
+        );
+        assert_eq!(differing(&forest, &mut numbers, 100), 0, "{leaves} leaves, {n_trees} trees");
     }
     let none = grown(&mut numbers, 2, &[]);
     assert_eq!(differing(&none, &mut numbers, 40), 0);
@@ -146,8 +161,7 @@ fn a_tree_that_is_one_long_path_agrees() {
         }
         nodes.push(Node { number: 0.5, feature: 0, left: LEAF, right: LEAF });
         let roots = vec![0];
-        (forest.steps, forest.bits) =
-            (StepForest::new(3, &nodes, &roots), BitForest::new(&nodes, &roots));
+        forest.forms = Forms::new(3, &nodes, &roots);
         (forest.nodes, forest.roots) = (nodes, roots);
         assert_eq!(differing(&forest, &mut numbers, 500), 0, "{n_splits} splits");
     }
