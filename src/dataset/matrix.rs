@@ -100,6 +100,24 @@ impl FeatureMatrix {
         &self.columns[idx]
     }
 
+    /// Puts another column in the place of one and gives back what was there.
+    ///
+    /// # Errors
+    /// [`MatrixError::Shape`] for a position or a length that the matrix does not have.
+    pub fn replace_column(
+        &mut self,
+        idx: usize,
+        column: Vec<f64>,
+    ) -> Result<Vec<f64>, MatrixError> {
+        let (n_rows, found) = (self.n_rows, column.len());
+        match self.columns.get_mut(idx).filter(|_| found == n_rows) {
+            Some(place) => Ok(std::mem::replace(place, column)),
+            None => {
+                Err(MatrixError::Shape { what: format!("column {idx}"), expected: n_rows, found })
+            }
+        }
+    }
+
     /// Copies a row into `out`, which has one place a column.
     pub fn copy_row(&self, row_idx: usize, out: &mut [f64]) {
         for (slot, column) in out.iter_mut().zip(&self.columns) {
@@ -142,5 +160,9 @@ mod tests {
         let mut row = [0.0; 2];
         matrix.select_rows(&[1]).copy_row(0, &mut row);
         assert!(row[0] > 2.9 && row[1].is_nan());
+        assert_eq!(matrix.replace_column(0, vec![7.0, 8.0]).unwrap(), &[1.0, 3.0]);
+        assert_eq!(matrix.column(0), &[7.0, 8.0]);
+        assert!(matrix.replace_column(0, vec![7.0]).is_err());
+        assert!(matrix.replace_column(2, vec![7.0, 8.0]).is_err());
     }
 }

@@ -32,7 +32,7 @@ pub use heartbeat::{
     heartbeats,
 };
 pub use offer::{CategoryLife, MULTI_CATEGORY, OfferBase, SECOND_DEVICE, is_regular};
-pub use rfm::{PurchaseSummary, purchase_summary};
+pub use rfm::{PurchaseSummary, purchase_summary, purchase_times};
 pub(crate) use rhythm::quantile;
 pub use rhythm::{GammaPrior, PRIOR_HISTORY_GAPS_MIN, Rhythm, RhythmBase, RhythmError};
 pub use schema::{FeatureDef, FeatureSchema};

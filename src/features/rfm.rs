@@ -96,6 +96,16 @@ pub struct PurchaseSummary {
 /// Reads the purchase summary; none for a customer who has not bought.
 #[must_use]
 pub fn purchase_summary(history: &History, as_of: AsOf) -> Option<PurchaseSummary> {
+    let summary = purchase_times(history, as_of)?;
+    let span_days = history.last_purchase()?.1.days_since(history.first_purchase()?.day);
+    let log_gap_sum = log_gap_sum(&history.gaps(), summary.x, span_days);
+    Some(PurchaseSummary { log_gap_sum, ..summary })
+}
+
+/// The same without the logarithms of the gaps, which are 0: a fit looks at them, no prediction
+/// does.
+#[must_use]
+pub fn purchase_times(history: &History, as_of: AsOf) -> Option<PurchaseSummary> {
     let first = history.first_purchase()?;
     let (_, last) = history.last_purchase()?;
     let totals = history.totals();
@@ -109,7 +119,7 @@ pub fn purchase_summary(history: &History, as_of: AsOf) -> Option<PurchaseSummar
         t_x: f64::from(last.days_since(first.day)) / 7.0,
         t: f64::from(as_of.last_day().days_since(first.day)) / 7.0,
         spend_repeat_mean,
-        log_gap_sum: log_gap_sum(&history.gaps(), x, last.days_since(first.day)),
+        log_gap_sum: 0.0,
     })
 }
 

@@ -1,7 +1,8 @@
 //! Trailing windows of 1, 4, 8, 13, 26 and 52 weeks, and what changed between them.
 
 use crate::domain::AsOf;
-use crate::history::History;
+use crate::domain::Money;
+use crate::history::{History, Tally};
 
 use super::schema::FeatureDef;
 
@@ -45,31 +46,38 @@ pub(super) const FEATURES: &[FeatureDef] = &[
     },
 ];
 
-/// Weeks of the trailing windows.
-const WEEKS: [i32; 5] = [4, 8, 13, 26, 52];
+/// Ages in days at which a window begins or ends: all windows are sums of the spans between.
+const EDGES: [i32; 7] = [7, 28, 56, 91, 112, 182, 364];
+/// Spans that make up the trailing windows of 4, 8, 13, 26 and 52 weeks.
+const WINDOWS: [usize; 5] = [2, 3, 4, 6, 7];
 
 pub(super) fn extract(history: &History, as_of: AsOf, row: &mut Vec<f64>) {
     let end = row.len() + FEATURES.len();
-    let tiles = history.tiles();
-    let last = as_of.last_day();
-    let windows = WEEKS.map(|weeks| tiles.window(last, 7 * weeks));
-    row.extend(windows.iter().map(|tally| f64::from(tally.purchase_days)));
-    row.extend(windows.iter().map(|tally| tally.net_spend().units()));
-    row.push(f64::from(windows[2].items));
-    for idx in [0, 2, 4] {
-        row.push(f64::from(windows[idx].activities));
-    }
-    for (recent, before) in [(7, 21), (28, 84)] {
-        row.push(f64::from(tiles.window(last, recent).orders));
-        row.push(f64::from(tiles.window(last.plus(-recent), before).orders));
+    let spans = history.tiles().spans(as_of.last_day(), EDGES);
+    let windows = WINDOWS.map(|n_spans| &spans[..n_spans]);
+    row.extend(windows.map(|window| count(window, |tally| tally.purchase_days)));
+    row.extend(windows.map(spend));
+    row.push(count(windows[2], |tally| tally.items));
+    row.extend([0, 2, 4].map(|idx| count(windows[idx], |tally| tally.activities)));
+    for span in [&spans[..1], &spans[1..2], &spans[..2], &spans[2..5]] {
+        row.push(count(span, |tally| tally.orders));
     }
     let log_ratio = |recent: f64, before: f64, add: f64| {
         ((recent.max(0.0) + add) / (before.max(0.0) + add)).ln()
     };
-    let before_13w = tiles.window(last.plus(-91), 91);
-    let days = |tally: &crate::history::Tally| f64::from(tally.purchase_days);
-    row.push(log_ratio(days(&windows[2]), days(&before_13w), 0.5));
-    row.push(log_ratio(days(&windows[0]), days(&windows[1]) - days(&windows[0]), 0.5));
-    row.push(log_ratio(windows[2].net_spend().units(), before_13w.net_spend().units(), 1.0));
+    let before_13w = &spans[4..6];
+    let days = |span: &[Tally]| count(span, |tally| tally.purchase_days);
+    row.push(log_ratio(days(windows[2]), days(before_13w), 0.5));
+    row.push(log_ratio(days(windows[0]), days(windows[1]) - days(windows[0]), 0.5));
+    row.push(log_ratio(spend(windows[2]), spend(before_13w), 1.0));
     debug_assert_eq!(row.len(), end, "one value a definition");
+}
+
+fn count(span: &[Tally], of: impl Fn(&Tally) -> u32) -> f64 {
+    f64::from(span.iter().fold(0_u32, |sum, tally| sum.saturating_add(of(tally))))
+}
+
+/// Net spend, units.
+fn spend(span: &[Tally]) -> f64 {
+    span.iter().fold(Money::ZERO, |sum, tally| sum + tally.net_spend()).units()
 }

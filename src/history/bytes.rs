@@ -71,6 +71,17 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn unsigned(&mut self) -> Result<u64, CodecError> {
+        // Most numbers are a byte.
+        match self.left.split_first() {
+            Some((&low, tail)) if low < 0x80 => {
+                self.left = tail;
+                Ok(u64::from(low))
+            }
+            _ => self.unsigned_long(),
+        }
+    }
+
+    fn unsigned_long(&mut self) -> Result<u64, CodecError> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

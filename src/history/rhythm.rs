@@ -3,10 +3,30 @@
 //! Gaps between days that still have a tile are read from the tiles. Once a purchase day leaves
 //! them, the gap before it can no longer change and is summed here, in integers.
 
+use std::sync::LazyLock;
+
 use crate::domain::Day;
+
+use super::tiles::DAILY_DAYS;
 
 /// Fixed-point unit of a stored natural logarithm: sums stay exact and order-free.
 const LOG_UNIT: f64 = 1e9;
+
+/// Logarithms of the gaps that lie between daily tiles: most of what is ever asked for.
+static LOG_NANOS: LazyLock<Vec<i64>> =
+    LazyLock::new(|| (0..=DAILY_DAYS.unsigned_abs()).map(log_nanos_of).collect());
+
+/// ln(gap) in billionths.
+fn log_nanos(gap: u32) -> i64 {
+    let held = usize::try_from(gap).ok().and_then(|gap| LOG_NANOS.get(gap));
+    held.copied().unwrap_or_else(|| log_nanos_of(gap))
+}
+
+fn log_nanos_of(gap: u32) -> i64 {
+    #[allow(clippy::cast_possible_truncation, reason = "ln(2^32) x 1e9 is below 2^35")]
+    let log_nanos = (f64::from(gap).ln() * LOG_UNIT).round() as i64;
+    log_nanos
+}
 
 /// Sums over gaps between consecutive purchase days that have left the daily tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,9 +55,7 @@ impl RetiredGaps {
     fn add_gap(&mut self, gap: u32) {
         self.count = self.count.saturating_add(1);
         self.sum_squares = self.sum_squares.saturating_add(u64::from(gap) * u64::from(gap));
-        #[allow(clippy::cast_possible_truncation, reason = "ln(2^32) x 1e9 is below 2^35")]
-        let log_nanos = (f64::from(gap).ln() * LOG_UNIT).round() as i64;
-        self.sum_log_nanos = self.sum_log_nanos.saturating_add(log_nanos);
+        self.sum_log_nanos = self.sum_log_nanos.saturating_add(log_nanos(gap));
         self.max = self.max.max(gap);
     }
 

@@ -206,18 +206,43 @@ impl Tiles {
         sum
     }
 
-    /// The tally of whole tiles over about `days` days back from `last`: daily tiles exactly,
-    /// a quarter where it begins after `last - days`.
+    /// The exact tallies of the days aged `0..edges[0]`, `edges[0]..edges[1]` and so on, counted
+    /// back from `last`, whose age is 0. Edges ascend, up to 371 days.
     #[must_use]
-    pub fn long_window(&self, last: Day, days: i32) -> Tally {
-        let after = last.plus(-days);
-        let mut sum = self.between(after, last);
-        for (quarter, tally) in &self.quarters {
-            if quarter.saturating_mul(QUARTER_DAYS) > after.number() {
+    pub fn spans<const N: usize>(&self, last: Day, edges: [i32; N]) -> [Tally; N] {
+        let mut sums = [Tally::default(); N];
+        let end = self.days.partition_point(|(day, _)| *day <= last);
+        let mut newest_first = self.days[..end].iter().rev().peekable();
+        for (sum, edge) in sums.iter_mut().zip(edges) {
+            while let Some((_, tally)) =
+                newest_first.next_if(|(day, _)| last.days_since(*day) < edge)
+            {
                 sum.add(tally);
             }
         }
-        sum
+        sums
+    }
+
+    /// Spend less refunds and purchase days of whole tiles over about `days` days back from `last`:
+    /// daily tiles exactly, a quarter where it begins after `last - days`.
+    #[must_use]
+    pub fn long_value(&self, last: Day, days: i32) -> (Money, u32) {
+        let after = last.plus(-days);
+        let (mut spend, mut refunded, mut purchase_days) = (Money::ZERO, Money::ZERO, 0_u32);
+        let mut add = |tally: &Tally| {
+            spend += tally.spend;
+            refunded += tally.refunded;
+            purchase_days = purchase_days.saturating_add(tally.purchase_days);
+        };
+        let from = self.days.partition_point(|(day, _)| *day <= after);
+        let within = self.days[from..].iter().take_while(|(day, _)| *day <= last);
+        within.for_each(|(_, tally)| add(tally));
+        for (quarter, tally) in &self.quarters {
+            if quarter.saturating_mul(QUARTER_DAYS) > after.number() {
+                add(tally);
+            }
+        }
+        (spend + -refunded, purchase_days)
     }
 
     /// Days with a purchase that still have a tile, ascending.

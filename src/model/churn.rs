@@ -130,10 +130,27 @@ impl ChurnParts {
     /// Log-odds of churn by one candidate; the closed form stands in for an absent part.
     #[must_use]
     pub fn logit(&self, kind: ChurnKind, columns: &Columns, row: &[f64]) -> f64 {
+        let margin = self.trees(kind).map_or(0.0, |forest| forest.margin(row));
+        self.logit_given(kind, columns, row, margin)
+    }
+
+    /// The trees that a candidate asks.
+    #[must_use]
+    pub fn trees(&self, kind: ChurnKind) -> Option<&Forest> {
+        let asked = match kind {
+            ChurnKind::Boosted | ChurnKind::Blend => true,
+            ChurnKind::Stacked => self.stack.uses(2),
+            ChurnKind::BaseRate | ChurnKind::Btyd | ChurnKind::Logistic => false,
+        };
+        self.forest.as_ref().filter(|_| asked)
+    }
+
+    /// [`ChurnParts::logit`] where the margin of its trees is known already; 0 without trees.
+    fn logit_given(&self, kind: ChurnKind, columns: &Columns, row: &[f64], margin: f64) -> f64 {
         let btyd = || closed_form(columns, row);
         let logistic =
             || self.logistic.as_ref().map_or_else(btyd, |model| model.logit(&columns.design(row)));
-        let boosted = || btyd() + self.forest.as_ref().map_or(0.0, |model| model.margin(row));
+        let boosted = || btyd() + margin;
         match kind {
             ChurnKind::BaseRate => self.base_logit,
             ChurnKind::Btyd => btyd(),
@@ -147,7 +164,14 @@ impl ChurnParts {
     /// Log-odds of all rows.
     #[must_use]
     pub fn logits(&self, kind: ChurnKind, columns: &Columns, rows: &FeatureMatrix) -> Vec<f64> {
-        rows.map_rows(|row| self.logit(kind, columns, row))
+        let Some(Ok(margins)) = self.trees(kind).map(|forest| forest.margins(rows)) else {
+            return rows.map_rows(|row| self.logit(kind, columns, row));
+        };
+        let mut margins = margins.into_iter();
+        rows.map_rows(|row| {
+            let margin = margins.next().unwrap_or(f64::NAN);
+            self.logit_given(kind, columns, row, margin)
+        })
     }
 
     /// Keeps only what a candidate needs.
@@ -192,6 +216,19 @@ impl ChurnModel {
     #[must_use]
     pub fn log_odds(&self, columns: &Columns, row: &[f64]) -> f64 {
         self.calibration.apply(self.parts.logit(self.kind, columns, row))
+    }
+
+    /// The same for a row whose margin of the trees is known already; 0 without trees.
+    pub(super) fn prob_given(&self, columns: &Columns, row: &[f64], margin: f64) -> f64 {
+        let logit = self.parts.logit_given(self.kind, columns, row, margin);
+        sigmoid(self.calibration.apply(logit))
+    }
+
+    /// Calibrated probabilities of churn of all rows, in (0, 1).
+    #[must_use]
+    pub fn probs(&self, columns: &Columns, rows: &FeatureMatrix) -> Vec<f64> {
+        let logits = self.parts.logits(self.kind, columns, rows).into_iter();
+        logits.map(|logit| sigmoid(self.calibration.apply(logit))).collect()
     }
 
     /// Calibrated probability of churn, in (0, 1).

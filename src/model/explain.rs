@@ -15,7 +15,7 @@
 use crate::dataset::FeatureMatrix;
 use crate::features::PurchaseSummary;
 
-use super::churn::{ChurnKind, ChurnModel};
+use super::churn::ChurnKind;
 use super::columns::{Columns, RATE_MIN};
 use super::fitted::{Fitted, Predictor};
 use super::linear::Linear;
@@ -215,8 +215,12 @@ impl Explainer {
         Says::new(churn, near, far)
     }
 
-    fn game(&self, predictor: &Predictor, row: &[f64]) -> Game {
+    /// None for a row of another width, and for a customer who has not bought.
+    fn game(&self, predictor: &Predictor, row: &[f64]) -> Option<Game> {
         let c = predictor.columns();
+        if row.len() != self.n_columns || row[c.btyd_churn].is_nan() {
+            return None;
+        }
         let own = [row[c.frequency], row[c.active_span], row[c.recency]];
         let mut game = [self.typical_says; 1 << INPUTS];
         let all = game.len() - 1;
@@ -226,28 +230,47 @@ impl Explainer {
         // Of the row itself the stage has said it already.
         game[all] =
             Says::new(row[c.btyd_churn], row[c.btyd_purchases_churn], row[c.btyd_purchases_value]);
-        game
+        Some(game)
     }
 
     /// Contributions to the calibrated log-odds of churn; none for a customer without one.
     #[must_use]
     pub fn churn(&self, predictor: &Predictor, row: &[f64]) -> Option<Explanation> {
-        let columns = predictor.columns();
-        if row.len() != self.n_columns || row[columns.btyd_churn].is_nan() {
-            return None;
+        let game = self.game(predictor, row)?;
+        Some(self.churn_of(predictor, &game, row))
+    }
+
+    /// Contributions to churn and to value, as [`Explainer::churn`] and [`Explainer::value`] give
+    /// them, for less than both.
+    #[must_use]
+    pub fn both(
+        &self,
+        predictor: &Predictor,
+        row: &[f64],
+    ) -> (Option<Explanation>, Option<Explanation>) {
+        match self.game(predictor, row) {
+            Some(game) => {
+                (Some(self.churn_of(predictor, &game, row)), self.value_of(predictor, &game, row))
+            }
+            None => (None, None),
         }
+    }
+
+    fn churn_of(&self, predictor: &Predictor, game: &Game, row: &[f64]) -> Explanation {
+        let columns = predictor.columns();
         let model = &predictor.fitted().churn;
-        let mut found = self.churn_logit(predictor, model, row);
+        let mut found = self.churn_logit(predictor, game, row);
         let (intercept, slope) = (model.calibration.intercept(), model.calibration.slope());
         found.base_value = intercept + slope * found.base_value;
         for part in &mut found.contributions {
             *part *= slope;
         }
         found.total = model.log_odds(columns, row);
-        Some(found)
+        found
     }
 
-    fn churn_logit(&self, predictor: &Predictor, model: &ChurnModel, row: &[f64]) -> Explanation {
+    fn churn_logit(&self, predictor: &Predictor, game: &Game, row: &[f64]) -> Explanation {
+        let model = &predictor.fitted().churn;
         let mut sum = Explanation::new(self.terms.len(), 0.0);
         // Weights of the closed form, the regression and the trees on top of the closed form.
         let [closed, linear, boosted] = match model.kind {
@@ -261,7 +284,7 @@ impl Explainer {
             ChurnKind::Blend => StackWeights::BLEND.weights(),
             ChurnKind::Stacked => model.parts.stack.weights(),
         };
-        let closed_form = self.rhythm(&self.game(predictor, row), |says| says.churn);
+        let closed_form = self.rhythm(game, |says| says.churn);
         sum.add(closed, &closed_form);
         match model.parts.logistic.as_ref().filter(|_| linear > 0.0) {
             Some(logistic) => {
@@ -287,19 +310,20 @@ impl Explainer {
     /// currency; none without a value model, or where nothing is expected.
     #[must_use]
     pub fn value(&self, predictor: &Predictor, row: &[f64]) -> Option<Explanation> {
+        let game = self.game(predictor, row)?;
+        self.value_of(predictor, &game, row)
+    }
+
+    fn value_of(&self, predictor: &Predictor, game: &Game, row: &[f64]) -> Option<Explanation> {
         let columns = predictor.columns();
         let model = predictor.fitted().value.as_ref()?;
-        if row.len() != self.n_columns || row[columns.btyd_churn].is_nan() {
-            return None;
-        }
         let mean = model.mean(columns, row, ValueHorizon::Full);
         if !(mean.is_finite() && mean > 0.0) {
             return None;
         }
-        let game = self.game(predictor, row);
-        let glm = || self.value_glm(predictor, model, &game, row);
+        let glm = || self.value_glm(predictor, model, game, row);
         let boosted = |with_trees| {
-            let mut found = self.value_rhythm(predictor, model, &game, row);
+            let mut found = self.value_rhythm(predictor, model, game, row);
             if with_trees {
                 self.add_trees(1.0, self.value_trees.as_ref(), row, &mut found);
             }

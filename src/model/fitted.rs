@@ -7,9 +7,10 @@ use crate::history::History;
 use super::btyd::BtydRow;
 use super::churn::ChurnModel;
 use super::columns::{Columns, MissingColumn};
+use super::forest::Forest;
 use super::score::{Clv, Score};
 use super::stage::{BTYD_COLUMNS, BtydStage};
-use super::value::{IntervalTable, ValueHorizon, ValueModel};
+use super::value::{IntervalTable, ValueModel};
 
 /// A value this many training ranges outside of the training range has no precedent.
 const RANGES_OUTSIDE: f64 = 10.0;
@@ -47,12 +48,21 @@ pub struct Fitted {
     pub extrapolated: bool,
 }
 
+/// Margins of the trees for a row; none where no trees are asked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Margins {
+    churn: Option<f64>,
+    value: Option<f64>,
+}
+
 /// A fitted whole tied to its schema, ready to score.
 #[derive(Debug, Clone)]
 pub struct Predictor {
     fitted: Fitted,
     schema: FeatureSchema,
     columns: Columns,
+    /// Of each column, the values beyond which there is no precedent.
+    bounds: Vec<[f64; 2]>,
 }
 
 impl Predictor {
@@ -63,7 +73,8 @@ impl Predictor {
     pub fn try_new(fitted: Fitted) -> Result<Self, MissingColumn> {
         let schema = FeatureSchema::new(&row_definitions());
         let columns = Columns::try_new(&schema)?;
-        Ok(Self { fitted, schema, columns })
+        let bounds = fitted.ranges.iter().map(|&range| bounds_of(range)).collect();
+        Ok(Self { fitted, schema, columns, bounds })
     }
 
     /// The models.
@@ -87,6 +98,11 @@ impl Predictor {
     /// A customer's row as of an instant, written over `row`.
     pub fn row(&self, history: &History, as_of: AsOf, row: &mut Vec<f64>) {
         row.clear();
+        self.append_row(history, as_of, row);
+    }
+
+    /// A customer's row as of an instant, appended to `row`.
+    pub fn append_row(&self, history: &History, as_of: AsOf, row: &mut Vec<f64>) {
         extract(&self.fitted.base, history, as_of, row);
         let stage = &self.fitted.stage;
         stage.append(stage.input(history, as_of).as_ref(), row);
@@ -96,11 +112,51 @@ impl Predictor {
     /// has not bought has no churn probability and no predicted value.
     #[must_use]
     pub fn score(&self, row: &[f64], historic: f64) -> Score {
+        let bought = !row[self.columns.btyd_churn].is_nan();
+        let trees = if bought { self.margins(row) } else { Margins::default() };
+        self.score_given(row, historic, trees)
+    }
+
+    /// The same of many rows that lie one after another, each with its value realised so far:
+    /// the same bits as [`Predictor::score`], for less than one by one.
+    #[must_use]
+    pub fn score_many(&self, rows: &[f64], historic: &[f64]) -> Vec<Score> {
+        let Fitted { churn, value, .. } = &self.fitted;
+        let of = |forest: Option<&Forest>| {
+            let mut margins = Vec::with_capacity(historic.len());
+            // Rows of another width have no margins, and are walked one by one below.
+            let made = forest.is_some_and(|forest| forest.margins_of(rows, &mut margins).is_ok());
+            made.then_some(margins)
+        };
+        let of_churn = of(churn.parts.trees(churn.kind));
+        let of_value = of(value.as_ref().and_then(ValueModel::trees));
+        let at = |margins: &Option<Vec<f64>>, idx: usize| {
+            margins.as_ref().and_then(|margins| margins.get(idx).copied())
+        };
+        let rows = rows.chunks(self.schema.features().len().max(1)).zip(historic).enumerate();
+        rows.map(|(idx, (row, &historic))| {
+            let trees = Margins { churn: at(&of_churn, idx), value: at(&of_value, idx) };
+            self.score_given(row, historic, trees)
+        })
+        .collect()
+    }
+
+    /// What the trees say of a row.
+    fn margins(&self, row: &[f64]) -> Margins {
+        let Fitted { churn, value, .. } = &self.fitted;
+        let margin = |forest: &Forest| forest.margin(row);
+        Margins {
+            churn: churn.parts.trees(churn.kind).map(margin),
+            value: value.as_ref().and_then(ValueModel::trees).map(margin),
+        }
+    }
+
+    fn score_given(&self, row: &[f64], historic: f64, trees: Margins) -> Score {
         let Fitted { churn, value, churn_days, value_days, .. } = &self.fitted;
         let bought = !row[self.columns.btyd_churn].is_nan();
         let clv = value.as_ref().filter(|_| bought).map(|value| {
-            let mean = value.mean(&self.columns, row, ValueHorizon::Full);
-            let [p10, p50, p90] = self.interval(value, row, mean);
+            let [mean, observed] = value.means(&self.columns, row, trees.value);
+            let [p10, p50, p90] = self.interval(row, mean, observed);
             let quantiles = &self.fitted.value_quantiles;
             let below = quantiles.partition_point(|&quantile| quantile < mean);
             Clv {
@@ -114,8 +170,9 @@ impl Predictor {
                 extrapolated: self.fitted.extrapolated,
             }
         });
+        let margin = trees.churn.unwrap_or(0.0);
         Score {
-            churn_prob: bought.then(|| churn.prob(&self.columns, row)),
+            churn_prob: bought.then(|| churn.prob_given(&self.columns, row, margin)),
             churn_horizon_days: *churn_days,
             clv,
             expected_purchases: bought.then(|| row[self.columns.btyd_purchases_value]),
@@ -126,10 +183,9 @@ impl Predictor {
 
     /// 10th percentile, median and 90th percentile: conformal where a window was there to learn
     /// them from, else those of the purchase count times the expected spend.
-    fn interval(&self, value: &ValueModel, row: &[f64], mean: f64) -> [f64; 3] {
+    fn interval(&self, row: &[f64], mean: f64, observed: f64) -> [f64; 3] {
         let Fitted { intervals, stage, .. } = &self.fitted;
         if !intervals.bins.is_empty() {
-            let observed = value.mean(&self.columns, row, ValueHorizon::Observed);
             return intervals.quantiles(observed, mean);
         }
         #[allow(
@@ -157,10 +213,19 @@ impl Predictor {
     }
 
     fn is_outside(&self, row: &[f64]) -> bool {
-        row.iter().zip(&self.fitted.ranges).any(|(&number, &[low, high])| {
-            let slack = RANGES_OUTSIDE * (high - low);
-            // A column that did not vary in training tells the models nothing, whatever it says.
-            high > low && (number > high + slack || number < low - slack)
-        })
+        let beyond = |(&number, &[low, high]): (&f64, &[f64; 2])| number > high || number < low;
+        // Without a way out in between: most customers have to be held against all columns.
+        row.iter().zip(&self.bounds).fold(false, |outside, pair| outside | beyond(pair))
+    }
+}
+
+/// How far outside of the training range a value has no precedent.
+fn bounds_of([low, high]: [f64; 2]) -> [f64; 2] {
+    let slack = RANGES_OUTSIDE * (high - low);
+    if high > low {
+        [low - slack, high + slack]
+    } else {
+        // A column that did not vary in training tells the models nothing, whatever it says.
+        [f64::NEG_INFINITY, f64::INFINITY]
     }
 }

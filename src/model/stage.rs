@@ -6,7 +6,7 @@
 
 use crate::domain::AsOf;
 use crate::features::{
-    CovariateEncoding, FeatureDef, PurchaseSummary, SeasonClock, purchase_summary,
+    CovariateEncoding, FeatureDef, PurchaseSummary, SeasonClock, purchase_summary, purchase_times,
 };
 use crate::history::History;
 
@@ -70,10 +70,13 @@ pub struct StageView<'s> {
 }
 
 impl StageView<'_> {
-    /// Measures a customer; none for one who has not bought.
+    /// Measures a customer for a fit; none for one who has not bought.
     #[must_use]
     pub fn input(&self, history: &History, as_of: AsOf) -> Option<StageInput> {
-        let mut summary = purchase_summary(history, as_of)?;
+        Some(self.measured(purchase_summary(history, as_of)?, history, as_of))
+    }
+
+    fn measured(&self, mut summary: PurchaseSummary, history: &History, as_of: AsOf) -> StageInput {
         let mut weeks = self.weeks;
         if let Some(clock) = self.clock
             && let Some(first) = history.first_purchase()
@@ -89,7 +92,7 @@ impl StageView<'_> {
             weeks = weeks.map(|weeks| clock.weeks(today, today.plus(whole_days(weeks))));
         }
         let covariates = self.encoding.map_or_else(Vec::new, |encoding| encoding.encode(history));
-        Some(StageInput { summary, weeks, covariates })
+        StageInput { summary, weeks, covariates }
     }
 }
 
@@ -127,7 +130,8 @@ pub struct BtydStage {
 }
 
 impl BtydStage {
-    /// Measures a customer for the stage; none for one who has not bought.
+    /// Measures a customer for a prediction, which does not look at the gaps between purchases;
+    /// none for one who has not bought.
     #[must_use]
     pub fn input(&self, history: &History, as_of: AsOf) -> Option<StageInput> {
         let view = StageView {
@@ -135,7 +139,7 @@ impl BtydStage {
             clock: self.clock.as_ref(),
             encoding: self.covariates.as_ref().map(|covariates| &covariates.encoding),
         };
-        view.input(history, as_of)
+        Some(view.measured(purchase_times(history, as_of)?, history, as_of))
     }
 
     /// The purchase-count model of a customer with covariates; none where all have the same.

@@ -4,24 +4,25 @@
 //! with the expected margin they sum to the row's margin. A feature that is left out is averaged
 //! over by the share of training weight that went each way.
 //!
-//! A path to a leaf asks each of its features one question: does the value lie in an interval? The
-//! features that say yes form a pattern, and the leaf's contributions depend on the pattern alone.
-//! So they are worked out once for all patterns of a path, and a row only looks them up.
+//! To a leaf each feature on its path contributes as to a product game: a known feature is worth 1
+//! or 0, whether it follows the path, an unknown one its share z. The Shapley value of such a game
+//! is an integral over y from 0 to 1 of the product of the others' y o + (1 - y) z, a polynomial,
+//! which half as many Gauss points as there are features give exactly. At a point everything is a
+//! product along the path, so a tree takes one way down, for the products, and one way up, for the
+//! sums below each split. Only trees with very many features on a path are explained leaf by leaf.
 //!
 //! It deliberately gives no advice: a contribution says what the model used, not what to change.
 //! Lundberg et al. (2020), "From local explanations to global understanding with explainable AI for
-//! trees", Nature Machine Intelligence 2. Tables of patterns: Yang (2021), "Fast TreeSHAP:
-//! Accelerating SHAP value computation for trees", second algorithm.
+//! trees", Nature Machine Intelligence 2. The integral: Owen (1972), "Multilinear extensions of
+//! games"; sums by subtree: Yu et al. (2022), "Linear TreeShap".
+
+mod points;
 
 use thiserror::Error;
 
 use super::forest::Forest;
 
-/// Paths of at most so many features have a table: 16 patterns of 4 numbers. On longer ones the
-/// pattern at hand is worked out when a row shows it.
-const TABLE_FEATURES_MAX: usize = 4;
-/// Marks a leaf without a table.
-const NO_TABLE: usize = usize::MAX;
+use points::{PATH_FEATURES_MAX, PointTree, Scratch};
 
 /// Why a row cannot be explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -86,8 +87,6 @@ struct Leaf {
     first: usize,
     /// Number of its steps.
     n_steps: usize,
-    /// First number of its table, or [`NO_TABLE`].
-    table: usize,
     value: f64,
 }
 
@@ -96,14 +95,15 @@ struct Leaf {
 pub struct TreeShap {
     n_features: usize,
     expected_margin: f64,
+    /// Trees of paths that are not too long.
+    trees: Vec<PointTree>,
+    /// Leaves of all other trees.
     leaves: Vec<Leaf>,
-    /// Steps of all leaves, end to end.
+    /// Steps of these leaves, end to end.
     steps: Vec<Step>,
     /// Of each step: share of the training weight that follows the path when the feature is left
     /// out.
     shares: Vec<f64>,
-    /// Contributions by leaf, pattern and step.
-    table: Vec<f64>,
 }
 
 impl TreeShap {
@@ -112,16 +112,31 @@ impl TreeShap {
     /// # Errors
     /// [`ShapError::Cover`] when its file stored no covers.
     pub fn try_new(forest: &Forest) -> Result<Self, ShapError> {
+        Self::with_limit(forest, PATH_FEATURES_MAX)
+    }
+
+    /// The same with another number of features on a path from which on a tree is explained leaf
+    /// by leaf.
+    fn with_limit(forest: &Forest, path_features_max: usize) -> Result<Self, ShapError> {
         let mut shap = Self {
             n_features: forest.n_features(),
             expected_margin: forest.base_margin(),
+            trees: Vec::new(),
             leaves: Vec::new(),
             steps: Vec::new(),
             shares: Vec::new(),
-            table: Vec::new(),
         };
         for &root in forest.roots() {
+            let (n_leaves, n_steps) = (shap.leaves.len(), shap.steps.len());
             shap.walk(forest, root as usize, &mut Vec::new())?;
+            let longest = shap.leaves[n_leaves..].iter().map(|leaf| leaf.n_steps).max();
+            let longest = longest.unwrap_or(0);
+            if longest <= path_features_max.min(PATH_FEATURES_MAX) {
+                shap.trees.push(PointTree::new(forest, root as usize, longest));
+                shap.leaves.truncate(n_leaves);
+                shap.steps.truncate(n_steps);
+                shap.shares.truncate(n_steps);
+            }
         }
         Ok(shap)
     }
@@ -139,20 +154,15 @@ impl TreeShap {
             return Ok(());
         }
         let (left, right) = node.children();
-        let covers = forest.covers();
-        let (left_cover, right_cover) = (f64::from(covers[left]), f64::from(covers[right]));
-        let cover = left_cover + right_cover;
-        if cover <= 0.0 {
+        let Some([left_share, right_share]) = shares_below(forest, position) else {
             return Err(ShapError::Cover { node: position });
-        }
+        };
         let feature = node.feature();
         let at = path.iter().position(|(step, _)| step.feature == feature);
         let any = Step { feature, low: f32::NAN, high: f32::NAN, missing: true };
         let before = at.map_or((any, 1.0), |at| path[at]);
         let missing_left = node.goes_left(f64::NAN);
-        for (child, is_left, share) in
-            [(left, true, left_cover / cover), (right, false, right_cover / cover)]
-        {
+        for (child, is_left, share) in [(left, true, left_share), (right, false, right_share)] {
             let (step, held) = before;
             let next =
                 (step.narrowed(node.threshold(), is_left, missing_left == is_left), held * share);
@@ -170,22 +180,10 @@ impl TreeShap {
     }
 
     fn add_leaf(&mut self, path: &[(Step, f64)], value: f64) {
-        let n_steps = path.len();
-        let leaf = Leaf { first: self.steps.len(), n_steps, table: NO_TABLE, value };
+        self.leaves.push(Leaf { first: self.steps.len(), n_steps: path.len(), value });
         self.expected_margin += value * path.iter().map(|(_, share)| share).product::<f64>();
         self.steps.extend(path.iter().map(|(step, _)| *step));
         self.shares.extend(path.iter().map(|(_, share)| *share));
-        if n_steps > TABLE_FEATURES_MAX {
-            self.leaves.push(leaf);
-            return;
-        }
-        let table = self.table.len();
-        for pattern in 0..1_usize << n_steps {
-            let followed: Vec<bool> = (0..n_steps).map(|i| pattern & (1 << i) != 0).collect();
-            let shares = &self.shares[leaf.first..];
-            self.table.extend(leaf_contributions(shares, &followed, value));
-        }
-        self.leaves.push(Leaf { table, ..leaf });
     }
 
     /// Number of features a row must have.
@@ -214,29 +212,29 @@ impl TreeShap {
             }
         }
         out.fill(0.0);
+        let mut scratch = Scratch::default();
+        for tree in &self.trees {
+            tree.add_contributions(row, out, &mut scratch);
+        }
         for leaf in &self.leaves {
             let steps = &self.steps[leaf.first..leaf.first + leaf.n_steps];
-            if leaf.table == NO_TABLE {
-                let followed: Vec<bool> =
-                    steps.iter().map(|step| step.follows(row[step.feature])).collect();
-                let shares = &self.shares[leaf.first..];
-                let found = leaf_contributions(shares, &followed, leaf.value);
-                for (step, part) in steps.iter().zip(found) {
-                    out[step.feature] += part;
-                }
-                continue;
-            }
-            let mut pattern = 0;
-            for (bit, step) in steps.iter().enumerate() {
-                pattern |= usize::from(step.follows(row[step.feature])) << bit;
-            }
-            let held = &self.table[leaf.table + pattern * leaf.n_steps..];
-            for (step, part) in steps.iter().zip(held) {
+            let followed: Vec<bool> =
+                steps.iter().map(|step| step.follows(row[step.feature])).collect();
+            let found = leaf_contributions(&self.shares[leaf.first..], &followed, leaf.value);
+            for (step, part) in steps.iter().zip(found) {
                 out[step.feature] += part;
             }
         }
         Ok(())
     }
+}
+
+/// Shares of the training weight that went left and right of a split; none without any.
+fn shares_below(forest: &Forest, position: usize) -> Option<[f64; 2]> {
+    let (left, right) = forest.nodes()[position].children();
+    let covers = [left, right].map(|child| f64::from(forest.covers()[child]));
+    let cover = covers[0] + covers[1];
+    (cover > 0.0).then(|| covers.map(|part| part / cover))
 }
 
 /// The Shapley values of one leaf: the game in which a set of known features is worth the leaf's

@@ -152,29 +152,45 @@ impl ValueModel {
         row: &[f64],
         horizon: ValueHorizon,
     ) -> f64 {
-        let btyd = expected_spend(columns, row, horizon);
-        let near = row[columns.btyd_purchases_churn];
-        // How much more is expected of the horizon than of the observed one.
-        let ratio = match horizon {
-            ValueHorizon::Full if near > 0.0 => row[columns.btyd_purchases_value] / near,
-            ValueHorizon::Full | ValueHorizon::Observed => 1.0,
+        let learned = self.learned(kind, columns, row, None);
+        mean_given(kind, columns, row, horizon, learned)
+    }
+
+    /// The trees that it asks.
+    #[must_use]
+    pub fn trees(&self) -> Option<&Forest> {
+        self.trees_of(self.kind)
+    }
+
+    fn trees_of(&self, kind: ValueKind) -> Option<&Forest> {
+        let asked = match kind {
+            ValueKind::Boosted | ValueKind::Blend => true,
+            ValueKind::Stacked => self.parts.stack.uses(2),
+            ValueKind::Btyd | ValueKind::Glm => false,
         };
-        let glm = || {
-            let glm = self.parts.glm.as_ref();
-            glm.map_or(btyd, |glm| glm.predict(&columns.value_design(row)) * ratio)
-        };
-        // What the trees multiply has a floor; in a mean with them the closed form has it, too.
-        let floored = || btyd.max(VALUE_MIN * ratio);
-        let boosted = || {
-            let forest = self.parts.forest.as_ref();
-            forest.map_or(btyd, |forest| floored() * forest.predict(row))
-        };
-        match kind {
-            ValueKind::Btyd => btyd,
-            ValueKind::Glm => glm(),
-            ValueKind::Boosted => boosted(),
-            ValueKind::Blend => StackWeights::BLEND.sum([&floored, &glm, &boosted]),
-            ValueKind::Stacked => self.parts.stack.sum([&floored, &glm, &boosted]),
+        self.parts.forest.as_ref().filter(|_| asked)
+    }
+
+    /// What its learned parts say of a row; `margin` is that of the trees where it is known.
+    fn learned(
+        &self,
+        kind: ValueKind,
+        columns: &Columns,
+        row: &[f64],
+        margin: Option<f64>,
+    ) -> Learned {
+        let glm = self.parts.glm.as_ref();
+        let glm = glm.filter(|_| match kind {
+            ValueKind::Glm | ValueKind::Blend => true,
+            ValueKind::Stacked => self.parts.stack.uses(1),
+            ValueKind::Btyd | ValueKind::Boosted => false,
+        });
+        let correction =
+            |forest: &Forest| forest.link().predict(margin.unwrap_or_else(|| forest.margin(row)));
+        Learned {
+            spend: glm.map(|glm| glm.predict(&columns.value_design(row))),
+            correction: self.trees_of(kind).map(correction),
+            stack: self.parts.stack,
         }
     }
 
@@ -182,6 +198,70 @@ impl ValueModel {
     #[must_use]
     pub fn mean(&self, columns: &Columns, row: &[f64], horizon: ValueHorizon) -> f64 {
         self.factor * self.mean_by(self.kind, columns, row, horizon)
+    }
+
+    /// Expected spend within the full horizon and within the observed one; `margin` is that of the
+    /// trees where it is known.
+    pub(super) fn means(&self, columns: &Columns, row: &[f64], margin: Option<f64>) -> [f64; 2] {
+        let learned = self.learned(self.kind, columns, row, margin);
+        [ValueHorizon::Full, ValueHorizon::Observed]
+            .map(|horizon| self.factor * mean_given(self.kind, columns, row, horizon, learned))
+    }
+
+    /// Expected spend of all rows within a horizon, >= 0, by a candidate, without the factor.
+    #[must_use]
+    pub fn means_by(
+        &self,
+        kind: ValueKind,
+        columns: &Columns,
+        rows: &FeatureMatrix,
+        horizon: ValueHorizon,
+    ) -> Vec<f64> {
+        let margins = self.trees_of(kind).and_then(|forest| forest.margins(rows).ok());
+        let mut margins = margins.unwrap_or_default().into_iter();
+        rows.map_rows(|row| {
+            let learned = self.learned(kind, columns, row, margins.next());
+            mean_given(kind, columns, row, horizon, learned)
+        })
+    }
+}
+
+/// What the learned parts say of a row, whatever the horizon; none of an absent part.
+#[derive(Debug, Clone, Copy)]
+struct Learned {
+    /// Spend within the observed horizon by the regression.
+    spend: Option<f64>,
+    /// Factor by which the trees correct the buy-till-you-die expectation.
+    correction: Option<f64>,
+    /// Weights of the stacked candidate.
+    stack: StackWeights,
+}
+
+/// Expected spend by a candidate, without the factor.
+fn mean_given(
+    kind: ValueKind,
+    columns: &Columns,
+    row: &[f64],
+    horizon: ValueHorizon,
+    learned: Learned,
+) -> f64 {
+    let btyd = expected_spend(columns, row, horizon);
+    let near = row[columns.btyd_purchases_churn];
+    // How much more is expected of the horizon than of the observed one.
+    let ratio = match horizon {
+        ValueHorizon::Full if near > 0.0 => row[columns.btyd_purchases_value] / near,
+        ValueHorizon::Full | ValueHorizon::Observed => 1.0,
+    };
+    let glm = || learned.spend.map_or(btyd, |spend| spend * ratio);
+    // What the trees multiply has a floor; in a mean with them the closed form has it, too.
+    let floored = || btyd.max(VALUE_MIN * ratio);
+    let boosted = || learned.correction.map_or(btyd, |by| floored() * by);
+    match kind {
+        ValueKind::Btyd => btyd,
+        ValueKind::Glm => glm(),
+        ValueKind::Boosted => boosted(),
+        ValueKind::Blend => StackWeights::BLEND.sum([&floored, &glm, &boosted]),
+        ValueKind::Stacked => learned.stack.sum([&floored, &glm, &boosted]),
     }
 }
 

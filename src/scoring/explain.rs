@@ -78,8 +78,8 @@ impl Engine {
                 Explained { explanation, groups, reasons }
             })
         };
-        let churn = explained(explainer.churn(predictor, &row));
-        let value = explained(explainer.value(predictor, &row));
+        let (churn, value) = explainer.both(predictor, &row);
+        let (churn, value) = (explained(churn), explained(value));
         Ok(ExplainedAnswer { answer, row, churn, value, terms: explainer.terms() })
     }
 
@@ -104,10 +104,8 @@ impl Engine {
                 reasons(&groups, most, self.spoken(predictor, &row))
             })
         };
-        Ok(Reasons {
-            churn: told(explainer.churn(predictor, &row)),
-            value: told(explainer.value(predictor, &row)),
-        })
+        let (churn, value) = explainer.both(predictor, &row);
+        Ok(Reasons { churn: told(churn), value: told(value) })
     }
 
     /// Made at the first question.

@@ -3,8 +3,8 @@
 //! What a history cannot tell stays missing, and every predicate on it is false.
 
 use crate::decision::{CampaignContact, Facts, Policy, Rfm, RfmCuts, RfmValues};
-use crate::domain::{AsOf, Channel, Day, Name, Timestamp};
-use crate::features::BaseStats;
+use crate::domain::{AsOf, Channel, Name, Timestamp};
+use crate::features::{BaseStats, Rhythm};
 use crate::history::{CONTACT_DAYS, History};
 
 /// Days of spend that the value and money scores look at.
@@ -19,9 +19,9 @@ const MICROS_PER_DAY: i64 = 86_400_000_000;
 #[must_use]
 pub fn rfm_values(history: &History, as_of: AsOf) -> RfmValues {
     let Some((_, last)) = history.last_purchase() else { return RfmValues::default() };
-    let window = history.tiles().long_window(as_of.last_day(), VALUE_DAYS);
-    let (spend, days) = if window.purchase_days > 0 {
-        (window.net_spend().units(), window.purchase_days)
+    let (net_spend, purchase_days) = history.tiles().long_value(as_of.last_day(), VALUE_DAYS);
+    let (spend, days) = if purchase_days > 0 {
+        (net_spend.units(), purchase_days)
     } else {
         // Silent for longer than the window: the average is that of all orders.
         (history.totals().net_spend().units(), history.totals().purchase_days.max(1))
@@ -30,7 +30,7 @@ pub fn rfm_values(history: &History, as_of: AsOf) -> RfmValues {
         days_since_order: Some(f64::from(as_of.last_day().days_since(last))),
         orders: history.totals().purchase_days,
         avg_order_value: Some(spend / f64::from(days)),
-        spend_728d: Some(window.net_spend().units()),
+        spend_728d: Some(net_spend.units()),
     }
 }
 
@@ -59,13 +59,17 @@ impl FactSources<'_> {
         facts.cart_abandoned_hours = waiting.map(|since| as_of.instant().hours_since(since));
         let values = rfm_values(history, as_of);
         facts.rfm = self.cuts.score(&values);
-        let (Some(silent), Some(summary)) =
-            (values.days_since_order, crate::features::purchase_summary(history, as_of))
+        let (Some(silent), Some(first), Some((_, last))) =
+            (values.days_since_order, history.first_purchase(), history.last_purchase())
         else {
             facts.rfm = Rfm::default();
             return;
         };
-        let rhythm = crate::features::Rhythm { repeats: summary.x, active_days: summary.t_x * 7.0 };
+        let rhythm = Rhythm {
+            repeats: history.totals().purchase_days.saturating_sub(1),
+            // By way of weeks, as in the summary of purchases: the last bit depends on it.
+            active_days: f64::from(last.days_since(first.day)) / 7.0 * 7.0,
+        };
         let base = &self.base.rhythm;
         let silence_prob = base.prior.silence_prob(rhythm, silent);
         facts.orders = values.orders;
@@ -76,7 +80,6 @@ impl FactSources<'_> {
         facts.expected_gap_days = Some(base.prior.expected_gap_days(rhythm));
         facts.silence_prob = Some(silence_prob);
         facts.lapse = Some(self.policy.lapse_rule().state(base, silence_prob, silent));
-        facts.replenish_due_ratio = own_median_gap(history).map(|gap| silent / gap);
         facts.top_category = history.categories().top().map(|usage| usage.name.clone());
     }
 
@@ -115,20 +118,23 @@ fn days_since(as_of: AsOf, earlier: Timestamp) -> f64 {
 }
 
 /// The median of the customer's own gaps of the last year, days.
-fn own_median_gap(history: &History) -> Option<f64> {
-    let days: Vec<Day> = history.tiles().purchase_days().collect();
-    let mut gaps: Vec<i32> = days.windows(2).map(|pair| pair[1].days_since(pair[0])).collect();
-    if gaps.len() < GAPS_MIN {
+pub(super) fn own_median_gap(history: &History) -> Option<f64> {
+    let mut days = history.tiles().purchase_days();
+    let mut before = days.next()?;
+    let mut gaps: Vec<i32> = Vec::with_capacity(history.tiles().days().len());
+    for day in days {
+        gaps.push(day.days_since(std::mem::replace(&mut before, day)));
+    }
+    let n = gaps.len();
+    if n < GAPS_MIN {
         return None;
     }
-    gaps.sort_unstable();
-    let mid = gaps.len() / 2;
-    let median = if gaps.len().is_multiple_of(2) {
-        f64::from(gaps[mid - 1] + gaps[mid]) / 2.0
-    } else {
-        f64::from(gaps[mid])
-    };
-    Some(median)
+    let (below, &mut middle, _) = gaps.select_nth_unstable(n / 2);
+    if n.is_multiple_of(2) {
+        let next_below = below.iter().max().copied().unwrap_or(middle);
+        return Some(f64::from(next_below + middle) / 2.0);
+    }
+    Some(f64::from(middle))
 }
 
 fn fill_activity(history: &History, as_of: AsOf, facts: &mut Facts) {

@@ -8,6 +8,8 @@ use crate::domain::{AsOf, Name, Timestamp};
 use crate::features::{BaseStats, heartbeats, is_regular};
 use crate::history::{History, Latest, Ticket};
 
+use super::facts::own_median_gap;
+
 /// Activities whose names begin so are achievements.
 const ACHIEVEMENT: &str = "achievement";
 /// The activity that is counted as a referral.
@@ -44,10 +46,11 @@ impl HabitSources<'_> {
         facts.beats = Some(beats);
         let last = as_of.last_day();
         facts.breadth = self.base.offer.breadth(history, last);
-        if let Some(due) = self.base.offer.due_ratio(history, last) {
-            // The life of what they buy says more than the mean of all their gaps.
-            facts.replenish_due_ratio = Some(due);
-        }
+        // The life of what they buy says more than the gaps between all their purchases.
+        let by_own_gaps = || {
+            facts.days_since_order.zip(own_median_gap(history)).map(|(silent, gap)| silent / gap)
+        };
+        facts.replenish_due_ratio = self.base.offer.due_ratio(history, last).or_else(by_own_gaps);
         self.fill_target(history, as_of, facts);
         fill_news(history, as_of, facts);
         facts.spend_milestone = has_milestone(history, as_of, rule.spend_milestone);

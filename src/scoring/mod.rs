@@ -71,6 +71,18 @@ pub struct Answer<'e> {
     pub decision: Decision<'e>,
 }
 
+/// Who is asked about.
+#[derive(Debug, Clone, Copy)]
+struct Asked<'a> {
+    customer: &'a CustomerId,
+    history: &'a History,
+    as_of: AsOf,
+    trace: bool,
+}
+
+/// Customers whose rows are made before they are scored together: few enough to stay in the cache.
+const ROWS_AT_ONCE: usize = 64;
+
 impl Engine {
     /// Makes an engine of a bundle. `policy` replaces the bundle's own; `salt` is the
     /// installation's, from which each experiment derives its own.
@@ -184,6 +196,76 @@ impl Engine {
         let predictor = log_predictor(&self.bundle)?;
         let mut row = Vec::with_capacity(predictor.schema().features().len());
         let score = self.score(history, as_of, &mut row)?;
+        let asked = Asked { customer, history, as_of, trace };
+        Ok(self.decided(predictor, &asked, &row, score))
+    }
+
+    /// What is said of many customers, one after another: the same bits as [`Engine::answer`], for
+    /// less than one by one, since the trees look at many rows at once.
+    ///
+    /// # Errors
+    /// Of each customer as [`Engine::answer`].
+    pub fn answer_many(
+        &self,
+        customers: &[(&CustomerId, &History)],
+        as_of: AsOf,
+        trace: bool,
+    ) -> Vec<Result<Answer<'_>, ScoringError>> {
+        let mut answers = Vec::with_capacity(customers.len());
+        for customers in customers.chunks(ROWS_AT_ONCE) {
+            match log_predictor(&self.bundle) {
+                Ok(predictor) => {
+                    self.answer_chunk(predictor, (customers, as_of, trace), &mut answers);
+                }
+                Err(_) => {
+                    let each = customers.iter();
+                    answers
+                        .extend(each.map(|(id, history)| self.answer(id, history, as_of, trace)));
+                }
+            }
+        }
+        answers
+    }
+
+    fn answer_chunk<'e>(
+        &'e self,
+        predictor: &Predictor,
+        (customers, as_of, trace): (&[(&CustomerId, &History)], AsOf, bool),
+        answers: &mut Vec<Result<Answer<'e>, ScoringError>>,
+    ) {
+        let width = predictor.schema().features().len();
+        let mut rows = Vec::with_capacity(width * customers.len());
+        let mut historic = Vec::with_capacity(customers.len());
+        let checked: Vec<_> =
+            customers.iter().map(|(_, history)| check_as_of(history, as_of)).collect();
+        for ((_, history), _) in customers.iter().zip(&checked).filter(|(_, ok)| ok.is_ok()) {
+            predictor.append_row(history, as_of, &mut rows);
+            historic.push(realised(history));
+        }
+        let scores = predictor.score_many(&rows, &historic);
+        let mut scored = rows.chunks(width.max(1)).zip(scores);
+        for ((customer, history), ok) in customers.iter().zip(checked) {
+            // There is one row for each customer who was checked.
+            let answer = ok.and_then(|()| match scored.next() {
+                Some((row, score)) => {
+                    let asked = Asked { customer, history, as_of, trace };
+                    Ok(self.decided(predictor, &asked, row, score))
+                }
+                None => self.answer(customer, history, as_of, trace),
+            });
+            answers.push(answer);
+        }
+    }
+
+    /// The decision on a score.
+    fn decided(
+        &self,
+        predictor: &Predictor,
+        asked: &Asked<'_>,
+        row: &[f64],
+        score: Score,
+    ) -> Answer<'_> {
+        let Asked { customer, history, as_of, trace } = *asked;
         let sources = FactSources {
             policy: &self.policy,
             cuts: &self.rfm_cuts,
@@ -194,7 +276,7 @@ impl Engine {
         let habits = HabitSources { policy, base, targets: &self.sticky_targets };
         habits.fill(history, as_of, &mut facts);
         if facts.persona.is_none() {
-            facts.persona = self.persona(&row);
+            facts.persona = self.persona(row);
         }
         let context = Context {
             customer_id: customer.as_str(),
@@ -206,7 +288,7 @@ impl Engine {
         };
         let decision = decide(&self.policy, &score, &context);
         let customer = customer.clone();
-        Ok(Answer { customer, as_of, facts_as_of: history.newest(), facts, score, decision })
+        Answer { customer, as_of, facts_as_of: history.newest(), facts, score, decision }
     }
 
     /// The bundle's persona of a buyer; one that the business assigned stands before it.
@@ -246,7 +328,12 @@ fn score(
     check_as_of(history, as_of)?;
     let predictor = log_predictor(bundle)?;
     predictor.row(history, as_of, row);
-    Ok(predictor.score(row, history.totals().net_spend().units()))
+    Ok(predictor.score(row, realised(history)))
+}
+
+/// The value realised so far, units.
+fn realised(history: &History) -> f64 {
+    history.totals().net_spend().units()
 }
 
 fn check_as_of(history: &History, as_of: AsOf) -> Result<(), ScoringError> {

@@ -162,7 +162,7 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     let total_predicted = means.iter().sum();
     let [_, purchases] = columns.purchases();
     let purchases_expected = today_rows.column(purchases).iter().sum();
-    let churn_quantiles = quantiles(&today_rows.map_rows(|row| fitted.churn.prob(&columns, row)));
+    let churn_quantiles = quantiles(&fitted.churn.probs(&columns, &today_rows));
     let counts = all_count_models(spec, &today)?;
     Ok(FitResult {
         fitted,

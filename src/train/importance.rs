@@ -152,12 +152,12 @@ impl<'a> Shuffled<'a> {
         seed: u64,
     ) -> Self {
         let plain = Self { predictor, rows, churned, seed, log_loss: None };
-        let log_loss = plain.loss(&rows.map_rows(|row| plain.prob(row)));
+        let log_loss = plain.loss(&plain.probs(rows));
         Self { log_loss, ..plain }
     }
 
-    fn prob(&self, row: &[f64]) -> f64 {
-        self.predictor.fitted().churn.prob(self.predictor.columns(), row)
+    fn probs(&self, rows: &FeatureMatrix) -> Vec<f64> {
+        self.predictor.fitted().churn.probs(self.predictor.columns(), rows)
     }
 
     fn loss(&self, probs: &[f64]) -> Option<f64> {
@@ -176,6 +176,7 @@ impl<'a> Shuffled<'a> {
     fn cost(&self, column: usize) -> Option<f64> {
         let plain = self.log_loss?;
         let held = self.rows.column(column);
+        let mut rows = self.rows.clone();
         let mut sum = 0.0;
         for shuffle in 0..SHUFFLES {
             let mut random = SplitMix64::new(self.seed ^ (column as u64) << 8 ^ shuffle << 40);
@@ -183,17 +184,9 @@ impl<'a> Shuffled<'a> {
             for at in (1..dealt.len()).rev() {
                 dealt.swap(at, random.below(at + 1));
             }
-            let mut row = vec![0.0; self.rows.n_columns()];
-            let probs: Vec<f64> = dealt
-                .iter()
-                .enumerate()
-                .map(|(idx, &from)| {
-                    self.rows.copy_row(idx, &mut row);
-                    row[column] = held[from];
-                    self.prob(&row)
-                })
-                .collect();
-            sum += self.loss(&probs)? - plain;
+            let shuffled = dealt.iter().map(|&from| held[from]).collect();
+            rows.replace_column(column, shuffled).ok()?;
+            sum += self.loss(&self.probs(&rows))? - plain;
         }
         Some(sum / SHUFFLES as f64)
     }

@@ -268,7 +268,7 @@ impl OriginWork<'_> {
             parts.unwrap_or_else(|| (ChurnParts::unlearned(0.5), ValueParts::default()));
         let model = ValueModel { kind: ValueKind::Btyd, parts: value, factor: 1.0 };
         let means = |kind, horizon| -> Vec<f64> {
-            rows.matrix.map_rows(|row| model.mean_by(kind, self.columns, row, horizon))
+            model.means_by(kind, self.columns, &rows.matrix, horizon)
         };
         OriginResult {
             cutoff: *cutoff,
@@ -299,8 +299,7 @@ impl OriginWork<'_> {
 
 /// Logarithm of a model's actual over predicted total on a window; 0 where either is nothing.
 pub(super) fn log_level(columns: &Columns, rows: &Rows, model: &ValueModel) -> f64 {
-    let means =
-        rows.matrix.map_rows(|row| model.mean_by(model.kind, columns, row, ValueHorizon::Observed));
+    let means = model.means_by(model.kind, columns, &rows.matrix, ValueHorizon::Observed);
     let (predicted, actual): (f64, f64) = (means.iter().sum(), rows.spend.iter().sum());
     if predicted > 0.0 && actual > 0.0 { libm::log(actual / predicted) } else { 0.0 }
 }

@@ -34,7 +34,7 @@ impl Snapshot {
         let rows = rows(spec, log, fit, &predictor)?;
         let (columns, schema) = (predictor.columns(), predictor.schema());
         let fitted = predictor.fitted();
-        let probs = rows.map_rows(|row| fitted.churn.prob(columns, row));
+        let probs = fitted.churn.probs(columns, &rows);
         let values = fitted
             .value
             .as_ref()

@@ -265,6 +265,27 @@ fn every_answer_is_sound_and_the_same_twice() {
         campaigns.insert(decision.campaign_id().to_owned());
         red += usize::from(decision.model_tier == Some(tenure::decision::Tier::Red));
     }
+    // G-1: many at once get the same bits, and one who cannot be answered stops nobody else.
+    let many: Vec<_> = customers.iter().map(|(customer, history)| (customer, history)).collect();
+    let together = engine.answer_many(&many, as_of(), false);
+    assert_eq!(together.len(), customers.len());
+    for ((customer, history), answer) in customers.iter().zip(&together) {
+        let (alone, answer) =
+            (engine.answer(customer, history, as_of(), false).unwrap(), answer.as_ref().unwrap());
+        assert_eq!(&alone.customer, &answer.customer);
+        assert_eq!((&alone.score, &alone.facts), (&answer.score, &answer.facts));
+        assert_eq!(alone.decision, answer.decision);
+    }
+    let early = AsOf::end_of(day("1997-06-30"), &Zone::UTC);
+    for ((customer, history), answer) in
+        customers.iter().zip(engine.answer_many(&many, early, true))
+    {
+        match (engine.answer(customer, history, early, true), answer) {
+            (Ok(alone), Ok(answer)) => assert_eq!(alone.decision, answer.decision),
+            (Err(ScoringError::AsOfTooEarly { .. }), Err(ScoringError::AsOfTooEarly { .. })) => {}
+            (alone, answer) => panic!("{customer}: {alone:?} {answer:?}"),
+        }
+    }
     assert!(campaigns.len() >= 5, "{campaigns:?}");
     assert!(red > 0 && red < customers.len() / 4, "{red} of {}", customers.len());
 }

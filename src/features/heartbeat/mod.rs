@@ -26,7 +26,7 @@ pub use curve::DayCurve;
 use crate::domain::Day;
 use crate::history::History;
 
-use series::Series;
+use series::{Ages, Series};
 use signal::Signal;
 
 /// Windows tried, days, the shortest first; whole weeks, so that weekdays cancel out.
@@ -221,15 +221,20 @@ pub fn heartbeats(
     };
     // Older than the tiles reach is old enough.
     let known_days = history.known_days(last);
-    if f64::from(orders) >= least {
-        let counts = Series::new(tiles, last, |tally| i64::from(tally.orders));
-        let money = Series::new(tiles, last, |tally| tally.net_spend().micros());
+    let (has_orders, has_activities) = (f64::from(orders) >= least, f64::from(activities) >= least);
+    if !(has_orders || has_activities) {
+        return beats;
+    }
+    let ages = Ages::new(tiles, last);
+    if has_orders {
+        let counts = Series::new(&ages, |tally| i64::from(tally.orders));
+        let money = Series::new(&ages, |tally| tally.net_spend().micros());
         let orders = Signal { base: &base.orders, rule, series: &counts, last, known_days };
         beats.orders = orders.beat();
         beats.spend = spend::beat(&orders, &money);
     }
-    if f64::from(activities) >= least {
-        let counts = Series::new(tiles, last, |tally| i64::from(tally.activities));
+    if has_activities {
+        let counts = Series::new(&ages, |tally| i64::from(tally.activities));
         let activity = Signal { base: &base.activity, rule, series: &counts, last, known_days };
         beats.activity = activity.beat();
     }

@@ -11,30 +11,66 @@ use super::{BASELINE_WINDOWS, LADDER, REPLAY_DAYS};
 pub(super) const REACH_DAYS: usize =
     (LADDER[LADDER.len() - 1] * (BASELINE_WINDOWS + 2) + REPLAY_DAYS - 1).unsigned_abs() as usize;
 
-/// Running sums by age: `sums[a]` is the total of the days younger than `a` days.
-#[derive(Debug)]
-pub(super) struct Series {
-    sums: [i64; REACH_DAYS + 1],
+/// Where the tiles of a customer lie by age: one for all series of the customer.
+pub(super) struct Ages<'t> {
+    /// Those within reach, the newest last.
+    tiles: &'t [(Day, Tally)],
+    /// A bit for each age that has a tile.
+    present: [u64; WORDS],
+    /// Bits set in the words before each.
+    before: [u32; WORDS],
 }
 
-impl Series {
+/// Words that hold a bit for each age up to the reach.
+const WORDS: usize = REACH_DAYS / 64 + 1;
+
+impl<'t> Ages<'t> {
     /// From daily tiles, ascending; those after `last` are left out.
-    pub(super) fn new(tiles: &[(Day, Tally)], last: Day, value: impl Fn(&Tally) -> i64) -> Self {
-        let mut sums = [0; REACH_DAYS + 1];
-        let (mut total, mut filled) = (0_i64, 0);
-        for (age, tally) in ages(tiles, last) {
-            // Days without a tile repeat the sum; this day's number counts from the next age on.
-            sums[filled..=age].fill(total);
-            total = total.saturating_add(value(tally));
-            filled = age + 1;
+    pub(super) fn new(tiles: &'t [(Day, Tally)], last: Day) -> Self {
+        let end = tiles.partition_point(|(day, _)| *day <= last);
+        let mut present = [0_u64; WORDS];
+        let mut n_tiles = 0;
+        for (age, _) in ages(tiles, last) {
+            present[age / 64] |= 1 << (age % 64);
+            n_tiles += 1;
         }
-        sums[filled..].fill(total);
-        Self { sums }
+        let mut before = [0; WORDS];
+        for at in 1..WORDS {
+            before[at] = before[at - 1] + present[at - 1].count_ones();
+        }
+        Self { tiles: &tiles[end - n_tiles..end], present, before }
+    }
+
+    /// Tiles younger than `age` days.
+    fn younger(&self, age: usize) -> usize {
+        let (word, bit) = (age / 64, age % 64);
+        let here = self.present[word] & ((1 << bit) - 1);
+        (self.before[word] + here.count_ones()) as usize
+    }
+}
+
+/// Running sums: `sums[n]` is the total of the `n` newest tiles.
+pub(super) struct Series<'a> {
+    ages: &'a Ages<'a>,
+    sums: Vec<i64>,
+}
+
+impl<'a> Series<'a> {
+    pub(super) fn new(ages: &'a Ages<'a>, value: impl Fn(&Tally) -> i64) -> Self {
+        let mut sums = Vec::with_capacity(ages.tiles.len() + 1);
+        let mut total = 0_i64;
+        sums.push(total);
+        for (_, tally) in ages.tiles.iter().rev() {
+            total = total.saturating_add(value(tally));
+            sums.push(total);
+        }
+        Self { ages, sums }
     }
 
     /// The total of days aged `from..to`, both cut to the reach.
     pub(super) fn between(&self, from: i32, to: i32) -> i64 {
-        self.sums[place(to)] - self.sums[place(from)]
+        let before = |age: i32| self.sums[self.ages.younger(place(age))];
+        before(to) - before(from)
     }
 }
 

@@ -12,7 +12,7 @@ use super::{REPLAY_DAYS, SignalBase};
 pub(super) struct Signal<'s> {
     pub(super) base: &'s SignalBase,
     pub(super) rule: &'s HeartbeatRule,
-    pub(super) series: &'s Series,
+    pub(super) series: &'s Series<'s>,
     /// The last whole day: the newest boundary is its end.
     pub(super) last: Day,
     /// Days the customer is known, `last` included.

@@ -32,7 +32,7 @@ struct Reading {
 }
 
 /// The present state of spend, over the windows of the signal of orders.
-pub(super) fn beat(orders: &Signal<'_>, money: &Series) -> Beat {
+pub(super) fn beat(orders: &Signal<'_>, money: &Series<'_>) -> Beat {
     if orders.rule.mode == HeartbeatMode::Literal {
         let expected = units(money, 7, 28) / f64::from(BASELINE_WINDOWS);
         return literal(units(money, 0, 7), expected, orders.known_days);
@@ -67,7 +67,7 @@ pub(super) fn beat(orders: &Signal<'_>, money: &Series) -> Beat {
     }
 }
 
-fn reading(orders: &Signal<'_>, money: &Series, back: i32) -> Option<Reading> {
+fn reading(orders: &Signal<'_>, money: &Series<'_>, back: i32) -> Option<Reading> {
     let rung = orders.rung(back)?;
     let window = rung.window;
     let weeks = f64::from(window) / 7.0;
@@ -100,7 +100,7 @@ fn reading(orders: &Signal<'_>, money: &Series, back: i32) -> Option<Reading> {
     })
 }
 
-fn units(money: &Series, from: i32, to: i32) -> f64 {
+fn units(money: &Series<'_>, from: i32, to: i32) -> f64 {
     // Rounding a sum of micros above 2^53 moves it by less than a unit in ten thousand millions.
     #[allow(clippy::cast_precision_loss, reason = "a relative error of 2^-53 is nothing here")]
     let micros = money.between(from, to) as f64;
@@ -108,7 +108,7 @@ fn units(money: &Series, from: i32, to: i32) -> f64 {
 }
 
 /// ln(1 + spend a week); more refunds than spend count as none.
-fn log_weekly(money: &Series, from: i32, to: i32, weeks: f64) -> f64 {
+fn log_weekly(money: &Series<'_>, from: i32, to: i32, weeks: f64) -> f64 {
     libm::log1p(units(money, from, to).max(0.0) / weeks)
 }
 

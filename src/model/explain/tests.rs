@@ -9,6 +9,7 @@ use super::super::stage::{BTYD_COLUMNS, BtydStage, StageInput};
 use super::super::value::{IntervalTable, ValueParts};
 use super::*;
 use crate::features::{BaseStats, FeatureSchema, RhythmBase};
+use crate::model::ChurnModel;
 
 /// Uniform numbers in [0, 1), the same every time.
 struct Numbers(u64);

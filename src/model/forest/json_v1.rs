@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
 
-use super::{DEFAULT_LEFT, DEPTH_MAX, Forest, ForestError, ForestLink, LEAF, Node};
+use super::{DEFAULT_LEFT, DEPTH_MAX, Forest, ForestError, ForestLink, Forms, LEAF, Node};
 
 /// Nodes a forest may have: about a gigabyte in memory, far beyond what is useful.
 const NODES_MAX: usize = 50_000_000;
@@ -184,10 +184,12 @@ pub(super) fn read(text: &str) -> Result<Forest, ForestError> {
         covers: Vec::new(),
         gains: Vec::new(),
         roots: Vec::new(),
+        forms: Forms::default(),
     };
     for (idx, tree) in gradient_booster.model.trees.iter().enumerate() {
         add_tree(&mut forest, idx, tree)?;
     }
+    forest.forms = Forms::new(n_features, &forest.nodes, &forest.roots);
     Ok(forest)
 }
 

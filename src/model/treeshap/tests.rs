@@ -72,7 +72,9 @@ fn contributions_are_the_shapley_values_and_sum_to_the_margin() {
     for shape in [TreeShape::Depth(3), TreeShape::Depth(8), TreeShape::Leaves(24)] {
         let (forest, x) = fitted(shape);
         let shap = TreeShap::try_new(&forest).unwrap();
-        let (mut row, mut found) = ([0.0; N_FEATURES], [0.0; N_FEATURES]);
+        let leaf_by_leaf = TreeShap::with_limit(&forest, 0).unwrap();
+        assert!(shap.leaves.is_empty() && leaf_by_leaf.trees.is_empty());
+        let (mut row, mut found, mut again) = ([0.0; N_FEATURES], [0.0; N_FEATURES], [0.0; 5]);
         let mut largest = 0.0_f64;
         for i in (0..800).step_by(40) {
             x.copy_row(i, &mut row);
@@ -83,6 +85,10 @@ fn contributions_are_the_shapley_values_and_sum_to_the_margin() {
             }
             let sum = shap.expected_margin() + found.iter().sum::<f64>();
             assert!((sum - forest.margin(&row)).abs() < 1e-9);
+            leaf_by_leaf.contributions(&row, &mut again).unwrap();
+            for (ours, wanted) in found.iter().zip(&again) {
+                assert!((ours - wanted).abs() < 1e-12, "{shape:?} row {i}: {ours} {wanted}");
+            }
         }
         assert!(largest > 0.1, "nothing was explained");
     }
@@ -103,4 +109,52 @@ fn missing_covers_and_wrong_lengths_are_refused() {
         Err(ShapError::Length { what: "row", expected: 5, found: 4 })
     ));
     assert!(shap.contributions(&[0.0; 5], &mut out[1..]).is_err());
+}
+
+/// Paths of 3 to 20 features, some of them twice, some shares 0: every number of points, and the
+/// leaves of what is too long for them.
+#[test]
+fn long_paths_are_explained_alike_by_points_and_leaf_by_leaf() {
+    const WIDE: usize = 24;
+    let mut x = FeatureMatrix::new("s", WIDE);
+    let mut y = Vec::new();
+    let mut state = 1_u64;
+    let mut unit = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as f64 / (1_u64 << 31) as f64
+    };
+    for _ in 0..600 {
+        let row: Vec<f64> = (0..WIDE).map(|_| unit()).collect();
+        y.push(f64::from(u8::from(row.iter().sum::<f64>() + unit() > 12.5)));
+        x.push_row(&row).unwrap();
+    }
+    let mut most = 0;
+    for depth in [3, 6, 12, 20] {
+        let shape = TreeShape::Depth(depth);
+        let spec = BoostedSpec {
+            objective: Objective::Logistic,
+            n_rounds_max: 8,
+            shape,
+            min_child_weight: 0.0,
+            ..Default::default()
+        };
+        let forest = Boosted::fit(&spec, &x, &y, None, None).unwrap();
+        let by_points = TreeShap::try_new(&forest).unwrap();
+        let by_leaves = TreeShap::with_limit(&forest, 0).unwrap();
+        most = by_leaves.leaves.iter().map(|leaf| leaf.n_steps).max().unwrap().max(most);
+        let (mut row, mut one, mut other) = ([0.0; WIDE], [0.0; WIDE], [0.0; WIDE]);
+        for i in (0..600).step_by(60) {
+            x.copy_row(i, &mut row);
+            row[i % WIDE] = f64::NAN;
+            by_points.contributions(&row, &mut one).unwrap();
+            by_leaves.contributions(&row, &mut other).unwrap();
+            for (ours, wanted) in one.iter().zip(&other) {
+                assert!((ours - wanted).abs() < 1e-12, "depth {depth}: {ours} {wanted}");
+            }
+            let sum = by_points.expected_margin() + one.iter().sum::<f64>();
+            assert!((sum - forest.margin(&row)).abs() < 1e-9, "depth {depth}");
+        }
+    }
+    assert!(most > 8, "the longest path has {most} features");
 }
