@@ -18,6 +18,7 @@ mod experiment;
 mod leak;
 mod rank;
 mod ties;
+mod uplift;
 mod value;
 
 pub use adoption::{
@@ -36,6 +37,10 @@ pub use experiment::{
 pub use leak::{LEAK_AUC, Leak, leaks, single_feature_auc};
 pub use rank::{
     TopShare, auc, gini_normalised, pr_auc, spearman, top_share, top_share_of_rarer, value_capture,
+};
+pub use uplift::{
+    PartOf, PerfectOrder, RankedResponses, Responses, parts_by_score, uplift_at,
+    weighted_average_uplift,
 };
 pub use value::{Decile, DecileMape, decile_mape, deciles, mae, rmse, total_ratio};
 
