@@ -5,10 +5,8 @@
 //! from the decision's instant on; who was decided about so lately that those days are not over is
 //! left out and counted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 
 use serde_json::{Value, json};
 
@@ -21,10 +19,11 @@ use crate::evaluate::{
 };
 use crate::events::{CustomerLog, Event, EventKind, Log};
 use crate::scoring::DecisionRowV1;
-use crate::store::{DecisionLogError, decision_segments};
 
 use super::clock::now;
+use super::decisions::{DecisionIntake, read_decisions};
 use super::ops::{OpsError, OpsOutcome};
+use super::ranking::{Ranking, SCORES, Sample, rankings, scores};
 use super::run::read_log;
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
@@ -35,16 +34,15 @@ const EFFECT_SD: f64 = 0.02;
 const ALPHA: f64 = 0.05;
 /// Below it the sizes of the arms are not those that were drawn.
 const RATIO_P_MIN: f64 = 0.001;
+/// Begins the name of a comparison of versions.
+const VARIANT: &str = "variant/";
 /// Stands for all segments together.
 const ALL: &str = "all";
 
-/// What the log held.
-#[derive(Debug, Default)]
+/// What the log held, and what of it cannot be judged yet.
+#[derive(Debug, Clone, Copy)]
 struct Intake {
-    rows: u64,
-    repeated: u64,
-    unreadable: u64,
-    dropped: u64,
+    read: DecisionIntake,
     immature: u64,
 }
 
@@ -54,6 +52,8 @@ struct Entry {
     as_of: Timestamp,
     segment: String,
     arm: String,
+    /// What was known of the customer then.
+    scores: [f64; SCORES.len()],
     /// Probability of each arm, by name, as drawn.
     shares: BTreeMap<String, f64>,
 }
@@ -67,8 +67,11 @@ pub(super) fn report(
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<OpsOutcome, OpsError> {
     progress("reading the decisions");
-    let mut intake = Intake::default();
-    let entries = read_decisions(config, &mut intake)?;
+    let mut entries = Entries::new();
+    let read = read_decisions(&config.decisions, &mut |row| {
+        enter(&row, &mut entries);
+        Ok(())
+    })?;
     let zone = config.log.timezone.clone().unwrap_or(Zone::UTC);
     let business = LogDefaults { zone: zone.clone(), currency: Currency::NONE };
     let end = Timestamp::from_micros(now().micros().saturating_add(AHEAD_MICROS));
@@ -78,11 +81,12 @@ pub(super) fn report(
         return Err(OpsError::NoDecisions { dir: config.decisions.clone(), why });
     };
     let judge = Judge { config, log: &log, known_until: zone.start_of(last.plus(1)) };
-    let groups = judge.groups(&entries, &mut intake);
+    let mut intake = Intake { read, immature: 0 };
+    let (groups, samples) = judge.groups(&entries, &mut intake);
     if groups.is_empty() {
         let why = format!(
             "{} decisions, of which {} lie less than {} days before the end of the events",
-            intake.rows, intake.immature, config.days
+            read.rows, intake.immature, config.days
         );
         return Err(OpsError::NoDecisions { dir: config.decisions.clone(), why });
     }
@@ -92,44 +96,19 @@ pub(super) fn report(
         .flat_map(|((experiment, segment), group)| compare(config, experiment, segment, group))
         .collect();
     let rows = found.iter().map(|one| one.to_json(effect_sd)).collect::<Result<Vec<_>, _>>()?;
-    let text = text(config, &intake, &found, effect_sd)?;
+    let rankings: Vec<Ranking> = samples
+        .iter()
+        .flat_map(|(experiment, sample)| rankings(experiment, sample, config.outcome))
+        .collect();
+    let mut text = text(config, &intake, &found, effect_sd)?;
+    rankings.iter().for_each(|one| one.text(&mut text));
     let json = json!({
         "outcome": config.outcome.as_str(), "days": config.days, "effect_sd": effect_sd,
-        "decisions": intake.rows, "repeated": intake.repeated, "unreadable": intake.unreadable,
-        "dropped": intake.dropped, "immature": intake.immature, "comparisons": rows,
+        "decisions": read.rows, "repeated": read.repeated, "unreadable": read.unreadable,
+        "dropped": read.dropped, "immature": intake.immature, "comparisons": rows,
+        "rankings": rankings.iter().map(Ranking::to_json).collect::<Vec<_>>(),
     });
     Ok(OpsOutcome { text, json, exit_code: 0 })
-}
-
-fn read_decisions(config: &ExperimentConfig, intake: &mut Intake) -> Result<Entries, OpsError> {
-    let mut entries = Entries::new();
-    let mut seen = BTreeSet::new();
-    for path in decision_segments(&config.decisions)? {
-        let failed = |source| DecisionLogError::Io { path: path.clone(), source };
-        let file = File::open(&path).map_err(failed)?;
-        for line in BufReader::new(file).split(b'\n') {
-            let line = line.map_err(failed)?;
-            let Ok(row) = serde_json::from_slice::<DecisionRowV1>(&line) else {
-                let marker = serde_json::from_slice::<Value>(&line).unwrap_or_default();
-                match marker["dropped"].as_u64() {
-                    Some(n) => intake.dropped += n,
-                    None => intake.unreadable += 1,
-                }
-                continue;
-            };
-            intake.rows += 1;
-            if !seen.insert(row.decision_id.clone()) {
-                intake.repeated += 1;
-                continue;
-            }
-            enter(&row, &mut entries);
-        }
-    }
-    if intake.rows == 0 {
-        let (dir, why) = (config.decisions.clone(), "there is no row".to_owned());
-        return Err(OpsError::NoDecisions { dir, why });
-    }
-    Ok(entries)
 }
 
 /// Puts a decision into the experiments it belongs to. The global one takes all for whom some
@@ -147,8 +126,9 @@ fn enter(row: &DecisionRowV1, entries: &mut Entries) {
             shares.insert(other.as_str().to_owned(), 1.0 - place.propensity);
         }
         let as_of = Timestamp::from_micros(row.as_of);
-        let entry = Entry { as_of, segment: row.segment.clone(), arm: arm.clone(), shares };
-        let name = match (is_global, place.experiment.starts_with("variant/")) {
+        let (segment, arm) = (row.segment.clone(), arm.clone());
+        let entry = Entry { as_of, segment, arm, scores: scores(row), shares };
+        let name = match (is_global, place.experiment.starts_with(VARIANT)) {
             (false, false) => format!("campaign/{}", place.experiment),
             _ => place.experiment.clone(),
         };
@@ -170,6 +150,9 @@ struct Group {
 
 type Groups = BTreeMap<(String, String), Group>;
 
+/// The customers of each experiment with an arm that is left alone.
+type Samples = BTreeMap<String, Sample>;
+
 /// Knows what customers did.
 struct Judge<'a> {
     config: &'a ExperimentConfig,
@@ -179,9 +162,9 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn groups(&self, entries: &Entries, intake: &mut Intake) -> Groups {
+    fn groups(&self, entries: &Entries, intake: &mut Intake) -> (Groups, Samples) {
         let span = i64::from(self.config.days) * MICROS_PER_DAY;
-        let mut groups = Groups::new();
+        let (mut groups, mut samples) = (Groups::new(), Samples::new());
         for (experiment, customers) in entries {
             for (customer, entry) in customers {
                 let start = entry.as_of.micros();
@@ -192,6 +175,12 @@ impl Judge<'_> {
                 let events = self.events(customer);
                 let outcome = self.outcome(events, start, start + span);
                 let before = self.outcome(events, start - span, start);
+                // Versions have no arm that is left alone.
+                if !experiment.starts_with(VARIANT) {
+                    let treated = entry.arm == Arm::Treatment.as_str();
+                    let sample = samples.entry(experiment.clone()).or_default();
+                    sample.add(outcome, treated, entry.scores);
+                }
                 for segment in [ALL, &entry.segment] {
                     let key = (experiment.clone(), segment.to_owned());
                     let group = groups.entry(key).or_default();
@@ -202,7 +191,7 @@ impl Judge<'_> {
                 }
             }
         }
-        groups
+        (groups, samples)
     }
 
     fn events(&self, customer: &str) -> &[Event] {
@@ -269,7 +258,7 @@ fn compare(
     segment: &str,
     group: &Group,
 ) -> Vec<Found> {
-    let is_versions = experiment.starts_with("variant/");
+    let is_versions = experiment.starts_with(VARIANT);
     let (base, others): (&str, Vec<&String>) = if is_versions {
         let mut names = group.arms.keys();
         (names.next().map_or("", |first| first), names.collect())
@@ -351,6 +340,7 @@ fn text(
     effect_sd: f64,
 ) -> Result<String, MetricError> {
     let mut text = String::new();
+    let DecisionIntake { rows, repeated, unreadable, dropped } = intake.read;
     let what = match config.outcome {
         OutcomeKind::Purchase => "share of customers who bought",
         OutcomeKind::Spend => "spend a customer",
@@ -360,7 +350,7 @@ fn text(
         text,
         "{} decisions, {} repeated, {} unreadable, {} dropped when written; {} places in \
          experiments left out because their days are not over",
-        intake.rows, intake.repeated, intake.unreadable, intake.dropped, intake.immature
+        rows, repeated, unreadable, dropped, intake.immature
     );
     let mut last = "";
     for one in found {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::clock::now;
 use super::error::BatchError;
 use super::ops::{OpsError, OpsOutcome, line};
 use super::run::{folded, open, read_log, read_policy};
@@ -14,56 +15,87 @@ use crate::config::{ExplainConfig, LogDefaults};
 use crate::decision::{RuleTrace, Tier};
 use crate::domain::AsOf;
 use crate::model::churn_onnx;
-use crate::scoring::{Engine, Explained, ExplainedAnswer, ScoringError};
+use crate::scoring::{Engine, Explained, ExplainedAnswer, Reason, ScoringError};
 
 /// Contributions shown one by one on the page; the JSON has all.
 const SHOWN: usize = 15;
 
-/// Explains one customer of a log.
+/// Explains one customer of a log, or one row of a table.
 ///
 /// # Errors
-/// [`OpsError::NoCustomer`] for one of whom the log says nothing by then; else as for scoring.
+/// [`OpsError::NoCustomer`] and [`OpsError::NoRow`] for one of whom the data says nothing; else as
+/// for scoring.
 pub(super) fn explain(
     config: &ExplainConfig,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<OpsOutcome, OpsError> {
     let policy = config.policy.as_deref().map(read_policy).transpose()?;
     let engine = open(&config.models, &config.model, policy)?;
-    let as_of = AsOf::end_of(config.as_of, engine.zone());
+    let as_of = match config.as_of {
+        Some(day) => AsOf::end_of(day, engine.zone()),
+        // Only a table may leave it away.
+        None => AsOf::at(now(), engine.zone()),
+    };
+    let (found, notes) = match &config.table {
+        Some(path) => super::table::explain(config, &engine, path, as_of)?,
+        None => (of_log(config, &engine, as_of, progress)?, Vec::new()),
+    };
+    let text = page(&engine, &found, &notes);
+    Ok(OpsOutcome::fine(text, to_json(&engine, &found, &notes)))
+}
+
+fn of_log<'e>(
+    config: &ExplainConfig,
+    engine: &'e Engine,
+    as_of: AsOf,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<ExplainedAnswer<'e>, OpsError> {
+    if engine.table_inputs().is_some() {
+        let version = engine.bundle().version.clone();
+        return Err(ScoringError::TableBundle { version }.into());
+    }
     let business = LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
     let log = read_log(&config.log, &business, as_of, progress)?;
     let customer = log.customers.iter().find(|held| held.customer == config.customer);
     let customer = customer.ok_or_else(|| OpsError::NoCustomer {
         customer: config.customer.as_str().to_owned(),
-        as_of: config.as_of,
+        as_of: as_of.last_day(),
     })?;
-    let found = engine.explain(&customer.customer, &folded(customer), as_of)?;
-    Ok(OpsOutcome::fine(page(config, &engine, &found), to_json(config, &engine, &found)))
+    Ok(engine.explain(&customer.customer, &folded(customer), as_of)?)
 }
 
-fn page(config: &ExplainConfig, engine: &Engine, found: &ExplainedAnswer<'_>) -> String {
+fn page(engine: &Engine, found: &ExplainedAnswer<'_>, notes: &[String]) -> String {
     let mut text = String::new();
     let (score, decision) = (&found.answer.score, &found.answer.decision);
     let bundle = engine.bundle();
-    line(&mut text, "customer", config.customer.as_str());
-    line(&mut text, "as of", format_args!("end of {}", config.as_of));
+    line(&mut text, "customer", found.answer.customer.as_str());
+    line(&mut text, "as of", format_args!("end of {}", found.answer.as_of.last_day()));
     line(&mut text, "model", format_args!("{}@{}", bundle.manifest.name, bundle.version));
     let policy = engine.policy().id();
     line(&mut text, "policy", format_args!("{} {}", policy.id, policy.version));
+    for note in notes {
+        line(&mut text, "note", note);
+    }
     match (score.churn_prob, &found.churn) {
         (Some(prob), Some(churn)) => {
             let days = score.churn_horizon_days;
-            let _ = writeln!(text, "\nchurn: {:.1} % within {days} days", 100.0 * prob);
-            part(&mut text, found, churn, "log-odds");
+            // The label of a table need not name its horizon.
+            let within = if days > 0 { format!(" within {days} days") } else { String::new() };
+            let _ = writeln!(text, "\nchurn: {:.1} %{within}", 100.0 * prob);
+            part(&mut text, engine, (found, churn), "log-odds");
         }
         _ => {
-            let _ = writeln!(text, "\nchurn: not predicted, the customer has not bought");
+            let why = match engine.table_inputs() {
+                Some(_) => "the model was trained without a churn label",
+                None => "the customer has not bought",
+            };
+            let _ = writeln!(text, "\nchurn: not predicted, {why}");
         }
     }
     if let (Some(clv), Some(value)) = (&score.clv, &found.value) {
         let (days, mean) = (clv.horizon_days, clv.mean);
         let _ = writeln!(text, "\nvalue: {mean:.2} {} within {days} days", engine.currency());
-        part(&mut text, found, value, "log of value");
+        part(&mut text, engine, (found, value), "log of value");
     }
     let tier = decision.tier.map_or("none", Tier::as_str);
     let _ = writeln!(text, "\ndecision");
@@ -85,7 +117,12 @@ fn page(config: &ExplainConfig, engine: &Engine, found: &ExplainedAnswer<'_>) ->
 }
 
 /// One number: reasons by group, then the largest contributions one by one.
-fn part(text: &mut String, found: &ExplainedAnswer<'_>, of: &Explained, scale: &str) {
+fn part(
+    text: &mut String,
+    engine: &Engine,
+    (found, of): (&ExplainedAnswer<'_>, &Explained),
+    scale: &str,
+) {
     let explanation = &of.explanation;
     let _ = writeln!(
         text,
@@ -94,9 +131,14 @@ fn part(text: &mut String, found: &ExplainedAnswer<'_>, of: &Explained, scale: &
         explanation.base_value,
         explanation.gap().abs()
     );
-    for reason in &of.reasons {
-        let (code, said) = (reason.group.code(), &reason.text);
-        let _ = writeln!(text, "  {:+8.4}  {code:<22}{said}", reason.contribution);
+    let is_table = engine.table_inputs().is_some();
+    for Reason { code, contribution, text: said } in &of.reasons {
+        // The text of a table's reason begins with the column, which is its code.
+        let code = if is_table { String::new() } else { format!("{code:<22}") };
+        let _ = writeln!(text, "  {contribution:+8.4}  {code}{said}");
+    }
+    if is_table {
+        return;
     }
     let mut order: Vec<usize> = (0..found.terms.len()).collect();
     let size = |at: &usize| explanation.contributions[*at].abs();
@@ -104,9 +146,8 @@ fn part(text: &mut String, found: &ExplainedAnswer<'_>, of: &Explained, scale: &
     let told = order.iter().take(SHOWN).filter(|at| size(at) > 0.0);
     let _ = writeln!(text, "  one by one, the largest:");
     for &at in told {
-        let term = found.terms[at];
-        let (part, value) = (explanation.contributions[at], found.row[term.column]);
-        let value = if value.is_nan() { "missing".to_owned() } else { format!("{value:.4}") };
+        let (part, term) = (explanation.contributions[at], &found.terms[at]);
+        let value = term.value.map_or_else(|| "missing".to_owned(), |value| format!("{value:.4}"));
         let _ = writeln!(text, "  {part:+8.4}  {:<34}{value}", term.name);
     }
 }
@@ -122,7 +163,7 @@ fn rule_line(text: &mut String, rule: &RuleTrace<'_>) {
     }
 }
 
-fn to_json(config: &ExplainConfig, engine: &Engine, found: &ExplainedAnswer<'_>) -> Value {
+fn to_json(engine: &Engine, found: &ExplainedAnswer<'_>, notes: &[String]) -> Value {
     let (score, decision) = (&found.answer.score, &found.answer.decision);
     let part = |of: &Explained| {
         let explanation = &of.explanation;
@@ -132,23 +173,20 @@ fn to_json(config: &ExplainConfig, engine: &Engine, found: &ExplainedAnswer<'_>)
             .zip(&explanation.contributions)
             .filter(|(_, contribution)| contribution.abs() > 0.0)
             .map(|(term, contribution)| {
-                let value = found.row[term.column];
-                json!({
-                    "name": term.name,
-                    "value": (!value.is_nan()).then_some(value),
-                    "contribution": contribution,
-                })
+                let mut one = json!({
+                    "name": term.name, "value": term.value, "contribution": contribution,
+                });
+                if let Some(cell) = &term.cell {
+                    one["cell"] = json!(cell);
+                }
+                one
             })
             .collect();
         let reasons: Vec<Value> = of
             .reasons
             .iter()
-            .map(|reason| {
-                json!({
-                    "code": reason.group.code(),
-                    "contribution": reason.contribution,
-                    "text": reason.text,
-                })
+            .map(|Reason { code, contribution, text }| {
+                json!({ "code": code, "contribution": contribution, "text": text })
             })
             .collect();
         json!({
@@ -160,8 +198,9 @@ fn to_json(config: &ExplainConfig, engine: &Engine, found: &ExplainedAnswer<'_>)
         })
     };
     json!({
-        "customer": config.customer.as_str(),
-        "as_of": config.as_of.to_string(),
+        "customer": found.answer.customer.as_str(),
+        "as_of": found.answer.as_of.last_day().to_string(),
+        "notes": notes,
         "model_version": engine.bundle().version,
         "policy_version": engine.policy().id().version,
         "churn_probability": score.churn_prob,

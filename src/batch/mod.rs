@@ -9,6 +9,7 @@
 mod clock;
 mod columns;
 mod contract;
+mod decisions;
 mod drift;
 mod error;
 mod experiment;
@@ -21,6 +22,7 @@ mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod policy;
+mod ranking;
 mod row;
 mod run;
 mod sink;

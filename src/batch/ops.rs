@@ -25,6 +25,7 @@ use crate::store::{
 
 use super::columns::ColumnsError;
 use super::contract::{ContractError, contract};
+use super::decisions::export_decisions;
 use super::error::BatchError;
 use super::experiment;
 use super::load::{load, open};
@@ -72,6 +73,23 @@ pub enum OpsError {
         customer: String,
         /// The last day looked at.
         as_of: crate::domain::Day,
+    },
+    /// No row of the customer is in the table.
+    #[error(
+        "{}: no row is of customer {customer:?}: {}", path.display(),
+        column.as_ref().map_or_else(
+            || "rows have no id (name its column with --id), so their numbers from 1 stand for it"
+                .to_owned(),
+            |column| format!("ids stand in the column {column:?} (--id names another)"),
+        )
+    )]
+    NoRow {
+        /// Who was asked for.
+        customer: String,
+        /// The table.
+        path: PathBuf,
+        /// Where ids stand; none where rows have none.
+        column: Option<String>,
     },
     /// The model has no graph.
     #[error(transparent)]
@@ -194,6 +212,7 @@ pub fn operate(
             _ => stats(store),
         },
         OpsCommand::PolicyCheck { file } => check_policy(file),
+        OpsCommand::DecisionsExport(config) => export_decisions(config),
         OpsCommand::Contract(config) => Ok(contract(config)?),
         OpsCommand::Opportunities(config) => Ok(opportunities(config)?),
         OpsCommand::PolicyRun { task, run } => match task {

@@ -3,15 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
-use ::parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
-use ::parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int32Type};
+use ::parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical};
+use ::parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use ::parquet::schema::types::{Type, TypePtr};
 
 use super::output::Output;
-use super::row::{COLUMNS, Cell, ColumnKind};
+use super::row::{Cell, ColumnKind, Sheet};
 use super::sink::Sink;
 
 /// Rows of a row group: some 20 MB while it is gathered, and readers can skip by group.
@@ -32,6 +32,7 @@ enum Values {
     Float(Vec<f64>),
     Int(Vec<i32>),
     Flag(Vec<bool>),
+    Time(Vec<i64>),
 }
 
 impl Gathered {
@@ -41,6 +42,7 @@ impl Gathered {
             ColumnKind::Float => Values::Float(Vec::new()),
             ColumnKind::Int => Values::Int(Vec::new()),
             ColumnKind::Flag => Values::Flag(Vec::new()),
+            ColumnKind::Time => Values::Time(Vec::new()),
         };
         Self { values, levels: Vec::new() }
     }
@@ -55,6 +57,7 @@ impl Gathered {
             (Values::Float(held), Cell::Float(number)) => held.push(*number),
             (Values::Int(held), Cell::Int(number)) => held.push(*number),
             (Values::Flag(held), Cell::Flag(flag)) => held.push(*flag),
+            (Values::Time(held), Cell::Time(time)) => held.push(time.micros()),
             _ => return Err(io::Error::other("a cell is not of the kind of its column")),
         }
         self.levels.push(1);
@@ -68,6 +71,7 @@ impl Gathered {
             Values::Float(held) => column.typed::<DoubleType>().write_batch(held, levels, None),
             Values::Int(held) => column.typed::<Int32Type>().write_batch(held, levels, None),
             Values::Flag(held) => column.typed::<BoolType>().write_batch(held, levels, None),
+            Values::Time(held) => column.typed::<Int64Type>().write_batch(held, levels, None),
         }
     }
 }
@@ -75,24 +79,25 @@ impl Gathered {
 /// Gathers rows and writes them a row group at a time.
 pub(super) struct ParquetSink {
     writer: SerializedFileWriter<Output>,
+    sheet: Sheet,
     columns: Vec<Gathered>,
     n_rows: usize,
 }
 
 impl ParquetSink {
-    pub(super) fn begin(output: Output) -> io::Result<Self> {
+    pub(super) fn begin(output: Output, sheet: Sheet) -> io::Result<Self> {
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_created_by(CREATED_BY.to_owned())
             .build();
-        let schema = schema().map_err(io::Error::other)?;
+        let schema = schema(sheet).map_err(io::Error::other)?;
         let writer = SerializedFileWriter::new(output, schema, Arc::new(properties));
         let writer = writer.map_err(io::Error::other)?;
-        Ok(Self { writer, columns: gathered(), n_rows: 0 })
+        Ok(Self { writer, sheet, columns: gathered(sheet), n_rows: 0 })
     }
 
     fn write_group(&mut self) -> Result<(), ParquetError> {
-        let columns = std::mem::replace(&mut self.columns, gathered());
+        let columns = std::mem::replace(&mut self.columns, gathered(self.sheet));
         self.n_rows = 0;
         let mut group = self.writer.next_row_group()?;
         for gathered in columns {
@@ -125,12 +130,13 @@ impl Sink for ParquetSink {
     }
 }
 
-fn gathered() -> Vec<Gathered> {
-    COLUMNS.iter().map(|(_, kind)| Gathered::new(*kind)).collect()
+fn gathered(sheet: Sheet) -> Vec<Gathered> {
+    sheet.columns.iter().map(|(_, kind)| Gathered::new(*kind)).collect()
 }
 
-fn schema() -> Result<TypePtr, ParquetError> {
-    let fields: Result<Vec<TypePtr>, ParquetError> = COLUMNS
+fn schema(sheet: Sheet) -> Result<TypePtr, ParquetError> {
+    let fields: Result<Vec<TypePtr>, ParquetError> = sheet
+        .columns
         .iter()
         .map(|(name, kind)| {
             let (physical, logical) = match kind {
@@ -138,6 +144,9 @@ fn schema() -> Result<TypePtr, ParquetError> {
                 ColumnKind::Float => (Physical::DOUBLE, None),
                 ColumnKind::Int => (Physical::INT32, None),
                 ColumnKind::Flag => (Physical::BOOLEAN, None),
+                ColumnKind::Time => {
+                    (Physical::INT64, Some(LogicalType::timestamp(true, TimeUnit::MICROS)))
+                }
             };
             let builder = Type::primitive_type_builder(name, physical)
                 .with_repetition(Repetition::OPTIONAL)
@@ -145,5 +154,5 @@ fn schema() -> Result<TypePtr, ParquetError> {
             Ok(Arc::new(builder.build()?))
         })
         .collect();
-    Ok(Arc::new(Type::group_type_builder("scores").with_fields(fields?).build()?))
+    Ok(Arc::new(Type::group_type_builder(sheet.name).with_fields(fields?).build()?))
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use crate::decision::{
     Campaign, Decision, Heartbeat, Phase, Segment, Stage, SuppressionReason, Tier,
 };
-use crate::domain::{Channel, Currency};
+use crate::domain::{Channel, Currency, Timestamp};
 use crate::model::{Clv, Score};
 use crate::scoring::{Answer, Engine, Reason};
 
@@ -23,9 +23,23 @@ pub enum ColumnKind {
     Int,
     /// True or false.
     Flag,
+    /// An instant.
+    Time,
 }
 
 use ColumnKind::{Flag, Float, Int, Text};
+
+/// What a file of rows holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sheet {
+    /// Its name, where the format has one.
+    pub(super) name: &'static str,
+    /// Its columns, in the order in which they are written.
+    pub(super) columns: &'static [(&'static str, ColumnKind)],
+}
+
+/// The file of scores.
+pub(super) const SCORES: Sheet = Sheet { name: "scores", columns: &COLUMNS };
 
 /// The columns, in the order in which they are written. New ones are added at the end only.
 pub const COLUMNS: [(&str, ColumnKind); 39] = [
@@ -91,14 +105,16 @@ pub enum Cell<'e> {
     Int(i32),
     /// True or false.
     Flag(bool),
+    /// An instant.
+    Time(Timestamp),
 }
 
 impl<'e> Cell<'e> {
-    fn text(text: Option<&'e str>) -> Self {
+    pub(super) fn text(text: Option<&'e str>) -> Self {
         text.map_or(Self::Missing, |text| Self::Text(Cow::Borrowed(text)))
     }
 
-    fn float(number: Option<f64>) -> Self {
+    pub(super) fn float(number: Option<f64>) -> Self {
         number.filter(|number| number.is_finite()).map_or(Self::Missing, Self::Float)
     }
 
@@ -168,7 +184,7 @@ pub(super) fn cells<'e>(
             .as_ref()
             .map_or(Cell::Missing, |persona| Cell::Text(Cow::Owned(persona.as_str().to_owned()))),
         why.filter(|why| !why.is_empty())
-            .map_or(Cell::Missing, |why| Cell::Text(Cow::Owned(told(why)))),
+            .map_or(Cell::Missing, |why| Cell::Text(Cow::Owned(told(engine, why)))),
     ];
     row.into()
 }
@@ -186,10 +202,13 @@ fn heartbeat<'e>(state: Option<Heartbeat>) -> Cell<'e> {
     Cell::text(Some(state.unwrap_or(Heartbeat::NoData).as_str()))
 }
 
-/// Reasons as one text, the weightiest first: contribution in log-odds, code and facts of each.
-fn told(why: &[Reason]) -> String {
-    let one = |reason: &Reason| {
-        format!("{:+.2} {}: {}", reason.contribution, reason.group.code(), reason.text)
+/// Reasons as one text, the weightiest first: contribution in log-odds, code and facts of each. The
+/// code of a table's reason is the column, with which its text begins anyhow.
+fn told(engine: &Engine, why: &[Reason]) -> String {
+    let with_code = engine.table_inputs().is_none();
+    let one = |Reason { code, contribution, text }: &Reason| match with_code {
+        true => format!("{contribution:+.2} {code}: {text}"),
+        false => format!("{contribution:+.2} {text}"),
     };
     why.iter().map(one).collect::<Vec<_>>().join(" | ")
 }

@@ -21,7 +21,7 @@ use crate::store::{Appended, DecisionLog, shard_of};
 use super::clock::now;
 use super::error::BatchError;
 use super::output::{Output, manifest_path};
-use super::row::{Cell, cells};
+use super::row::{Cell, SCORES, cells};
 use super::sink::sink;
 use super::summary::ScoreSummary;
 
@@ -176,7 +176,7 @@ pub(super) fn write<'e>(
     };
     let decided_at = now();
     let output = Output::create(path).map_err(failed)?;
-    let mut sink = sink(&config.out, output).map_err(failed)?;
+    let mut sink = sink(&config.out, output, SCORES).map_err(failed)?;
     for first in (0..n_rows).step_by(BLOCK_CUSTOMERS) {
         let last = n_rows.min(first + BLOCK_CUSTOMERS);
         let answers: Vec<(Answer<'e>, Vec<Cell<'e>>, Vec<u8>)> = (first..last)

@@ -12,11 +12,11 @@ use flate2::write::GzEncoder;
 use crate::config::{OutFile, OutFormat};
 
 use super::output::Output;
-use super::row::{COLUMNS, Cell};
+use super::row::{Cell, Sheet};
 
 /// Takes rows one after the other.
 pub(super) trait Sink {
-    /// Takes one row of one cell for each of [`COLUMNS`].
+    /// Takes one row of one cell for each column of the sheet.
     fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()>;
 
     /// Writes what is still held back and gives the output.
@@ -24,13 +24,13 @@ pub(super) trait Sink {
 }
 
 /// The sink for a file.
-pub(super) fn sink(out: &OutFile, output: Output) -> io::Result<Box<dyn Sink>> {
+pub(super) fn sink(out: &OutFile, output: Output, sheet: Sheet) -> io::Result<Box<dyn Sink>> {
     let plain = |output| if out.gzip { Text::gzip(output) } else { Text::Plain(output) };
     Ok(match out.format {
-        OutFormat::Csv => Box::new(CsvSink::begin(plain(output))?),
-        OutFormat::Jsonl => Box::new(JsonlSink(plain(output))),
+        OutFormat::Csv => Box::new(CsvSink::begin(plain(output), sheet)?),
+        OutFormat::Jsonl => Box::new(JsonlSink { text: plain(output), sheet }),
         #[cfg(feature = "parquet")]
-        OutFormat::Parquet => Box::new(super::parquet::ParquetSink::begin(output)?),
+        OutFormat::Parquet => Box::new(super::parquet::ParquetSink::begin(output, sheet)?),
         #[cfg(not(feature = "parquet"))]
         OutFormat::Parquet => {
             let why = "this program was built without Parquet: use .csv or .jsonl";
@@ -82,9 +82,9 @@ struct CsvSink {
 }
 
 impl CsvSink {
-    fn begin(text: Text) -> io::Result<Self> {
+    fn begin(text: Text, sheet: Sheet) -> io::Result<Self> {
         let mut writer = csv::Writer::from_writer(text);
-        writer.write_record(COLUMNS.iter().map(|(name, _)| name))?;
+        writer.write_record(sheet.columns.iter().map(|(name, _)| name))?;
         Ok(Self { writer, scratch: String::new() })
     }
 }
@@ -99,6 +99,7 @@ impl Sink for CsvSink {
                 Cell::Float(number) => formatted(&mut self.scratch, format_args!("{number:?}")),
                 Cell::Int(number) => formatted(&mut self.scratch, format_args!("{number}")),
                 Cell::Flag(flag) => formatted(&mut self.scratch, format_args!("{flag}")),
+                Cell::Time(time) => formatted(&mut self.scratch, format_args!("{time}")),
             };
             self.writer.write_field(text)?;
         }
@@ -120,12 +121,15 @@ fn formatted<'s>(scratch: &'s mut String, args: std::fmt::Arguments<'_>) -> &'s 
 }
 
 /// One object a line, all keys in the order of the columns; a missing cell is null.
-struct JsonlSink(Text);
+struct JsonlSink {
+    text: Text,
+    sheet: Sheet,
+}
 
 impl Sink for JsonlSink {
     fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()> {
-        let out = &mut self.0;
-        for (idx, (cell, (name, _))) in row.iter().zip(COLUMNS).enumerate() {
+        let out = &mut self.text;
+        for (idx, (cell, (name, _))) in row.iter().zip(self.sheet.columns).enumerate() {
             write!(out, "{}\"{name}\":", if idx == 0 { '{' } else { ',' })?;
             match cell {
                 Cell::Missing => out.write_all(b"null")?,
@@ -133,12 +137,13 @@ impl Sink for JsonlSink {
                 Cell::Float(number) => serde_json::to_writer(&mut *out, number)?,
                 Cell::Int(number) => write!(out, "{number}")?,
                 Cell::Flag(flag) => write!(out, "{flag}")?,
+                Cell::Time(time) => write!(out, "\"{time}\"")?,
             }
         }
         out.write_all(b"}\n")
     }
 
     fn finish(self: Box<Self>) -> io::Result<Output> {
-        self.0.finish()
+        self.text.finish()
     }
 }

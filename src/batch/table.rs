@@ -5,14 +5,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::config::ScoreConfig;
+use crate::config::{ExplainConfig, LogConfig, ScoreConfig};
 use crate::domain::{AsOf, CustomerId};
 use crate::events::{RawValue, Table};
 use crate::model::level_of;
-use crate::scoring::{Engine, TableInput};
+use crate::scoring::{Engine, ExplainedAnswer, TableInput};
 use crate::store::shard_of;
 
 use super::error::BatchError;
+use super::ops::OpsError;
 use super::run::Told;
 use super::run::write;
 use super::summary::ScoreSummary;
@@ -32,20 +33,25 @@ pub(super) fn score(
         return Err(BatchError::LogBundle { version: engine.bundle().version.clone() });
     };
     progress("reading the table");
-    let table = read(config, engine, path, as_of)?;
-    let rows = Rows::new(config, engine, &table, inputs)?;
+    let table = read(&config.log, engine, path, as_of)?;
+    let wanted = |customer: &CustomerId| {
+        config.shards == 1 || shard_of(customer) % config.shards == config.shard
+    };
+    let rows = Rows::new((&table, engine, inputs), config.id.as_deref(), &wanted)?;
     let unknown: Vec<AtomicU64> = inputs.iter().map(|_| AtomicU64::new(0)).collect();
     let answer = |at: usize| -> Result<Told<'_>, BatchError> {
         let (place, customer) = &rows.wanted[at];
-        let cells: Vec<RawValue<'_>> =
-            rows.positions.iter().map(|&column| table.cell(*place, column)).collect();
-        let found = engine
-            .answer_row(customer, &cells, as_of, false)
-            .map_err(|source| BatchError::Row { line: table.line(*place), source })?;
+        let cells = rows.cells(&table, *place);
+        let wrong = |source| BatchError::Row { line: table.line(*place), source };
+        let found = engine.answer_row(customer, &cells, as_of, false).map_err(wrong)?;
+        let why = match config.reasons {
+            0 => None,
+            most => Some(engine.row_reasons(&cells, most).map_err(wrong)?.churn),
+        };
         for input in found.unknown_levels {
             unknown[input].fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Told { answer: found.answer, digest: found.digest, why: None })
+        Ok(Told { answer: found.answer, digest: found.digest, why })
     };
     let mut notes = notes(&table, inputs, engine);
     if table.report.dropped > 0 {
@@ -67,17 +73,46 @@ pub(super) fn score(
     write((config, engine), summary, (rows.wanted.len(), &answer), &mut finish, progress)
 }
 
+/// One row taken apart: the first of a customer. Notes say what a reader should know.
+pub(super) fn explain<'e>(
+    config: &ExplainConfig,
+    engine: &'e Engine,
+    path: &std::path::Path,
+    as_of: AsOf,
+) -> Result<(ExplainedAnswer<'e>, Vec<String>), OpsError> {
+    let Some(inputs) = engine.table_inputs() else {
+        return Err(BatchError::LogBundle { version: engine.bundle().version.clone() }.into());
+    };
+    let table = read(&config.log, engine, path, as_of)?;
+    let wanted = |customer: &CustomerId| *customer == config.customer;
+    let rows = Rows::new((&table, engine, inputs), config.id.as_deref(), &wanted)?;
+    let Some((place, customer)) = rows.wanted.first() else {
+        let (customer, path) = (config.customer.as_str().to_owned(), path.to_owned());
+        let column = config.id.as_deref().or_else(|| engine.table_id_column());
+        return Err(OpsError::NoRow { customer, path, column: column.map(str::to_owned) });
+    };
+    let mut notes = notes(&table, inputs, engine);
+    if rows.wanted.len() > 1 {
+        let (n, line) = (rows.wanted.len(), table.line(*place));
+        notes.push(format!("{n} rows are of this customer: this is the first, of line {line}"));
+    }
+    let found = engine
+        .explain_row(customer, &rows.cells(&table, *place), as_of)
+        .map_err(|source| BatchError::Row { line: table.line(*place), source })?;
+    Ok((found.explained, notes))
+}
+
 fn read(
-    config: &ScoreConfig,
+    config: &LogConfig,
     engine: &Engine,
     path: &std::path::Path,
     as_of: AsOf,
 ) -> Result<Table, BatchError> {
     let defaults =
         crate::config::LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
-    let (spec, rules) = config.log.table_spec(&defaults, as_of.instant());
+    let (spec, rules) = config.table_spec(&defaults, as_of.instant());
     let table = Table::read(path, &spec, &rules)?;
-    config.log.threshold.check(&table.report)?;
+    config.threshold.check(&table.report)?;
     Ok(table)
 }
 
@@ -90,11 +125,12 @@ struct Rows {
 }
 
 impl Rows {
+    /// The rows of the customers that are wanted; `id` names their column where it is another than
+    /// in training.
     fn new(
-        config: &ScoreConfig,
-        engine: &Engine,
-        table: &Table,
-        inputs: &[TableInput],
+        (table, engine, inputs): (&Table, &Engine, &[TableInput]),
+        id: Option<&str>,
+        is_wanted: &dyn Fn(&CustomerId) -> bool,
     ) -> Result<Self, BatchError> {
         let missing: Vec<String> = inputs
             .iter()
@@ -106,7 +142,7 @@ impl Rows {
             return Err(BatchError::NoColumn { missing, found });
         }
         let positions = inputs.iter().filter_map(|input| table.position(&input.name)).collect();
-        let id = match config.id.as_deref().or_else(|| engine.table_id_column()) {
+        let id = match id.or_else(|| engine.table_id_column()) {
             None => None,
             Some(name) => {
                 let at = table.position(name).ok_or_else(|| BatchError::NoColumn {
@@ -119,11 +155,16 @@ impl Rows {
         let mut wanted = Vec::new();
         for place in 0..table.n_rows() {
             let customer = customer(table, place, id.as_ref())?;
-            if config.shards == 1 || shard_of(&customer) % config.shards == config.shard {
+            if is_wanted(&customer) {
                 wanted.push((place, customer));
             }
         }
         Ok(Self { wanted, positions })
+    }
+
+    /// The cells of a row in the order of the inputs.
+    fn cells<'t>(&self, table: &'t Table, place: usize) -> Vec<RawValue<'t>> {
+        self.positions.iter().map(|&column| table.cell(place, column)).collect()
     }
 }
 

@@ -21,7 +21,13 @@ pub(super) struct ExplainArgs {
     /// Whose score
     #[arg(long, value_name = "ID")]
     customer: Option<String>,
-    /// Last day that is looked at, such as 2026-06-30
+    /// A ready-made table in place of a log, for a model that was trained on one
+    #[arg(long, value_name = "FILE")]
+    table: Option<String>,
+    /// Column of the customer id in that table [default: as in training, else the row's number]
+    #[arg(long, value_name = "COLUMN")]
+    id: Option<String>,
+    /// Last day that is looked at, such as 2026-06-30; a table may leave it away
     #[arg(long, value_name = "DATE")]
     as_of: Option<String>,
     /// A policy in place of the model's own
@@ -56,6 +62,8 @@ impl ExplainArgs {
     pub(super) fn given(&self) -> Given {
         let own = vec![
             ("customer", self.customer.clone()),
+            ("table", self.table.clone()),
+            ("id", self.id.clone()),
             ("as_of", self.as_of.clone()),
             ("policy", self.policy.clone()),
         ];
@@ -87,8 +95,12 @@ pub struct ExplainConfig {
     pub model: BundleSelector,
     /// The customer.
     pub customer: CustomerId,
-    /// The last day that is looked at.
-    pub as_of: Day,
+    /// A ready-made table in place of a log.
+    pub table: Option<PathBuf>,
+    /// Column of the customer id in the table.
+    pub id: Option<String>,
+    /// The last day that is looked at; none for a table is now.
+    pub as_of: Option<Day>,
     /// A policy in place of the bundle's.
     pub policy: Option<PathBuf>,
 }
@@ -110,15 +122,26 @@ pub struct DriftConfig {
 
 pub(super) fn read_explain(reader: &mut Reader) -> Option<OpsCommand> {
     let log = LogConfig::read(reader);
-    log.require_events(reader);
+    let table = reader.optional("table").map(PathBuf::from);
+    let id = reader.optional("id");
+    match &table {
+        None => log.require_events(reader),
+        Some(_) if !log.events.is_empty() => {
+            reader.conflict("events and table exclude each other".to_owned());
+        }
+        Some(_) => {}
+    }
     let (models, model) = read_model(reader);
     let customer = reader
         .required_parsed("customer", |text| CustomerId::try_new(text).map_err(|e| e.to_string()));
-    let as_of = reader.required_parsed("as_of", parse_day);
+    let as_of = match table {
+        Some(_) => reader.optional_parsed("as_of", parse_day),
+        None => reader.required_parsed("as_of", parse_day),
+    };
     let policy = reader.optional("policy").map(PathBuf::from);
     // A missing or wrong one is an issue, which ends the reading.
-    let (customer, as_of) = (customer?, as_of?);
-    let config = ExplainConfig { log, models, model, customer, as_of, policy };
+    let customer = customer?;
+    let config = ExplainConfig { log, models, model, customer, table, id, as_of, policy };
     Some(OpsCommand::Explain(Box::new(config)))
 }
 

@@ -33,4 +33,4 @@ pub use raw::{ConfigError, ConfigIssue, Layers, Origin, Setting, read_file, sett
 pub use score::{OutFile, OutFormat, ScoreArgs, ScoreConfig};
 pub use table::{CostColumns, CostSource, SaidType, TableArgs, TableConfig};
 pub use train::{TrainArgs, TrainConfig};
-pub use trial::{ExperimentConfig, OutcomeKind, PolicyRunConfig};
+pub use trial::{DecisionsConfig, ExperimentConfig, OutcomeKind, PolicyRunConfig};

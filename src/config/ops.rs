@@ -12,7 +12,11 @@ use super::ops_contract::{ContractArgs, ContractConfig, OpportunitiesArgs, Oppor
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 use super::score::parse_selector;
 use super::train::{layers, parse_day};
-use super::trial::{ExperimentConfig, PolicyRunConfig, read_experiment, read_policy_run};
+use super::trial;
+use super::trial::{
+    DecisionsArgs, DecisionsConfig, ExperimentArgs, ExperimentConfig, PolicyArgs, PolicyRunConfig,
+    read_decisions, read_experiment, read_policy_run,
+};
 use crate::bundle::{BundleSelector, CHAMPION};
 use crate::domain::Day;
 
@@ -20,7 +24,7 @@ use crate::domain::Day;
 const PREFIX: &str = "TENURE_OPS_";
 
 /// Settings that one of the commands uses: the file and the environment may hold them for all.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 15] = [
     "models",
     "name",
     "alias",
@@ -34,13 +38,7 @@ const KEYS: [&str; 21] = [
     "quiet",
     "events",
     "policy",
-    "old",
-    "new",
     "customer",
-    "decisions",
-    "outcome",
-    "days",
-    "effect_sd",
     "fail_on_alarm",
 ];
 
@@ -66,8 +64,10 @@ Examples:
   tenure-ops policy explain --customer 4711 --models models --name shop \\
     --events orders.csv.gz --as-of 2026-06-30
   tenure-ops experiment report --decisions ./decisions --events orders.csv.gz --outcome spend
+  tenure-ops decisions export --decisions ./decisions --out decisions.parquet
   tenure-ops explain --models models --name shop --events orders.csv.gz --customer 42 \\
     --as-of 2026-06-30
+  tenure-ops explain --models models --name tariff --table customers.csv --customer 42
   tenure-ops bundle drift --models models --name shop --events orders.csv.gz --as-of 2026-09-30
 
 Exit codes: 0 done, 1 failed, 3 an alarm (with --fail-on-alarm), 64 usage or configuration, 65 bundle, store, data or policy
@@ -104,6 +104,9 @@ enum RoomArgs {
     /// Experiments
     #[command(subcommand)]
     Experiment(Box<ExperimentArgs>),
+    /// The decision log
+    #[command(subcommand)]
+    Decisions(DecisionsArgs),
     /// Fits contracts (sBG, BdW) to cohorts: survival, retention, lifetime and value ahead
     Contract(ContractArgs),
     /// Fits opportunities taken or not (BG/BB) to a table: transactions ahead by customer
@@ -199,80 +202,6 @@ struct LoadArgs {
 }
 
 #[derive(Debug, Clone, Subcommand)]
-enum PolicyArgs {
-    /// Checks a policy file
-    Check {
-        /// The file
-        #[arg(value_name = "FILE")]
-        file: Option<String>,
-    },
-    /// Shows who changes from what to what between two policies, on a base
-    Diff {
-        /// The policy in force
-        #[arg(value_name = "OLD")]
-        old: Option<String>,
-        /// The one to hold against it
-        #[arg(value_name = "NEW")]
-        new: Option<String>,
-        #[command(flatten)]
-        base: BaseArgs,
-    },
-    /// Counts what a policy would do to a base, and what it costs
-    Simulate(BaseArgs),
-    /// Shows one customer's decision with every rule, and why each campaign is not it
-    Explain {
-        /// The customer's id
-        #[arg(long, value_name = "ID")]
-        customer: Option<String>,
-        #[command(flatten)]
-        base: BaseArgs,
-    },
-}
-
-#[derive(Debug, Clone, Args)]
-struct BaseArgs {
-    #[command(flatten)]
-    log: LogArgs,
-    #[command(flatten)]
-    models: Models,
-    /// Last day that is looked at
-    #[arg(long, value_name = "DATE")]
-    as_of: Option<String>,
-    /// A policy in place of the model's own
-    #[arg(long, value_name = "FILE")]
-    policy: Option<String>,
-}
-
-impl BaseArgs {
-    fn given(&self) -> Given {
-        let own = vec![("as_of", self.as_of.clone()), ("policy", self.policy.clone())];
-        [self.log.given(), self.models.given(), own].concat()
-    }
-}
-
-#[derive(Debug, Clone, Subcommand)]
-enum ExperimentArgs {
-    /// Works out what campaigns brought: treated against left alone, from a decision log
-    Report {
-        /// Directory of the decision log
-        #[arg(long, value_name = "DIR")]
-        decisions: Option<String>,
-        #[command(flatten)]
-        log: LogArgs,
-        /// What is compared: purchase (share of customers who bought) or spend [default: purchase]
-        #[arg(long, value_name = "OUTCOME")]
-        outcome: Option<String>,
-        /// Days after the decision that count [default: 30]
-        #[arg(long, value_name = "NUMBER")]
-        days: Option<String>,
-        /// Standard deviation of effects expected beforehand, for the sequential p-values
-        /// [default: 0.02 for purchase, 2 % of the spend before for spend]
-        #[arg(long, value_name = "NUMBER")]
-        effect_sd: Option<String>,
-    },
-}
-
-#[derive(Debug, Clone, Subcommand)]
 enum ActivitiesArgs {
     /// Shows which activities are worth testing as a promotion, as training found
     Report(Models),
@@ -333,38 +262,13 @@ impl RoomArgs {
                 (OpsTask::StoreImport, [store.given(), vec![("from", from.clone())]].concat())
             }
             Self::Policy(args) => args.given(),
-            Self::Experiment(args) => {
-                let ExperimentArgs::Report { decisions, log, outcome, days, effect_sd } = &**args;
-                let own = vec![
-                    ("decisions", decisions.clone()),
-                    ("outcome", outcome.clone()),
-                    ("days", days.clone()),
-                    ("effect_sd", effect_sd.clone()),
-                ];
-                (OpsTask::ExperimentReport, [log.given(), own].concat())
-            }
+            Self::Experiment(args) => args.given(),
+            Self::Decisions(args) => args.given(),
             Self::Activities(ActivitiesArgs::Report(models)) => {
                 (OpsTask::ActivitiesReport, models.given())
             }
             Self::Contract(contract) => (OpsTask::Contract, contract.given()),
             Self::Opportunities(table) => (OpsTask::Opportunities, table.given()),
-        }
-    }
-}
-
-impl PolicyArgs {
-    fn given(&self) -> (OpsTask, Given) {
-        match self {
-            Self::Check { file } => (OpsTask::PolicyCheck, vec![("file", file.clone())]),
-            Self::Diff { old, new, base } => {
-                let own = vec![("old", old.clone()), ("new", new.clone())];
-                (OpsTask::PolicyDiff, [base.given(), own].concat())
-            }
-            Self::Simulate(base) => (OpsTask::PolicySimulate, base.given()),
-            Self::Explain { customer, base } => {
-                let own = vec![("customer", customer.clone())];
-                (OpsTask::PolicyExplain, [base.given(), own].concat())
-            }
         }
     }
 }
@@ -408,6 +312,8 @@ pub enum OpsTask {
     PolicyExplain,
     /// Work out what campaigns brought.
     ExperimentReport,
+    /// Write a decision log for other programs.
+    DecisionsExport,
     /// Say why a customer got a score.
     Explain,
     /// Hold a base against a bundle's.
@@ -483,6 +389,8 @@ pub enum OpsCommand {
     },
     /// Work out what campaigns brought.
     ExperimentReport(Box<ExperimentConfig>),
+    /// Write a decision log for other programs.
+    DecisionsExport(DecisionsConfig),
     /// Say why a customer got a score.
     Explain(Box<ExplainConfig>),
     /// Hold a base against a bundle's.
@@ -520,6 +428,7 @@ impl OpsConfig {
         let mut reader = Reader::new(layers);
         reader.tolerate(&KEYS);
         reader.tolerate(&ops_contract::KEYS);
+        reader.tolerate(&trial::KEYS);
         let command = match task {
             OpsTask::BundleList => OpsCommand::BundleList {
                 models: PathBuf::from(reader.required("models")),
@@ -557,6 +466,7 @@ impl OpsConfig {
             OpsTask::ExperimentReport => {
                 OpsCommand::ExperimentReport(Box::new(read_experiment(&mut reader)))
             }
+            OpsTask::DecisionsExport => read_decisions(&mut reader).unwrap_or_else(nothing),
             OpsTask::Explain => read_explain(&mut reader).unwrap_or_else(nothing),
             OpsTask::BundleDrift => read_drift(&mut reader).unwrap_or_else(nothing),
             OpsTask::BundleExportOnnx => read_onnx(&mut reader),

@@ -14,9 +14,9 @@ const PERIODS_DEFAULT: u64 = 12;
 /// Most periods that are projected: the models count no further.
 const PERIODS_MAX: u64 = 10_000;
 
-/// Keys that only these commands use.
-pub(super) const KEYS: [&str; 7] =
-    ["cohorts", "table", "margin", "discount", "periods", "prior", "model"];
+/// Keys that only these commands use, and those of tables.
+pub(super) const KEYS: [&str; 8] =
+    ["cohorts", "table", "id", "margin", "discount", "periods", "prior", "model"];
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct ContractArgs {

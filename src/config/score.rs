@@ -148,7 +148,7 @@ pub struct OutFile {
 }
 
 impl OutFile {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text == STDOUT {
             return Ok(Self { path: None, format: OutFormat::Csv, gzip: false });
         }

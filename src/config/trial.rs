@@ -1,13 +1,145 @@
-//! The settings of trials: a policy on a base, and what campaigns brought.
+//! The settings of trials: a policy on a base, what campaigns brought, and the decision log that
+//! says so.
 
 use std::path::PathBuf;
 
-use super::log::LogConfig;
-use super::ops::{OpsTask, read_model};
+use clap::{Args, Subcommand};
+
+use super::log::{LogArgs, LogConfig};
+use super::ops::{Given, Models, OpsCommand, OpsTask, read_model};
 use super::raw::Reader;
+use super::score::OutFile;
 use super::train::parse_day;
 use crate::bundle::BundleSelector;
 use crate::domain::Day;
+
+/// Keys that only these commands use.
+pub(super) const KEYS: [&str; 6] = ["old", "new", "decisions", "outcome", "days", "effect_sd"];
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum PolicyArgs {
+    /// Checks a policy file
+    Check {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: Option<String>,
+    },
+    /// Shows who changes from what to what between two policies, on a base
+    Diff {
+        /// The policy in force
+        #[arg(value_name = "OLD")]
+        old: Option<String>,
+        /// The one to hold against it
+        #[arg(value_name = "NEW")]
+        new: Option<String>,
+        #[command(flatten)]
+        base: BaseArgs,
+    },
+    /// Counts what a policy would do to a base, and what it costs
+    Simulate(BaseArgs),
+    /// Shows one customer's decision with every rule, and why each campaign is not it
+    Explain {
+        /// The customer's id
+        #[arg(long, value_name = "ID")]
+        customer: Option<String>,
+        #[command(flatten)]
+        base: BaseArgs,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct BaseArgs {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    models: Models,
+    /// Last day that is looked at
+    #[arg(long, value_name = "DATE")]
+    as_of: Option<String>,
+    /// A policy in place of the model's own
+    #[arg(long, value_name = "FILE")]
+    policy: Option<String>,
+}
+
+impl BaseArgs {
+    fn given(&self) -> Given {
+        let own = vec![("as_of", self.as_of.clone()), ("policy", self.policy.clone())];
+        [self.log.given(), self.models.given(), own].concat()
+    }
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum ExperimentArgs {
+    /// Works out what campaigns brought: treated against left alone, from a decision log
+    Report {
+        /// Directory of the decision log
+        #[arg(long, value_name = "DIR")]
+        decisions: Option<String>,
+        #[command(flatten)]
+        log: LogArgs,
+        /// What is compared: purchase (share of customers who bought) or spend [default: purchase]
+        #[arg(long, value_name = "OUTCOME")]
+        outcome: Option<String>,
+        /// Days after the decision that count [default: 30]
+        #[arg(long, value_name = "NUMBER")]
+        days: Option<String>,
+        /// Standard deviation of effects expected beforehand, for the sequential p-values
+        /// [default: 0.02 for purchase, 2 % of the spend before for spend]
+        #[arg(long, value_name = "NUMBER")]
+        effect_sd: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum DecisionsArgs {
+    /// Writes all decisions as one table, for other programs
+    Export {
+        /// Directory of the decision log
+        #[arg(long, value_name = "DIR")]
+        decisions: Option<String>,
+        /// Where to: .parquet, .csv, .csv.gz, .jsonl or .jsonl.gz
+        #[arg(long, value_name = "FILE")]
+        out: Option<String>,
+    },
+}
+
+impl PolicyArgs {
+    pub(super) fn given(&self) -> (OpsTask, Given) {
+        match self {
+            Self::Check { file } => (OpsTask::PolicyCheck, vec![("file", file.clone())]),
+            Self::Diff { old, new, base } => {
+                let own = vec![("old", old.clone()), ("new", new.clone())];
+                (OpsTask::PolicyDiff, [base.given(), own].concat())
+            }
+            Self::Simulate(base) => (OpsTask::PolicySimulate, base.given()),
+            Self::Explain { customer, base } => {
+                let own = vec![("customer", customer.clone())];
+                (OpsTask::PolicyExplain, [base.given(), own].concat())
+            }
+        }
+    }
+}
+
+impl ExperimentArgs {
+    pub(super) fn given(&self) -> (OpsTask, Given) {
+        let Self::Report { decisions, log, outcome, days, effect_sd } = self;
+        let own = vec![
+            ("decisions", decisions.clone()),
+            ("outcome", outcome.clone()),
+            ("days", days.clone()),
+            ("effect_sd", effect_sd.clone()),
+        ];
+        (OpsTask::ExperimentReport, [log.given(), own].concat())
+    }
+}
+
+impl DecisionsArgs {
+    pub(super) fn given(&self) -> (OpsTask, Given) {
+        let Self::Export { decisions, out } = self;
+        let given = vec![("decisions", decisions.clone()), ("out", out.clone())];
+        (OpsTask::DecisionsExport, given)
+    }
+}
 
 /// What a policy is tried on.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +193,22 @@ pub struct ExperimentConfig {
     pub days: u16,
     /// Standard deviation of effects expected beforehand, above 0, in units of the outcome.
     pub effect_sd: Option<f64>,
+}
+
+/// A decision log and where it is written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionsConfig {
+    /// Directory of the decision log.
+    pub decisions: PathBuf,
+    /// The file to write.
+    pub out: OutFile,
+}
+
+pub(super) fn read_decisions(reader: &mut Reader) -> Option<OpsCommand> {
+    let decisions = PathBuf::from(reader.required("decisions"));
+    let out = reader.required_parsed("out", OutFile::parse);
+    // A missing or wrong one is an issue, which ends the reading.
+    Some(OpsCommand::DecisionsExport(DecisionsConfig { decisions, out: out? }))
 }
 
 pub(super) fn read_policy_run(task: OpsTask, reader: &mut Reader) -> PolicyRunConfig {

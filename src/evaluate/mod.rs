@@ -19,6 +19,7 @@ mod leak;
 mod rank;
 mod ties;
 mod total;
+mod uplift;
 mod value;
 
 pub use adoption::{
@@ -39,6 +40,10 @@ pub use rank::{
     TopShare, auc, gini_normalised, pr_auc, spearman, top_share, top_share_of_rarer, value_capture,
 };
 pub use total::{LogRatio, TotalInterval, TotalSpread, effective_windows};
+pub use uplift::{
+    PartOf, PerfectOrder, RankedResponses, Responses, parts_by_score, uplift_at,
+    weighted_average_uplift,
+};
 pub use value::{
     Decile, DecileMape, decile_mape, deciles, mae, poisson_deviance, rmse, total_ratio,
     tweedie_deviance,

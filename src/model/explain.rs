@@ -87,12 +87,12 @@ pub struct Explanation {
     pub base_value: f64,
     /// What is said of this one: calibrated log-odds of churn, or the log of the expected value.
     pub total: f64,
-    /// One contribution for each of [`Explainer::terms`].
+    /// One contribution for each of [`Explainer::terms`], or for each column of a table.
     pub contributions: Vec<f64>,
 }
 
 impl Explanation {
-    fn new(n_terms: usize, base_value: f64) -> Self {
+    pub(super) fn new(n_terms: usize, base_value: f64) -> Self {
         Self { base_value, total: f64::NAN, contributions: vec![0.0; n_terms] }
     }
 
@@ -103,7 +103,7 @@ impl Explanation {
     }
 
     /// Adds another part with a weight.
-    fn add(&mut self, weight: f64, part: &Self) {
+    pub(super) fn add(&mut self, weight: f64, part: &Self) {
         self.base_value += weight * part.base_value;
         for (sum, one) in self.contributions.iter_mut().zip(&part.contributions) {
             *sum += weight * one;

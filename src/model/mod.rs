@@ -49,9 +49,9 @@ pub use score::{Clv, Score};
 pub use stack::{STACK_MEMBERS, StackWeights};
 pub use stage::{BTYD_COLUMNS, BtydStage, StageCovariates, StageInput, StageView};
 pub use table::{
-    CellIssue, ColumnKind, NumberScale, Slot, SlotMeaning, TableChurn, TableColumn, TableFitSpec,
-    TableFitted, TableKind, TablePredictor, TableSchema, TableSchemaError, TableValue, flag_of,
-    is_missing_text, level_of, number_of,
+    CellIssue, ColumnKind, NumberScale, Slot, SlotMeaning, TableChurn, TableColumn, TableExplainer,
+    TableFitSpec, TableFitted, TableKind, TablePredictor, TableSchema, TableSchemaError,
+    TableValue, flag_of, is_missing_text, level_of, number_of,
 };
 pub use treeshap::{ShapError, TreeShap};
 pub use value::{IntervalBin, IntervalTable, ValueHorizon, ValueKind, ValueModel, ValueParts};

@@ -9,7 +9,7 @@ use super::reasons::{Reason, ReasonGroup, Spoken, by_group, reasons};
 use super::{Answer, Engine};
 use crate::domain::{AsOf, CustomerId};
 use crate::history::History;
-use crate::model::{Explainer, Explanation, Predictor, Term};
+use crate::model::{Explainer, Explanation, Predictor};
 
 /// What explanations need beside the bundle: tables of the trees, and the group of each term.
 #[derive(Debug)]
@@ -23,10 +23,22 @@ pub(super) struct Whys {
 pub struct Explained {
     /// Its base value, contributions and total.
     pub explanation: Explanation,
-    /// The same by group, the weightiest first.
-    pub groups: Vec<(ReasonGroup, f64)>,
-    /// All groups in words, the weightiest first.
+    /// The same by meaning, in words, the weightiest first: groups of features for a log, columns
+    /// for a table. Together they are all contributions.
     pub reasons: Vec<Reason>,
+}
+
+/// What a contribution is of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExplainedTerm<'e> {
+    /// The feature, the input of a purchase model, or the column of a table.
+    pub name: &'e str,
+    /// The code of the reason that it belongs to.
+    pub code: &'e str,
+    /// The customer's number; none where it is missing or no number.
+    pub value: Option<f64>,
+    /// The cell as it was given, of a table; none where it is missing.
+    pub cell: Option<String>,
 }
 
 /// An answer with all that led to it.
@@ -34,14 +46,13 @@ pub struct Explained {
 pub struct ExplainedAnswer<'e> {
     /// The answer, with the rules that were tried.
     pub answer: Answer<'e>,
-    /// The customer's row of features.
-    pub row: Vec<f64>,
-    /// The calibrated log-odds of churn; none for a customer who has not bought.
+    /// The calibrated log-odds of churn; none for a customer who has not bought, and for a table
+    /// without a churn label.
     pub churn: Option<Explained>,
     /// The log of the expected value; none without a value model.
     pub value: Option<Explained>,
     /// What the contributions are of.
-    pub terms: &'e [Term],
+    pub terms: Vec<ExplainedTerm<'e>>,
 }
 
 /// The weightiest reasons of both numbers.
@@ -75,12 +86,18 @@ impl Engine {
                 let groups = by_group(groups, &explanation);
                 let reasons =
                     reasons(&groups, ReasonGroup::ALL.len(), self.spoken(predictor, &row));
-                Explained { explanation, groups, reasons }
+                Explained { explanation, reasons }
             })
         };
         let (churn, value) = explainer.both(predictor, &row);
         let (churn, value) = (explained(churn), explained(value));
-        Ok(ExplainedAnswer { answer, row, churn, value, terms: explainer.terms() })
+        let terms = explainer.terms().iter().zip(groups).map(|(term, group)| ExplainedTerm {
+            name: term.name,
+            code: group.code(),
+            value: Some(row[term.column]).filter(|value| !value.is_nan()),
+            cell: None,
+        });
+        Ok(ExplainedAnswer { answer, churn, value, terms: terms.collect() })
     }
 
     /// The weightiest `most` reasons in each direction.

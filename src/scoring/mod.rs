@@ -7,6 +7,7 @@
 
 mod error;
 mod explain;
+mod explain_row;
 mod facts;
 mod habits;
 mod reasons;
@@ -14,7 +15,8 @@ mod record;
 mod table;
 
 pub use error::ScoringError;
-pub use explain::{Explained, ExplainedAnswer, Reasons};
+pub use explain::{Explained, ExplainedAnswer, ExplainedTerm, Reasons};
+pub use explain_row::ExplainedRow;
 pub use facts::rfm_values;
 pub use reasons::{Reason, ReasonGroup};
 pub use record::{AssignmentV1, DecisionRowV1, EligibleV1, RECORD_VERSION};
@@ -29,7 +31,7 @@ use crate::decision::{
 };
 use crate::domain::{AsOf, Currency, CustomerId, Day, Name, Timestamp, Zone};
 use crate::history::History;
-use crate::model::{Predictor, Score, ShapError};
+use crate::model::{Predictor, Score, ShapError, TableExplainer};
 
 use explain::Whys;
 use facts::FactSources;
@@ -52,6 +54,8 @@ pub struct Engine {
     model_version: String,
     /// Made at the first question why.
     whys: OnceLock<Result<Whys, ShapError>>,
+    /// The same of a table bundle.
+    row_whys: OnceLock<Result<TableExplainer, ShapError>>,
 }
 
 /// What is said of one customer as of one instant.
@@ -137,6 +141,7 @@ impl Engine {
             inputs,
             model_version,
             whys: OnceLock::new(),
+            row_whys: OnceLock::new(),
         })
     }
 

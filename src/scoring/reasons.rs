@@ -6,6 +6,7 @@
 //! A text says what is known of the customer; it deliberately never says what to change: a
 //! contribution is what the model used, not what would help.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::domain::Currency;
@@ -132,8 +133,8 @@ impl ReasonGroup {
 /// One reason for a score.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reason {
-    /// What it is about.
-    pub group: ReasonGroup,
+    /// What it is about: the code of a [`ReasonGroup`], or the column of a table.
+    pub code: Cow<'static, str>,
     /// Sum of the contributions of the group, in log-odds of churn or in the log of the value.
     pub contribution: f64,
     /// The customer's own numbers, as a sentence of facts.
@@ -166,18 +167,29 @@ pub(super) fn by_group(
     found
 }
 
-/// The weightiest `most` reasons that raise and the weightiest `most` that lower, by weight.
-pub(super) fn reasons(groups: &[(ReasonGroup, f64)], most: usize, of: Spoken<'_>) -> Vec<Reason> {
+/// The weightiest `most` that raise and the weightiest `most` that lower, of parts that stand by
+/// weight already.
+pub(super) fn weightiest<T: Copy>(parts: &[(T, f64)], most: usize) -> Vec<(T, f64)> {
     let (mut raising, mut lowering) = (0, 0);
     let mut found = Vec::new();
-    for &(group, contribution) in groups {
+    for &(what, contribution) in parts {
         let told = if contribution > 0.0 { &mut raising } else { &mut lowering };
         if *told < most {
             *told += 1;
-            found.push(Reason { group, contribution, text: of.text(group) });
+            found.push((what, contribution));
         }
     }
     found
+}
+
+/// The weightiest `most` reasons that raise and the weightiest `most` that lower, by weight.
+pub(super) fn reasons(groups: &[(ReasonGroup, f64)], most: usize, of: Spoken<'_>) -> Vec<Reason> {
+    let told = weightiest(groups, most).into_iter().map(|(group, contribution)| Reason {
+        code: Cow::Borrowed(group.code()),
+        contribution,
+        text: of.text(group),
+    });
+    told.collect()
 }
 
 impl Spoken<'_> {
@@ -415,8 +427,8 @@ mod tests {
         );
         let told = reasons(&groups, 1, of);
         assert_eq!(
-            told.iter().map(|reason| reason.group).collect::<Vec<_>>(),
-            [ReasonGroup::Spend, ReasonGroup::Frequency]
+            told.iter().map(|reason| &*reason.code).collect::<Vec<_>>(),
+            [ReasonGroup::Spend.code(), ReasonGroup::Frequency.code()]
         );
     }
 }

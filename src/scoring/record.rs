@@ -45,6 +45,12 @@ pub struct DecisionRowV1 {
     pub segment: String,
     /// Risk tier; none without a churn model where no override fired.
     pub tier: Option<String>,
+    /// Calibrated probability of churn, as scored; rows of earlier versions do not say.
+    #[serde(default)]
+    pub churn_probability: Option<f64>,
+    /// Expected value, as scored, in currency units; the same.
+    #[serde(default)]
+    pub clv_mean: Option<f64>,
     /// All campaigns that passed every gate, the one chosen or held out first.
     pub eligible: Vec<EligibleV1>,
     /// The campaign, or `no_action`.
@@ -112,7 +118,7 @@ impl DecisionRowV1 {
     /// The row of an answer. `digest` is that of the history scored, see [`decision_id`].
     #[must_use]
     pub fn new(engine: &Engine, answer: &Answer<'_>, digest: u128, decided_at: Timestamp) -> Self {
-        let Answer { customer, as_of, facts_as_of, decision, .. } = answer;
+        let Answer { customer, as_of, facts_as_of, score, decision, .. } = answer;
         let policy = decision.policy;
         let eligible = decision.eligible.iter().map(|one| EligibleV1 {
             campaign: one.campaign.id().to_owned(),
@@ -134,6 +140,8 @@ impl DecisionRowV1 {
             policy_hash: policy.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
             segment: decision.segment.as_str().to_owned(),
             tier: decision.tier.map(|tier| tier.as_str().to_owned()),
+            churn_probability: score.churn_prob,
+            clv_mean: score.clv.as_ref().map(|clv| clv.mean),
             eligible: eligible.collect(),
             chosen: decision.campaign_id().to_owned(),
             chosen_propensity: decision.propensity,

@@ -80,7 +80,27 @@ pub struct TableAnswer<'e> {
     pub digest: u128,
 }
 
+/// A row that has been taken in.
+pub(super) struct RowRead {
+    /// The places that the models read.
+    pub(super) row: Vec<f64>,
+    facts: Facts,
+    /// Places of the inputs whose level was not known in training.
+    pub(super) unknown_levels: Vec<usize>,
+    digest: u128,
+}
+
 impl Engine {
+    /// The models of a table, or a refusal.
+    pub(super) fn table_predictor(&self) -> Result<&TablePredictor, ScoringError> {
+        match &self.bundle.models {
+            BundleModels::Table { predictor, .. } => Ok(predictor),
+            BundleModels::Log { .. } => {
+                Err(ScoringError::LogBundle { version: self.bundle.version.clone() })
+            }
+        }
+    }
+
     /// The columns that a row must name; none where the bundle scores histories.
     #[must_use]
     pub fn table_inputs(&self) -> Option<&[TableInput]> {
@@ -114,9 +134,17 @@ impl Engine {
         as_of: AsOf,
         trace: bool,
     ) -> Result<TableAnswer<'_>, ScoringError> {
-        let BundleModels::Table { predictor, .. } = &self.bundle.models else {
-            return Err(ScoringError::LogBundle { version: self.bundle.version.clone() });
-        };
+        let predictor = self.table_predictor()?;
+        let read = self.read_row(predictor, cells)?;
+        Ok(self.answer_read(predictor, (customer, read), as_of, trace))
+    }
+
+    /// Takes in the cells of a row.
+    pub(super) fn read_row(
+        &self,
+        predictor: &TablePredictor,
+        cells: &[RawValue<'_>],
+    ) -> Result<RowRead, ScoringError> {
         let inputs = self.table_inputs().unwrap_or_default();
         if cells.len() != inputs.len() {
             let (expected, found) = (inputs.len(), cells.len());
@@ -147,6 +175,18 @@ impl Engine {
         }
         bytes.extend(row.iter().flat_map(|number| number.to_bits().to_be_bytes()));
         fill_rfm(&self.rfm_cuts, &mut facts);
+        Ok(RowRead { row, facts, unknown_levels, digest: xxh3_128(&bytes) })
+    }
+
+    /// The answer to a row that has been taken in.
+    pub(super) fn answer_read(
+        &self,
+        predictor: &TablePredictor,
+        (customer, read): (&CustomerId, RowRead),
+        as_of: AsOf,
+        trace: bool,
+    ) -> TableAnswer<'_> {
+        let RowRead { row, facts, unknown_levels, digest } = read;
         let score = predictor.score(&row);
         let context = Context {
             customer_id: customer.as_str(),
@@ -159,7 +199,7 @@ impl Engine {
         let decision = decide(&self.policy, &score, &context);
         let customer = customer.clone();
         let answer = Answer { customer, as_of, facts_as_of: None, facts, score, decision };
-        Ok(TableAnswer { answer, unknown_levels, digest: xxh3_128(&bytes) })
+        TableAnswer { answer, unknown_levels, digest }
     }
 }
 

@@ -3,16 +3,15 @@
 //! In: named values. Out: the score that the batch job gives the same row, or every violation at
 //! once, each with its path. Nothing is read from the store and nothing is kept.
 
-use std::collections::BTreeMap;
-
 use super::convert;
 use super::live::Live;
 use super::live::Moment;
 use super::pb;
-use super::scoring_service::{asked_as_of, score_message};
+use super::scoring_service::{REASONS, asked_as_of, score_message};
 use super::status::{ServeError, Violation};
-use crate::domain::{AsOf, CustomerId};
+use crate::domain::{AsOf, CustomerId, Timestamp};
 use crate::events::RawValue;
+use crate::model::CellIssue;
 use crate::scoring::{DecisionRowV1, Engine, ScoringError};
 
 /// Scores one subject; the second is its line of the decision log, empty where none is kept. Field
@@ -20,9 +19,55 @@ use crate::scoring::{DecisionRowV1, Engine, ScoringError};
 pub(super) fn score(
     live: &Live,
     moment: &Moment,
+    (subject, path): (&pb::ScoreSubject, &str),
+    view: pb::ScoreView,
+) -> Result<(pb::Score, Vec<u8>), ServeError> {
+    let engine = &moment.served.engine;
+    let Checked { customer, cells, as_of } = check(moment, subject, path)?;
+    let wrong = |error| refused(error, path);
+    let found = engine.answer_row(&customer, &cells, as_of, false).map_err(wrong)?;
+    let line = match &live.decisions {
+        Some(_) => {
+            let (answer, digest) = (&found.answer, found.digest);
+            DecisionRowV1::new(engine, answer, digest, moment.now).to_line()
+        }
+        None => Vec::new(),
+    };
+    let mut score = score_message(&found.answer, moment, found.digest);
+    if view == pb::ScoreView::Full {
+        let why = engine.row_reasons(&cells, REASONS).map_err(wrong)?;
+        score.churn_reasons = why.churn.iter().map(convert::reason).collect();
+        score.value_reasons = why.value.iter().map(convert::reason).collect();
+    }
+    Ok((score, line))
+}
+
+/// Scores one subject and says why.
+pub(super) fn explain(
+    moment: &Moment,
     subject: &pb::ScoreSubject,
     path: &str,
-) -> Result<(pb::Score, Vec<u8>), ServeError> {
+) -> Result<pb::ExplainScoreResponse, ServeError> {
+    let Checked { customer, cells, as_of } = check(moment, subject, path)?;
+    let found = moment.served.engine.explain_row(&customer, &cells, as_of);
+    let found = found.map_err(|error| refused(error, path))?;
+    let score = score_message(&found.explained.answer, moment, found.digest);
+    Ok(convert::explained(&found.explained, score))
+}
+
+/// A subject that has been checked, but for what its cells hold.
+struct Checked<'m> {
+    customer: CustomerId,
+    cells: Vec<RawValue<'m>>,
+    as_of: AsOf,
+}
+
+/// Checks everything and tells all violations at once.
+fn check<'m>(
+    moment: &Moment,
+    subject: &'m pb::ScoreSubject,
+    path: &str,
+) -> Result<Checked<'m>, ServeError> {
     let pb::ScoreSubject { customer, events, inline_only: _, as_of, features } = subject;
     if features.is_none() && events.is_empty() {
         moment.require_log("give its features with the request")?;
@@ -33,43 +78,39 @@ pub(super) fn score(
         let found = "the served model was trained on a table: give features, not events";
         violations.push(Violation::new("events", "MODEL_SCORES_TABLES", found));
     }
-    let as_of = asked_as_of(as_of.as_ref(), moment);
+    let asked = asked_as_of(as_of.as_ref(), moment);
     let customer = convert::customer_id("customer", customer);
-    let empty = BTreeMap::new();
-    let fields = features.as_ref().map_or(&empty, |features| &features.fields);
-    let cells = cells(engine, fields, &mut violations);
-    let (customer, as_of) = match (customer, as_of) {
-        (Ok(customer), Ok(as_of)) => (Some(customer), as_of),
-        (customer, as_of) => {
-            violations.extend([customer.err(), as_of.err()].into_iter().flatten());
-            (None, None)
+    let cells = cells(engine, features.as_ref(), &mut violations);
+    let instant = |asked: Option<Timestamp>| AsOf::at(asked.unwrap_or(moment.now), engine.zone());
+    match (customer, asked) {
+        (Ok(customer), Ok(asked)) if violations.is_empty() => {
+            Ok(Checked { customer, cells, as_of: instant(asked) })
         }
-    };
-    // The cells are tried even where something else is wrong: all violations are told at once.
-    let asked = customer.clone().or_else(|| CustomerId::try_new("-").ok());
-    let Some(asked) = asked else { return Err(ServeError::internal("no id to try with")) };
-    let instant = AsOf::at(as_of.unwrap_or(moment.now), engine.zone());
-    match engine.answer_row(&asked, &cells, instant, false) {
-        Ok(found) if violations.is_empty() => {
-            let line = match &live.decisions {
-                Some(_) => {
-                    let (answer, digest) = (&found.answer, found.digest);
-                    DecisionRowV1::new(engine, answer, digest, moment.now).to_line()
-                }
-                None => Vec::new(),
-            };
-            Ok((score_message(&found.answer, moment, found.digest), line))
-        }
-        Ok(_) => Err(invalid(violations, path)),
-        Err(ScoringError::Row(issues)) => {
-            violations.extend(issues.iter().map(|issue| {
-                let what = format!("{} is no {}", issue.found, issue.wanted);
-                Violation::new(field(&issue.column), "FEATURE_TYPE", what)
-            }));
+        (customer, asked) => {
+            violations.extend([customer.err(), asked.err()].into_iter().flatten());
+            // The cells are tried even where something else is wrong.
+            if let Ok(anybody) = CustomerId::try_new("-")
+                && let Err(ScoringError::Row(issues)) =
+                    engine.answer_row(&anybody, &cells, instant(None), false)
+            {
+                violations.extend(issues.iter().map(violation));
+            }
             Err(invalid(violations, path))
         }
-        Err(error) => Err(ServeError::internal(error)),
     }
+}
+
+/// What the engine says of cells that their columns cannot hold.
+fn refused(error: ScoringError, path: &str) -> ServeError {
+    match error {
+        ScoringError::Row(issues) => invalid(issues.iter().map(violation).collect(), path),
+        error => ServeError::internal(error),
+    }
+}
+
+fn violation(issue: &CellIssue) -> Violation {
+    let what = format!("{} is no {}", issue.found, issue.wanted);
+    Violation::new(field(&issue.column), "FEATURE_TYPE", what)
 }
 
 fn invalid(violations: Vec<Violation>, path: &str) -> ServeError {
@@ -83,11 +124,12 @@ fn field(name: &str) -> String {
 /// The cells in the order of the engine's inputs; what is unknown, missing or not finite is told.
 fn cells<'m>(
     engine: &Engine,
-    fields: &'m BTreeMap<String, prost_types::Value>,
+    features: Option<&'m prost_types::Struct>,
     violations: &mut Vec<Violation>,
 ) -> Vec<RawValue<'m>> {
     let inputs = engine.table_inputs().unwrap_or_default();
-    for name in fields.keys() {
+    let given = |name: &str| features.and_then(|features| features.fields.get(name));
+    for name in features.iter().flat_map(|features| features.fields.keys()) {
         if !inputs.iter().any(|input| input.name == *name) {
             let hint = match engine.nearest_input(name) {
                 Some(near) => format!(" (did you mean {near:?}?)"),
@@ -99,7 +141,7 @@ fn cells<'m>(
     }
     inputs
         .iter()
-        .map(|input| match fields.get(&input.name) {
+        .map(|input| match given(&input.name) {
             Some(value) => {
                 let cell = convert::raw_value(value);
                 match cell {

@@ -25,7 +25,7 @@ use crate::scoring::{Answer, DecisionRowV1};
 const POOL_FROM_EVENTS: usize = 64;
 
 /// Reasons told in each direction with a full view.
-const REASONS: usize = 3;
+pub(super) const REASONS: usize = 3;
 
 /// The service.
 pub(super) struct Scoring(pub(super) Arc<Live>);
@@ -179,7 +179,7 @@ fn score_subject(
     view: pb::ScoreView,
 ) -> Result<(pb::Score, Vec<u8>), ServeError> {
     if moment.served.engine.table_inputs().is_some() {
-        return super::inline_row::score(live, moment, subject, path);
+        return super::inline_row::score(live, moment, (subject, path), view);
     }
     let checked = Subject::check(live, moment, subject, path)?;
     let (history, digest) = checked.history(live)?;
@@ -206,6 +206,9 @@ fn explain_subject(
     moment: &Moment,
     subject: &pb::ScoreSubject,
 ) -> Result<pb::ExplainScoreResponse, ServeError> {
+    if moment.served.engine.table_inputs().is_some() {
+        return super::inline_row::explain(moment, subject, "subject");
+    }
     let checked = Subject::check(live, moment, subject, "subject")?;
     let (history, digest) = checked.history(live)?;
     let as_of = as_of(checked.as_of, &history, moment);
@@ -214,13 +217,7 @@ fn explain_subject(
         .engine
         .explain(&checked.customer, &history, as_of)
         .map_err(|error| scoring_error(&checked.customer, &error))?;
-    let part = |of| convert::explanation(of, found.terms, &found.row);
-    Ok(pb::ExplainScoreResponse {
-        score: Some(score_message(&found.answer, moment, digest)),
-        churn: found.churn.as_ref().map(part),
-        value: found.value.as_ref().map(part),
-        rules: found.answer.decision.trace.iter().map(convert::rule).collect(),
-    })
+    Ok(convert::explained(&found, score_message(&found.answer, moment, digest)))
 }
 
 /// An answer as a message.

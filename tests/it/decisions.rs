@@ -18,7 +18,8 @@ use std::process::{Child, Command, Stdio};
 use prost_types::value::Kind;
 use serde_json::Value;
 use tenure::decision::{Policy, unit_interval};
-use tenure::scoring::DecisionRowV1;
+use tenure::events::{RawValue, ReadSpec, Rules, Table};
+use tenure::scoring::{DecisionRowV1, EligibleV1};
 use tenure::serve::pb;
 use tenure::serve::pb::scoring_service_client::ScoringServiceClient;
 use tenure::store::decision_segments;
@@ -296,6 +297,121 @@ fn the_report_finds_the_effect_that_is_in_the_data_and_a_broken_split() {
     let broken = base.report("purchase");
     assert_eq!(all(&broken, "campaign/")["sample_ratio_mismatch"], true);
     assert_eq!((&broken["dropped"], &broken["unreadable"]), (&7.into(), &1.into()));
+}
+
+/// June as it would be if those of higher risk were kept by what they got, the others not; and the
+/// other way round; and everybody alike.
+#[test]
+fn the_report_says_whether_a_score_tells_who_responds() {
+    let base = Base::new();
+    let (policy, log) = (base.path("policy.toml"), base.path("decisions"));
+    let more = ["--policy", &policy, "--decision-log", &log, "--out", &base.path("scores.csv")];
+    base.json(SCORE, &[], &more);
+    let logged = rows(Path::new(&log));
+    let mut risks: Vec<f64> = logged.iter().map(|row| row.churn_probability.unwrap()).collect();
+    risks.sort_by(f64::total_cmp);
+    let median = risks[risks.len() / 2];
+    assert!(risks[0] < median && logged.iter().all(|row| row.clv_mean.is_some()));
+    let log_text = fs::read_to_string(base.path("log.csv")).unwrap();
+    for (finding, effects) in [("more", [0.0, 0.3]), ("less", [0.3, 0.0]), ("not_shown", [0.15; 2])]
+    {
+        let mut text = log_text.clone();
+        for row in &logged {
+            let luck = unit_interval("the luck of June", &row.customer);
+            let effect = effects[usize::from(row.churn_probability.unwrap() >= median)];
+            if luck < 0.3 + if row.chosen == "no_action" { 0.0 } else { effect } {
+                writeln!(text, "{},2024-06-10,50", row.customer).unwrap();
+            }
+        }
+        writeln!(text, "somebody else,2024-07-15,1").unwrap();
+        fs::write(base.path("june.csv"), text).unwrap();
+        for outcome in ["purchase", "spend"] {
+            let report = base.report(outcome);
+            let rankings = report["rankings"].as_array().unwrap();
+            let found = rankings
+                .iter()
+                .filter(|one| one["experiment"].as_str().unwrap().starts_with("campaign/"))
+                .filter(|one| one["score"] == "churn_probability")
+                .max_by_key(|one| one["customers"].as_u64())
+                .unwrap();
+            assert_eq!(found["finding"], finding, "{outcome}: {found:#}");
+            assert_eq!(found["qini"].is_null(), outcome == "spend");
+            let parts = found["parts"].as_array().unwrap();
+            let people = |part: &Value| {
+                part["treated"].as_u64().unwrap() + part["control"].as_u64().unwrap()
+            };
+            let all = parts.iter().map(people).sum::<u64>();
+            assert_eq!(Some(all), found["customers"].as_u64());
+            assert!(
+                parts.windows(2).all(|pair| {
+                    number(&pair[0]["score_low"]) >= number(&pair[1]["score_high"])
+                })
+            );
+            let gain = number(&found["top_difference"]) - number(&found["all_difference"]);
+            assert!((gain - number(&found["gain"]["value"])).abs() < 1e-12);
+            assert_eq!(base.report(outcome), report, "the same numbers again");
+        }
+    }
+}
+
+/// Each decision once, the same in every format, with nothing rounded.
+#[test]
+fn the_log_is_written_as_one_table_for_other_programs() {
+    let base = Base::new();
+    let (policy, log) = (base.path("policy.toml"), base.path("decisions"));
+    let more = ["--policy", &policy, "--decision-log", &log, "--out", &base.path("scores.csv")];
+    base.json(SCORE, &[], &more);
+    base.json(SCORE, &[], &more);
+    let export = |out: &str| {
+        let done = Command::new(OPS)
+            .args(["decisions", "export", "--json", "--decisions", &log])
+            .args(["--out", &base.path(out)])
+            .output()
+            .unwrap();
+        (done.status.code(), [done.stdout, done.stderr].map(|b| String::from_utf8(b).unwrap()))
+    };
+    let mut tables = Vec::new();
+    for out in ["all.parquet", "all.csv.gz", "all.jsonl"] {
+        let (code, [said, err]) = export(out);
+        assert_eq!(code, Some(0), "{err}");
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["decisions"], N_CUSTOMERS);
+        assert_eq!(said["repeated"], N_CUSTOMERS);
+        let path = base.path(out);
+        let table = Table::read(Path::new(&path), &ReadSpec::default(), &Rules::default()).unwrap();
+        assert_eq!(table.n_rows(), N_CUSTOMERS);
+        tables.push(table);
+    }
+    let logged = rows(Path::new(&log));
+    for table in &tables {
+        let cell = |row: usize, name: &str| table.cell(row, table.position(name).unwrap());
+        for (at, row) in logged.iter().take(N_CUSTOMERS).enumerate().step_by(97) {
+            let text = |name: &str| match cell(at, name) {
+                RawValue::Text(text) => text.into_owned(),
+                other => format!("{other:?}"),
+            };
+            let number = |name: &str| match cell(at, name) {
+                RawValue::Number(number) => number,
+                RawValue::Text(text) => text.parse().unwrap(),
+                other => panic!("{name}: {other:?}"),
+            };
+            assert_eq!(text("decision_id"), row.decision_id);
+            assert_eq!(text("customer_id"), row.customer);
+            assert_eq!(text("campaign"), row.chosen);
+            let bits = |number: f64| number.to_bits();
+            assert_eq!(bits(number("propensity")), bits(row.chosen_propensity));
+            let risk = row.churn_probability.unwrap();
+            assert_eq!(bits(number("churn_probability")), bits(risk));
+            let eligible: Vec<EligibleV1> = serde_json::from_str(&text("eligible")).unwrap();
+            assert_eq!(eligible, row.eligible);
+        }
+    }
+    let (code, [_, err]) = export("all.xlsx");
+    assert!(code == Some(64) && err.contains(".parquet"), "{err}");
+    fs::remove_dir_all(&log).unwrap();
+    let (code, [_, err]) = export("all.csv");
+    assert!(code == Some(65) && err.contains("decisions"), "{err}");
+    assert!(!Path::new(&base.path("all.csv")).try_exists().unwrap(), "no file without decisions");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn explanations_sum_to_the_scores_of_everybody_and_change_nothing() {
         let sum =
             churn.explanation.base_value + churn.explanation.contributions.iter().sum::<f64>();
         assert!((sum - odds(prob)).abs() < 1e-9, "{}: {sum}", customer.customer);
-        let by_group: f64 = churn.groups.iter().map(|(_, part)| part).sum();
+        let by_group: f64 = churn.reasons.iter().map(|reason| reason.contribution).sum();
         assert!((churn.explanation.base_value + by_group - sum).abs() < 1e-9);
         let value = found.value.unwrap();
         let mean = plain.score.clv.as_ref().unwrap().mean;
@@ -133,8 +133,8 @@ fn explanations_sum_to_the_scores_of_everybody_and_change_nothing() {
             let raising = why.iter().filter(|reason| reason.contribution > 0.0).count();
             assert!(raising <= 2 && why.len() - raising <= 2 && !why.is_empty());
         }
-        assert_eq!(told.churn[0].group, churn.reasons[0].group);
-        groups.insert(told.churn[0].group);
+        assert_eq!(told.churn[0].code, churn.reasons[0].code);
+        groups.insert(told.churn[0].code.clone());
         largest = largest.max(told.churn[0].contribution.abs());
     }
     assert!(largest > 1.0 && groups.len() > 1, "{largest} {groups:?}");

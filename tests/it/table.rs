@@ -14,11 +14,15 @@ use std::sync::LazyLock;
 use tempfile::TempDir;
 use tenure::batch;
 use tenure::bundle::Bundle;
-use tenure::config::{Layers, ScoreConfig, TrainConfig};
+use tenure::config::{Layers, OpsConfig, OpsTask, ScoreConfig, TrainConfig};
+use tenure::domain::{AsOf, CustomerId, Timestamp};
 use tenure::evaluate::SplitMix64;
 use tenure::events::{RawValue, ReadSpec, Rules, Table};
-use tenure::scoring::self_test;
+use tenure::scoring::{Engine, self_test};
 use tenure::train::{TrainOutcome, execute};
+
+/// Of an installation of its own.
+const SALT: &str = "0123456789abcdef";
 
 pub(crate) type Settings<'s> = &'s [(&'s str, &'s str)];
 
@@ -424,6 +428,121 @@ fn a_table_that_lacks_a_column_or_holds_nonsense_is_refused_by_name() {
     let (code, message) = score(dir.path(), "new.csv", &log).unwrap_err();
     assert_eq!(code, 65);
     assert!(message.contains("trained on a table"), "{message}");
+}
+
+/// Base value and contributions are the calibrated log-odds, and the log of the value; the texts
+/// carry the row's own cells, whoever is asked.
+#[test]
+fn every_row_is_explained_by_its_columns_to_the_last_digit() {
+    let (dir, outcome) = &*TRAINED;
+    let engine = Engine::try_new(Bundle::load(&outcome.folder).unwrap(), None, Some(SALT)).unwrap();
+    let path = dir.path().join("business.csv");
+    let table = Table::read(&path, &ReadSpec::default(), &Rules::default()).unwrap();
+    let (rows, _) = score(dir.path(), "business.csv", &[("reasons", "2")]).unwrap();
+    let inputs = engine.table_inputs().unwrap();
+    let as_of = AsOf::at(Timestamp::from_micros(0), engine.zone());
+    let mut weight = std::collections::BTreeMap::<String, f64>::new();
+    for (row, file) in rows.iter().enumerate() {
+        let cells: Vec<RawValue<'_>> =
+            inputs.iter().map(|i| table.cell(row, table.position(&i.name).unwrap())).collect();
+        let id = CustomerId::try_new(file["customer_id"].as_str().unwrap()).unwrap();
+        let found = engine.explain_row(&id, &cells, as_of).unwrap();
+        let plain = engine.answer_row(&id, &cells, as_of, false).unwrap();
+        let (answer, score) = (&found.explained.answer, &plain.answer.score);
+        // Of the past nothing is known: NaN is not equal to itself.
+        assert_eq!(format!("{:?}", answer.score), format!("{score:?}"));
+        assert_eq!(found.digest, plain.digest);
+        assert!(!answer.decision.trace.is_empty());
+        let (prob, mean) = (score.churn_prob.unwrap(), score.clv.as_ref().unwrap().mean);
+        let parts = [
+            (found.explained.churn.as_ref().unwrap(), (prob / (1.0 - prob)).ln()),
+            (found.explained.value.as_ref().unwrap(), mean.ln()),
+        ];
+        for (part, wanted) in parts {
+            let explanation = &part.explanation;
+            let sum = explanation.base_value + explanation.contributions.iter().sum::<f64>();
+            assert!((sum - wanted).abs() < 1e-9 && explanation.gap().abs() < 1e-9, "row {row}");
+            let told: f64 = part.reasons.iter().map(|reason| reason.contribution).sum();
+            assert!((explanation.base_value + told - wanted).abs() < 1e-9, "row {row}");
+            let sizes = part.reasons.iter().map(|reason| reason.contribution.abs());
+            assert!(sizes.is_sorted_by(|a, b| a >= b));
+        }
+        let churn = parts[0].0;
+        for reason in &churn.reasons {
+            *weight.entry(reason.code.clone().into_owned()).or_default() +=
+                reason.contribution.abs();
+        }
+        let first = &churn.reasons[0];
+        let said = format!("{:+.2} {}", first.contribution, first.text);
+        assert!(file["churn_reasons"].as_str().unwrap().starts_with(&said), "{file}");
+        let plan = cells[inputs.iter().position(|input| input.name == "plan").unwrap()].clone();
+        let RawValue::Text(plan) = plan else { panic!("a plan is a text") };
+        let of_plan = churn.reasons.iter().find(|reason| reason.code == "plan").unwrap();
+        assert_eq!(of_plan.text, format!("plan: {plan}"));
+    }
+    // What drives the made-up business weighs most; what it does not look at, next to nothing.
+    let mut order: Vec<(&str, f64)> = weight.iter().map(|(name, sum)| (&**name, *sum)).collect();
+    order.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let first: Vec<&str> = order.iter().take(3).map(|(name, _)| *name).collect();
+    assert!(
+        ["plan", "tenure_days", "tickets"].iter().all(|name| first.contains(name)),
+        "{order:?}"
+    );
+}
+
+#[test]
+fn a_cell_that_is_not_known_or_new_is_told_as_such() {
+    let (_, outcome) = &*TRAINED;
+    let engine = Engine::try_new(Bundle::load(&outcome.folder).unwrap(), None, Some(SALT)).unwrap();
+    let inputs = engine.table_inputs().unwrap();
+    let cells: Vec<RawValue<'_>> = inputs
+        .iter()
+        .map(|input| match input.name.as_str() {
+            "plan" => RawValue::text(" gold "),
+            "tenure_days" => RawValue::Number(12.5),
+            _ => RawValue::Missing,
+        })
+        .collect();
+    let why = engine.row_reasons(&cells, usize::MAX).unwrap();
+    let texts: Vec<&str> = why.churn.iter().map(|reason| &*reason.text).collect();
+    for wanted in ["plan: gold (counted as other)", "tenure_days: 12.5", "spend: not known"] {
+        assert!(texts.contains(&wanted), "{texts:?}");
+    }
+    let few = engine.row_reasons(&cells, 1).unwrap();
+    assert!(few.churn.len() <= 2 && few.value.len() <= 2 && !few.churn.is_empty());
+}
+
+#[test]
+fn one_row_is_explained_on_a_page() {
+    let (dir, _) = &*TRAINED;
+    let (models, table) = (dir.path().join("models"), dir.path().join("business.csv"));
+    let fixed = [
+        ("models", models.to_str().unwrap()),
+        ("name", "demo"),
+        ("table", table.to_str().unwrap()),
+    ];
+    let explain = |customer: &str, more: Settings<'_>| {
+        let all: Vec<_> =
+            fixed.iter().chain(more).copied().chain([("customer", customer)]).collect();
+        let config = OpsConfig::check(OpsTask::Explain, layers(&all)).unwrap();
+        batch::operate(&config, &mut |_| {}).map_err(|error| (error.exit_code(), error.to_string()))
+    };
+    let found = explain("c7", &[]).unwrap();
+    for wanted in ["c7", "log-odds", "plan: ", "rules that were tried", "2 rows are of this"] {
+        assert!(found.text.contains(wanted), "{wanted:?} in {}", found.text);
+    }
+    let parts = found.json["churn"]["contributions"].as_array().unwrap();
+    assert!(parts.iter().any(|part| part["name"] == "plan" && part["cell"].is_string()));
+    assert!(parts.iter().any(|part| part["name"] == "tickets" && part["value"].is_f64()));
+    let (code, text) = explain("nobody", &[]).unwrap_err();
+    assert_eq!(code, 65);
+    assert!(text.contains("\"nobody\"") && text.contains("\"client\""), "{text}");
+    let (code, text) = explain("c7", &[("id", "klient")]).unwrap_err();
+    assert!(code == 65 && text.contains("klient") && text.contains("client"), "{text}");
+    let both = [("events", "log.csv"), ("customer", "c7")];
+    let all: Vec<_> = fixed.iter().chain(&both).copied().collect();
+    let error = OpsConfig::check(OpsTask::Explain, layers(&all)).unwrap_err();
+    assert!(error.to_string().contains("exclude each other"), "{error}");
 }
 
 #[test]

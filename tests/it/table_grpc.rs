@@ -101,6 +101,54 @@ async fn file_library_and_wire_give_the_same_bits() {
     server.stop().await;
 }
 
+/// The full view and `ExplainScore` say what the file says, column by column.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_is_explained_over_the_wire_as_in_the_file() {
+    let (dir, outcome) = &*TRAINED;
+    let (rows, _) = score(dir.path(), "business.csv", &[("reasons", "3")]).unwrap();
+    let path = dir.path().join("business.csv");
+    let table = Table::read(&path, &ReadSpec::default(), &Rules::default()).unwrap();
+    let bundle = Bundle::load(&outcome.folder).unwrap();
+    let engine = Engine::try_new(bundle, None, Some("0123456789abcdef")).unwrap();
+    let server = Running::start_with(server_config()).await;
+    let mut client = pb::scoring_service_client::ScoringServiceClient::new(server.channel().await);
+    for row in (0..table.n_rows()).step_by(311) {
+        let asked = subject(&table, &engine, row, rows[row]["customer_id"].as_str().unwrap());
+        let full = pb::ScoreCustomerRequest {
+            subject: Some(asked.clone()),
+            model: None,
+            view: pb::ScoreView::Full.into(),
+        };
+        let full = client.score_customer(full).await.unwrap().into_inner().score.unwrap();
+        let told = full.churn_reasons.iter();
+        let told = told.map(|reason| format!("{:+.2} {}", reason.contribution, reason.text));
+        let told = told.collect::<Vec<_>>().join(" | ");
+        assert_eq!(rows[row]["churn_reasons"].as_str(), Some(&*told));
+        assert!(!full.value_reasons.is_empty());
+        let why = pb::ExplainScoreRequest { subject: Some(asked), model: None };
+        let why = client.explain_score(why).await.unwrap().into_inner();
+        let (prob, mean) = (full.churn_probability.unwrap(), full.clv.unwrap().mean);
+        assert_eq!(why.score.unwrap().churn_probability, Some(prob));
+        let wanted =
+            [(why.churn.unwrap(), (prob / (1.0 - prob)).ln()), (why.value.unwrap(), mean.ln())];
+        for (part, wanted) in wanted {
+            let sum: f64 = part.contributions.iter().map(|one| one.contribution).sum();
+            assert!((part.base_value + sum - wanted).abs() < 1e-9, "{part:?}");
+            let reasons: f64 = part.reasons.iter().map(|one| one.contribution).sum();
+            assert!((reasons - sum).abs() < 1e-9);
+            let plan = part.contributions.iter().find(|one| one.feature == "plan").unwrap();
+            assert!(plan.cell.is_some() && plan.value.is_none() && plan.code == "plan");
+        }
+        assert!(!why.rules.is_empty());
+    }
+    let mut bad = subject(&table, &engine, 0, "c0");
+    bad.features.as_mut().unwrap().fields.remove("plan");
+    let why = pb::ExplainScoreRequest { subject: Some(bad), model: None };
+    let (code, _, fields) = told(&client.explain_score(why).await.unwrap_err());
+    assert_eq!((code, fields), (Code::InvalidArgument, vec!["subject.features.plan".to_owned()]));
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_cannot_be_meant_is_told_everything_at_once() {
     let (dir, outcome) = &*TRAINED;

@@ -5,9 +5,11 @@
 //! trees takes numerical splits only, and so explanations stay additive by column.
 //! It deliberately knows no file, no customer id and no policy; the schema is frozen in training.
 
+mod explain;
 mod fitted;
 mod schema;
 
+pub use explain::TableExplainer;
 pub use fitted::{TableChurn, TableFitSpec, TableFitted, TableKind, TablePredictor, TableValue};
 pub use schema::{
     CellIssue, ColumnKind, NumberScale, Slot, SlotMeaning, TableColumn, TableSchema,

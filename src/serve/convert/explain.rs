@@ -2,32 +2,42 @@
 
 use super::names;
 use crate::decision::{RuleKind, RuleTrace, TestTrace};
-use crate::model::Term;
-use crate::scoring::{Explained, Reason, ReasonGroup};
+use crate::scoring::{Explained, ExplainedAnswer, ExplainedTerm, Reason};
 use crate::serve::pb;
 
 /// A reason.
 pub(in crate::serve) fn reason(of: &Reason) -> pb::Reason {
-    let Reason { group, contribution, text } = of;
-    pb::Reason { code: group.code().to_owned(), contribution: *contribution, text: text.clone() }
+    let Reason { code, contribution, text } = of;
+    pb::Reason { code: code.clone().into_owned(), contribution: *contribution, text: text.clone() }
+}
+
+/// An answer with all that led to it; the score is made elsewhere.
+pub(in crate::serve) fn explained(
+    of: &ExplainedAnswer<'_>,
+    score: pb::Score,
+) -> pb::ExplainScoreResponse {
+    let ExplainedAnswer { answer, churn, value, terms } = of;
+    pb::ExplainScoreResponse {
+        score: Some(score),
+        churn: churn.as_ref().map(|part| explanation(part, terms)),
+        value: value.as_ref().map(|part| explanation(part, terms)),
+        rules: answer.decision.trace.iter().map(rule).collect(),
+    }
 }
 
 /// One number, taken apart.
-pub(in crate::serve) fn explanation(
-    of: &Explained,
-    terms: &[Term],
-    row: &[f64],
-) -> pb::Explanation {
-    let Explained { explanation, groups: _, reasons } = of;
+fn explanation(of: &Explained, terms: &[ExplainedTerm<'_>]) -> pb::Explanation {
+    let Explained { explanation, reasons } = of;
     let mut contributions: Vec<pb::Contribution> = terms
         .iter()
         .zip(&explanation.contributions)
         .filter(|(_, contribution)| contribution.abs() > 0.0)
-        .map(|(term, contribution)| pb::Contribution {
-            feature: term.name.to_owned(),
-            value: Some(row[term.column]).filter(|value| !value.is_nan()),
+        .map(|(ExplainedTerm { name, code, value, cell }, contribution)| pb::Contribution {
+            feature: (*name).to_owned(),
+            value: *value,
             contribution: *contribution,
-            code: ReasonGroup::of(term.name).code().to_owned(),
+            code: (*code).to_owned(),
+            cell: cell.clone(),
         })
         .collect();
     // A stable sort: equal ones stay in the order of the schema.
@@ -42,7 +52,7 @@ pub(in crate::serve) fn explanation(
 }
 
 /// A rule that was tried.
-pub(in crate::serve) fn rule(rule: &RuleTrace<'_>) -> pb::RuleTrace {
+fn rule(rule: &RuleTrace<'_>) -> pb::RuleTrace {
     let RuleTrace { kind, id, held, blocked, tests } = rule;
     let kind = match kind {
         RuleKind::Segment => pb::RuleKind::Segment,

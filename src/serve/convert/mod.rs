@@ -14,7 +14,7 @@ mod tests;
 
 pub(super) use customer::{customer, facts};
 pub(super) use event::{event, raw_value};
-pub(super) use explain::{explanation, reason, rule};
+pub(super) use explain::{explained, reason};
 pub(super) use score::{Made, score};
 
 use crate::domain::{CustomerId, IdError, Timestamp};
