@@ -16,7 +16,7 @@ use super::row::{COLUMNS, Cell};
 
 /// Takes rows one after the other.
 pub(super) trait Sink {
-    /// Takes one row of one cell for each of [`COLUMNS`].
+    /// Takes one row of one cell for each of [`COLUMNS`], of which those asked for are written.
     fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()>;
 
     /// Writes what is still held back and gives the output.
@@ -24,13 +24,14 @@ pub(super) trait Sink {
 }
 
 /// The sink for a file.
-pub(super) fn sink(out: &OutFile, output: Output) -> io::Result<Box<dyn Sink>> {
+pub(super) fn sink(out: &OutFile, output: Output, columns: &[usize]) -> io::Result<Box<dyn Sink>> {
+    let columns = columns.to_vec();
     let plain = |output| if out.gzip { Text::gzip(output) } else { Text::Plain(output) };
     Ok(match out.format {
-        OutFormat::Csv => Box::new(CsvSink::begin(plain(output))?),
-        OutFormat::Jsonl => Box::new(JsonlSink(plain(output))),
+        OutFormat::Csv => Box::new(CsvSink::begin(plain(output), columns)?),
+        OutFormat::Jsonl => Box::new(JsonlSink { text: plain(output), columns }),
         #[cfg(feature = "parquet")]
-        OutFormat::Parquet => Box::new(super::parquet::ParquetSink::begin(output)?),
+        OutFormat::Parquet => Box::new(super::parquet::ParquetSink::begin(output, columns)?),
         #[cfg(not(feature = "parquet"))]
         OutFormat::Parquet => {
             let why = "this program was built without Parquet: use .csv or .jsonl";
@@ -78,22 +79,23 @@ impl Write for Text {
 /// CSV with a header; a missing cell is empty.
 struct CsvSink {
     writer: csv::Writer<Text>,
+    columns: Vec<usize>,
     scratch: String,
 }
 
 impl CsvSink {
-    fn begin(text: Text) -> io::Result<Self> {
+    fn begin(text: Text, columns: Vec<usize>) -> io::Result<Self> {
         let mut writer = csv::Writer::from_writer(text);
-        writer.write_record(COLUMNS.iter().map(|(name, _)| name))?;
-        Ok(Self { writer, scratch: String::new() })
+        writer.write_record(columns.iter().map(|&at| COLUMNS[at].0))?;
+        Ok(Self { writer, columns, scratch: String::new() })
     }
 }
 
 impl Sink for CsvSink {
     fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()> {
-        for cell in row {
+        for &at in &self.columns {
             self.scratch.clear();
-            let text = match cell {
+            let text = match &row[at] {
                 Cell::Missing => "",
                 Cell::Text(text) => text,
                 Cell::Float(number) => formatted(&mut self.scratch, format_args!("{number:?}")),
@@ -120,14 +122,18 @@ fn formatted<'s>(scratch: &'s mut String, args: std::fmt::Arguments<'_>) -> &'s 
 }
 
 /// One object a line, all keys in the order of the columns; a missing cell is null.
-struct JsonlSink(Text);
+struct JsonlSink {
+    text: Text,
+    columns: Vec<usize>,
+}
 
 impl Sink for JsonlSink {
     fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()> {
-        let out = &mut self.0;
-        for (idx, (cell, (name, _))) in row.iter().zip(COLUMNS).enumerate() {
+        let out = &mut self.text;
+        for (idx, &at) in self.columns.iter().enumerate() {
+            let name = COLUMNS[at].0;
             write!(out, "{}\"{name}\":", if idx == 0 { '{' } else { ',' })?;
-            match cell {
+            match &row[at] {
                 Cell::Missing => out.write_all(b"null")?,
                 Cell::Text(text) => serde_json::to_writer(&mut *out, text)?,
                 Cell::Float(number) => serde_json::to_writer(&mut *out, number)?,
@@ -139,6 +145,6 @@ impl Sink for JsonlSink {
     }
 
     fn finish(self: Box<Self>) -> io::Result<Output> {
-        self.0.finish()
+        self.text.finish()
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_tenure-train");
-const SCORE: &str = env!("CARGO_BIN_EXE_tenure-score");
+pub(crate) const SCORE: &str = env!("CARGO_BIN_EXE_tenure-score");
 pub(crate) const OPS: &str = env!("CARGO_BIN_EXE_tenure-ops");
 
 /// What one run gave.
