@@ -157,7 +157,7 @@ pub(super) fn export_decisions(config: &DecisionsConfig) -> Result<OpsOutcome, O
     let DecisionsConfig { decisions, out } = config;
     let failed = |source| BatchError::Write { out: out.to_string(), source };
     let output = Output::create(out.path.as_deref()).map_err(failed)?;
-    let mut sheet = sink(out, output, DECISIONS).map_err(failed)?;
+    let mut sheet = sink(out, output, (DECISIONS, &DECISIONS.all())).map_err(failed)?;
     let mut take = |row: DecisionRowV1| Ok(sheet.write(&cells(&row)).map_err(failed)?);
     let intake = read_decisions(decisions, &mut take)?;
     let sha256 =

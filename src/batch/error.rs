@@ -8,8 +8,9 @@ use crate::bundle::BundleError;
 use crate::config::ConfigError;
 use crate::decision::PolicyErrors;
 use crate::events::{IntakeError, ThresholdError};
+use crate::history::CodecError;
 use crate::scoring::ScoringError;
-use crate::store::DecisionLogError;
+use crate::store::{DecisionLogError, TransferError};
 
 /// Why a base was not scored. No file was written or replaced when one is returned.
 #[derive(Debug, Error)]
@@ -113,6 +114,72 @@ pub enum BatchError {
     /// The decisions could not be logged.
     #[error(transparent)]
     DecisionLog(#[from] DecisionLogError),
+    /// A column to write that is none.
+    #[error("there is no column {found:?} to write (--out-columns); columns: {known}")]
+    OutColumn {
+        /// The name given.
+        found: String,
+        /// The columns there are.
+        known: String,
+    },
+    /// What does not fit into memory cannot be kept.
+    #[error("{}: {source}", dir.display())]
+    Work {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Another run is at work on the same output.
+    #[error("{} is held by another run: wait for it, or name another --out or --work-dir", dir.display())]
+    WorkInUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The scores to compare with cannot be read.
+    #[error("{}: row {row}: {detail}", path.display())]
+    Previous {
+        /// The file.
+        path: PathBuf,
+        /// Its row, counted from 1; 0 is the file as a whole.
+        row: u64,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The states are of another business, zone, currency or installation than the model.
+    #[error("{}: {name} is {found:?} there, and {wanted:?} in the model", dir.display())]
+    Pin {
+        /// The export.
+        dir: PathBuf,
+        /// Which fact.
+        name: String,
+        /// What the export says.
+        found: String,
+        /// What is wanted.
+        wanted: String,
+    },
+    /// The states cannot be read.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// A state is none.
+    #[error("the state of customer {customer:?}: {source}")]
+    State {
+        /// Whose.
+        customer: String,
+        /// What is wrong.
+        source: CodecError,
+    },
+    /// The file of rejected rows could not be written.
+    #[error("writing {}: {source}", path.display())]
+    Rejects {
+        /// Where to.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A run of rows could not be written or read.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     /// The scores could not be written.
     #[error("writing {out}: {source}")]
     Write {
@@ -128,9 +195,11 @@ impl BatchError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::PolicyFile { .. } | Self::Policy { .. } | Self::Zone { .. } => {
-                64
-            }
+            Self::Config(_)
+            | Self::PolicyFile { .. }
+            | Self::Policy { .. }
+            | Self::OutColumn { .. }
+            | Self::Zone { .. } => 64,
             Self::Currency { .. }
             | Self::Bundle(_)
             | Self::Scoring(_)
@@ -140,9 +209,18 @@ impl BatchError {
             | Self::NoColumn { .. }
             | Self::Row { .. }
             | Self::Id { .. }
-            | Self::NothingBefore { .. } => 65,
-            Self::DecisionLog(DecisionLogError::AlreadyOpen { .. }) => 75,
-            Self::DecisionLog(_) | Self::Threads { .. } | Self::Write { .. } => 1,
+            | Self::NothingBefore { .. }
+            | Self::Previous { .. }
+            | Self::Pin { .. }
+            | Self::Transfer(_)
+            | Self::State { .. } => 65,
+            Self::DecisionLog(DecisionLogError::AlreadyOpen { .. }) | Self::WorkInUse { .. } => 75,
+            Self::DecisionLog(_)
+            | Self::Threads { .. }
+            | Self::Work { .. }
+            | Self::Rejects { .. }
+            | Self::Io(_)
+            | Self::Write { .. } => 1,
         }
     }
 }

@@ -3,14 +3,17 @@
 //! In: a checked configuration. Out: files that are there whole or not at all, with a manifest
 //! that says what made them. Customers are folded by the same code as on the server and scored by
 //! the same engine (invariant G-1), in parallel; the rows come in the order of the customers' ids
-//! on any number of threads.
-//! It deliberately holds the log in memory: a base that is too large for that is split by shards.
+//! on any number of threads and in any amount of memory.
+//! It deliberately holds no base that does not fit: a log is gathered by customer into parts, each
+//! part is scored into a run of rows, and the runs are merged. A run that was killed goes on.
 
+mod base;
 mod clock;
 mod columns;
 mod contract;
 mod decisions;
 mod drift;
+mod emit;
 mod error;
 mod experiment;
 mod explain;
@@ -22,12 +25,15 @@ mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod policy;
+mod previous;
 mod ranking;
 mod row;
 mod run;
+mod runs;
 mod sink;
 mod summary;
 mod table;
+mod work;
 
 pub use columns::ColumnsError;
 pub use contract::ContractError;
@@ -36,4 +42,4 @@ pub use opportunities::OpportunitiesError;
 pub use ops::{OpsError, OpsOutcome, operate};
 pub use row::{COLUMNS, Cell, ColumnKind};
 pub use run::score;
-pub use summary::ScoreSummary;
+pub use summary::{ScoreSummary, ValueAtRisk};

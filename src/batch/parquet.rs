@@ -1,5 +1,6 @@
 //! Rows as a Parquet file, without arrow: flat optional columns, one row group after the other.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -7,7 +8,10 @@ use ::parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as P
 use ::parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::reader::FileReader;
+use ::parquet::file::serialized_reader::SerializedFileReader;
 use ::parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
+use ::parquet::record::Field;
 use ::parquet::schema::types::{Type, TypePtr};
 
 use super::output::Output;
@@ -81,23 +85,26 @@ pub(super) struct ParquetSink {
     writer: SerializedFileWriter<Output>,
     sheet: Sheet,
     columns: Vec<Gathered>,
+    /// Which of all columns they are.
+    places: Vec<usize>,
     n_rows: usize,
 }
 
 impl ParquetSink {
-    pub(super) fn begin(output: Output, sheet: Sheet) -> io::Result<Self> {
+    pub(super) fn begin(output: Output, sheet: Sheet, places: Vec<usize>) -> io::Result<Self> {
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_created_by(CREATED_BY.to_owned())
             .build();
-        let schema = schema(sheet).map_err(io::Error::other)?;
+        let schema = schema(sheet, &places).map_err(io::Error::other)?;
         let writer = SerializedFileWriter::new(output, schema, Arc::new(properties));
         let writer = writer.map_err(io::Error::other)?;
-        Ok(Self { writer, sheet, columns: gathered(sheet), n_rows: 0 })
+        let columns = gathered(sheet, &places);
+        Ok(Self { writer, sheet, columns, places, n_rows: 0 })
     }
 
     fn write_group(&mut self) -> Result<(), ParquetError> {
-        let columns = std::mem::replace(&mut self.columns, gathered(self.sheet));
+        let columns = std::mem::replace(&mut self.columns, gathered(self.sheet, &self.places));
         self.n_rows = 0;
         let mut group = self.writer.next_row_group()?;
         for gathered in columns {
@@ -112,8 +119,8 @@ impl ParquetSink {
 
 impl Sink for ParquetSink {
     fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()> {
-        for (column, cell) in self.columns.iter_mut().zip(row) {
-            column.push(cell)?;
+        for (column, &at) in self.columns.iter_mut().zip(&self.places) {
+            column.push(&row[at])?;
         }
         self.n_rows += 1;
         if self.n_rows == GROUP_ROWS {
@@ -130,15 +137,47 @@ impl Sink for ParquetSink {
     }
 }
 
-fn gathered(sheet: Sheet) -> Vec<Gathered> {
-    sheet.columns.iter().map(|(_, kind)| Gathered::new(*kind)).collect()
+fn gathered(sheet: Sheet, places: &[usize]) -> Vec<Gathered> {
+    places.iter().map(|&at| Gathered::new(sheet.columns[at].1)).collect()
 }
 
-fn schema(sheet: Sheet) -> Result<TypePtr, ParquetError> {
-    let fields: Result<Vec<TypePtr>, ParquetError> = sheet
-        .columns
+/// Rows of a file of scores, of each the texts of some columns, one after the other.
+pub(super) fn read_texts(
+    file: File,
+    columns: &[&'static str],
+) -> Result<impl Iterator<Item = Result<Vec<Option<String>>, String>> + use<>, String> {
+    let reader = SerializedFileReader::new(file).map_err(|error| error.to_string())?;
+    let schema = reader.metadata().file_metadata().schema().clone();
+    let mut fields = Vec::with_capacity(columns.len());
+    for wanted in columns {
+        let found = schema.get_fields().iter().find(|field| field.name() == *wanted);
+        fields.push(found.cloned().ok_or_else(|| format!("there is no column {wanted}"))?);
+    }
+    let wanted: Vec<&'static str> = columns.to_vec();
+    let projection = Type::group_type_builder(schema.name()).with_fields(fields).build();
+    let projection = projection.map_err(|error| error.to_string())?;
+    let rows = reader.into_iter().project(Some(projection)).map_err(|error| error.to_string())?;
+    Ok(rows.map(move |row| {
+        let row = row.map_err(|error| error.to_string())?;
+        // The columns come in the order of the file, whatever was asked for.
+        Ok(wanted
+            .iter()
+            .map(|wanted| {
+                let found = row.get_column_iter().find(|(name, _)| name == wanted);
+                match found {
+                    Some((_, Field::Str(text))) => Some(text.clone()),
+                    _ => None,
+                }
+            })
+            .collect())
+    }))
+}
+
+fn schema(sheet: Sheet, places: &[usize]) -> Result<TypePtr, ParquetError> {
+    let fields: Result<Vec<TypePtr>, ParquetError> = places
         .iter()
-        .map(|(name, kind)| {
+        .map(|&at| {
+            let (name, kind) = sheet.columns[at];
             let (physical, logical) = match kind {
                 ColumnKind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
                 ColumnKind::Float => (Physical::DOUBLE, None),

@@ -12,6 +12,8 @@ use crate::domain::{Channel, Currency, Timestamp};
 use crate::model::{Clv, Score};
 use crate::scoring::{Answer, Engine, Reason};
 
+use super::error::BatchError;
+
 /// What stands in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnKind {
@@ -36,6 +38,13 @@ pub(super) struct Sheet {
     pub(super) name: &'static str,
     /// Its columns, in the order in which they are written.
     pub(super) columns: &'static [(&'static str, ColumnKind)],
+}
+
+impl Sheet {
+    /// The places of all columns.
+    pub(super) fn all(self) -> Vec<usize> {
+        (0..self.columns.len()).collect()
+    }
 }
 
 /// The file of scores.
@@ -83,6 +92,54 @@ pub const COLUMNS: [(&str, ColumnKind); 39] = [
     ("persona", Text),
     ("churn_reasons", Text),
 ];
+
+/// The places of the columns of these names, in that order; all for none.
+pub(super) fn places(names: &[String]) -> Result<Vec<usize>, BatchError> {
+    if names.is_empty() {
+        return Ok((0..COLUMNS.len()).collect());
+    }
+    let place = |wanted: &String| {
+        COLUMNS.iter().position(|(name, _)| name == wanted).ok_or_else(|| {
+            let known = COLUMNS.map(|(name, _)| name).join(", ");
+            BatchError::OutColumn { found: wanted.clone(), known }
+        })
+    };
+    names.iter().map(place).collect()
+}
+
+/// Where columns stand, for those who read rows and not answers.
+pub(super) mod at {
+    use super::Cell;
+
+    pub(in crate::batch) const CUSTOMER: usize = 0;
+    pub(in crate::batch) const TIER: usize = 3;
+    pub(in crate::batch) const CLV: usize = 4;
+    pub(in crate::batch) const VALUE_AT_RISK: usize = 11;
+    pub(in crate::batch) const SEGMENT: usize = 12;
+    pub(in crate::batch) const CAMPAIGN: usize = 20;
+    pub(in crate::batch) const SUPPRESSION: usize = 25;
+    pub(in crate::batch) const HOLDOUT: usize = 26;
+
+    /// What the summary and the comparison with an older file read of every row.
+    pub(in crate::batch) const READ: [usize; 8] =
+        [CUSTOMER, TIER, CLV, VALUE_AT_RISK, SEGMENT, CAMPAIGN, SUPPRESSION, HOLDOUT];
+
+    /// The text of a column, empty where there is none.
+    pub(in crate::batch) fn text<'c>(cells: &'c [Cell<'_>], at: usize) -> &'c str {
+        match cells.get(at) {
+            Some(Cell::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// The number of a column.
+    pub(in crate::batch) fn float(cells: &[Cell<'_>], at: usize) -> Option<f64> {
+        match cells.get(at) {
+            Some(Cell::Float(number)) => Some(*number),
+            _ => None,
+        }
+    }
+}
 
 /// What the value is of: the same words as in `metrics.json`, as one.
 const BASIS: &str = "revenue_less_refunds";
@@ -216,4 +273,27 @@ fn told(engine: &Engine, why: &[Reason]) -> String {
 /// As [`Decision::campaign_id`], borrowed from the policy and not from the decision.
 fn campaign_id<'e>(decision: &Decision<'e>) -> &'e str {
     decision.campaign.map_or(crate::decision::NO_ACTION, Campaign::id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COLUMNS, at};
+
+    #[test]
+    fn columns_stand_where_they_are_read() {
+        let names = [
+            (at::CUSTOMER, "customer_id"),
+            (at::TIER, "risk_tier"),
+            (at::CLV, "clv_mean"),
+            (at::VALUE_AT_RISK, "value_at_risk"),
+            (at::SEGMENT, "segment"),
+            (at::CAMPAIGN, "campaign"),
+            (at::SUPPRESSION, "suppression"),
+            (at::HOLDOUT, "holdout"),
+        ];
+        for (place, name) in names {
+            assert_eq!(COLUMNS[place].0, name);
+            assert!(at::READ.contains(&place));
+        }
+    }
 }

@@ -1,32 +1,34 @@
 //! The batch job: a bundle, a log and a day in, one row a customer out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use serde_json::json;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::bundle::{
-    Bundle, BundleError, BundleSelector, installation_salt, note_experiments, write_atomic,
+    Bundle, BundleError, BundleSelector, installation_salt, note_experiments, store_facts,
 };
 use crate::config::{LogConfig, LogDefaults, ScoreConfig};
 use crate::decision::Policy;
-use crate::domain::{AsOf, Currency, Day};
-use crate::events::{CustomerLog, Log};
+use crate::domain::{AsOf, Currency, Day, Timestamp};
+use crate::events::{CustomerLog, Log, Parts, is_stdin};
 use crate::history::History;
-use crate::scoring::{
-    Answer, DecisionRowV1, Engine, Reason, ScoringError, history_digest, self_test,
-};
-use crate::store::{Appended, DecisionLog, shard_of};
+use crate::scoring::{Answer, Engine, ScoringError, self_test};
 
-use super::clock::now;
+use super::base;
+use super::base::{Base, Scored, Scorer};
+use super::clock::{Pace, now};
+use super::emit::Emitter;
 use super::error::BatchError;
-use super::output::{Output, manifest_path};
-use super::row::{Cell, SCORES, cells};
-use super::sink::sink;
+use super::row::places;
+use super::runs::{decode, merge};
 use super::summary::ScoreSummary;
+use super::work::Work;
 
 /// Customers scored before their rows are written: some 20 MB of rows, enough for all cores.
-const BLOCK_CUSTOMERS: usize = 16_384;
+pub(super) const BLOCK_CUSTOMERS: usize = 16_384;
+/// Settings that no row depends on.
+const FREE_SETTINGS: [&str; 4] = ["threads", "json", "quiet", "rejects"];
 /// A log whose newest event is older than this before the day asked for is worth a word.
 const QUIET_DAYS: i32 = 7;
 
@@ -44,6 +46,7 @@ pub fn score(
         .map_err(|source| BatchError::Threads { threads: config.threads, source })?;
     progress("reading the model");
     let policy = config.policy.as_deref().map(read_policy).transpose()?;
+    let columns = places(&config.out_columns)?;
     let engine = open(&config.models, &config.model, policy)?;
     let drawn = note_drawn(&config.models, &engine)?;
     let as_of = match config.as_of {
@@ -52,8 +55,8 @@ pub fn score(
         None => AsOf::at(now(), engine.zone()),
     };
     if let Some(path) = &config.table {
-        let mut summary =
-            pool.install(|| super::table::score(config, &engine, path, as_of, progress))?;
+        let mut summary = pool
+            .install(|| super::table::score((config, &columns), &engine, path, as_of, progress))?;
         summary.notes.extend(drawn);
         return Ok(summary);
     }
@@ -61,33 +64,144 @@ pub fn score(
         let version = engine.bundle().version.clone();
         return Err(ScoringError::TableBundle { version }.into());
     }
-    progress("reading the log");
-    let business = LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
-    let mut log = read_log(&config.log, &business, as_of, progress)?;
-    if log.customers.is_empty() {
-        let as_of = as_of.last_day();
-        return Err(BatchError::NothingBefore { as_of, n_after: log.n_after });
-    }
-    let shard_wanted = |log: &CustomerLog| {
-        config.shards == 1 || shard_of(&log.customer) % config.shards == config.shard
-    };
-    log.customers.retain(shard_wanted);
-    let mut notes = notes(config, &engine, &log, as_of);
-    notes.extend(drawn);
-    let summary = begin(config, &engine, (as_of, log.n_after), notes);
-    let answer = |at: usize| {
-        let (history, answer) = answer(&engine, &log.customers[at], as_of, false)?;
-        // Only the decision log asks what the answer rests on.
-        let logged = config.decision_log.is_some();
-        let digest = if logged { history_digest(&history.to_bytes()) } else { 0 };
-        let why = match config.reasons {
-            0 => None,
-            most => Some(engine.reasons(&history, as_of, most)?.churn),
+    pool.install(|| score_base((config, &columns), &engine, (as_of, drawn), progress))
+}
+
+/// Scores the customers of a log, or of the states of a store.
+fn score_base(
+    (config, columns): (&ScoreConfig, &[usize]),
+    engine: &Engine,
+    (as_of, drawn): (AsOf, Vec<String>),
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<ScoreSummary, BatchError> {
+    let salt = installation_salt(&config.models)?;
+    let mut work = Work::open(&work_dir(config), work_key(config, engine, as_of, &salt))?;
+    let decided_at = work.journal().map_or_else(now, |j| Timestamp::from_micros(j.decided_at));
+    let since = base::since(config, engine);
+    let scorer = Scorer { config, engine, columns, as_of, since, decided_at };
+    let (base, n_resumed, mut notes) = if let Some(dir) = &config.states {
+        progress("reading the states");
+        base::check_pins(dir, &store_facts(&engine.bundle().manifest, &salt))?;
+        let (base, n_resumed) = scorer.of_states(dir, &mut work, progress)?;
+        (base, n_resumed, Vec::new())
+    } else {
+        let kept = work.journal().and_then(|j| Some((j.parts.clone()?, j.notes.clone())));
+        let (parts, notes) = match kept {
+            Some((parts, notes)) => (Parts::from_v1(&parts, work.dir()), notes),
+            None => {
+                progress("reading the log");
+                let dir = Some(work.dir().to_owned());
+                let parts = base::gather(config, engine, as_of, dir, progress)?;
+                let notes = notes(engine, &parts, as_of);
+                if let Some(kept) = parts.to_v1() {
+                    work.note(decided_at, Some(kept), notes.clone())?;
+                }
+                (parts, notes)
+            }
         };
-        Ok(Told { answer, digest, why })
+        let (base, n_resumed) = scorer.of_parts(&parts, &work, progress)?;
+        (base, n_resumed, notes)
     };
-    let rows = (log.customers.len(), &answer as AnswerAt<'_, '_>);
-    pool.install(|| write((config, &engine), summary, rows, &mut |_| {}, progress))
+    notes.extend(drawn);
+    let mut summary = begin(config, engine, (as_of, 0), notes);
+    summary.parts_resumed = n_resumed;
+    let mut summary = emit_base(&scorer, base, summary, &work, progress)?;
+    if summary.rows == 0 && summary.unchanged == 0 {
+        let (shard, shards) = (config.shard, config.shards);
+        summary.notes.push(format!("no customer belongs to shard {shard} of {shards}"));
+    }
+    work.finish();
+    Ok(summary)
+}
+
+/// Writes the rows of the whole base.
+fn emit_base(
+    scorer: &Scorer<'_>,
+    base: Base,
+    mut summary: ScoreSummary,
+    work: &Work,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<ScoreSummary, BatchError> {
+    let (config, decided_at) = (scorer.config, scorer.decided_at);
+    match base {
+        Base::Held { customers, n_unchanged, n_after } => {
+            summary.events_after = n_after;
+            let mut emitter = Emitter::begin(config, scorer.columns, summary, decided_at)?;
+            let pace = Pace::new(customers.len() as u64, progress);
+            for block in customers.chunks(BLOCK_CUSTOMERS) {
+                let rows: Vec<Scored<'_>> = block
+                    .par_iter()
+                    .map(|known| scorer.score(known))
+                    .collect::<Result<_, BatchError>>()?;
+                for Scored { cells, marks, line } in &rows {
+                    emitter.row(cells, *marks, line)?;
+                }
+                pace.step(rows.len() as u64, |done, all| format!("{done} of {all} scored"));
+            }
+            emitter.summary.unchanged += n_unchanged;
+            emitter.finish()
+        }
+        Base::Runs(n_runs) => {
+            summary.parts = n_runs as u64;
+            let paths: Vec<_> = (0..n_runs).map(|at| work.run_path(at)).collect();
+            let mut emitter = Emitter::begin(config, scorer.columns, summary, decided_at)?;
+            let pace = Pace::new(0, progress);
+            let mut n_rows = 0_u64;
+            let end = merge(&paths, config.memory_bytes(), &mut |row| {
+                let damaged = || std::io::Error::other("a run of rows is damaged");
+                let (cells, marks, line) = decode(row).ok_or_else(damaged)?;
+                n_rows += 1;
+                if n_rows.is_multiple_of(BLOCK_CUSTOMERS as u64) {
+                    pace.reach(n_rows, |done, _| format!("{done} rows written"));
+                }
+                emitter.row(&cells, marks, line)
+            })?;
+            emitter.summary.events_after = end.n_after;
+            emitter.summary.unchanged += end.n_unchanged;
+            emitter.finish()
+        }
+    }
+}
+
+/// Where what does not fit into memory goes: beside the output, where there is room for it.
+fn work_dir(config: &ScoreConfig) -> PathBuf {
+    let named = |path: &Path| {
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        path.with_file_name(format!(".{name}.work"))
+    };
+    match (&config.work_dir, &config.out.path) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(path)) => named(path),
+        (None, None) => {
+            std::env::temp_dir().join(format!("tenure-score-{}.work", std::process::id()))
+        }
+    }
+}
+
+/// Everything that rows depend on. Who takes up the work of an earlier run must have the same.
+fn work_key(config: &ScoreConfig, engine: &Engine, as_of: AsOf, salt: &str) -> String {
+    use std::fmt::Write;
+
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{} {}", env!("CARGO_PKG_VERSION"), engine.model_version());
+    let _ = writeln!(text, "{:?} {salt} {}", engine.policy().id().hash, as_of.instant().micros());
+    for setting in config.settings.iter().filter(|one| !FREE_SETTINGS.contains(&one.key)) {
+        let _ = writeln!(text, "{} {}", setting.key, setting.text);
+    }
+    let states = config.states.as_ref().map(|dir| dir.join("manifest.json"));
+    for path in config.log.events.iter().chain(&config.log.profiles).chain(&states) {
+        let found = std::fs::metadata(path).ok().filter(|_| !is_stdin(path));
+        let changed = found.as_ref().and_then(|found| found.modified().ok());
+        match found {
+            Some(found) => {
+                let _ = writeln!(text, "{} {} {changed:?}", path.display(), found.len());
+            }
+            // What cannot be read twice is never gone on with.
+            None => drop(writeln!(text, "{} {}", path.display(), now().micros())),
+        }
+    }
+    format!("{:032x}", xxh3_128(text.as_bytes()))
 }
 
 /// The engine of a bundle, with a policy in place of its own if one is given. The bundle's
@@ -123,12 +237,7 @@ pub(super) fn read_log(
     before: AsOf,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Log, BatchError> {
-    if let Some(zone) = &config.timezone
-        && zone.name() != business.zone.name()
-    {
-        let (wanted, found) = (zone.name().to_owned(), business.zone.name().to_owned());
-        return Err(BatchError::Zone { wanted, found });
-    }
+    check_zone(config, business)?;
     let spec = config.spec(business, before, now())?;
     let log = Log::read(&spec, &mut |rows| progress(&format!("{rows} rows read")))?;
     config.threshold.check(&log.report)?;
@@ -145,75 +254,15 @@ pub(super) fn read_log(
     }
 }
 
-/// What is said of one customer.
-pub(super) struct Told<'e> {
-    /// The answer.
-    pub(super) answer: Answer<'e>,
-    /// Digest of what it rests on, where decisions are logged.
-    pub(super) digest: u128,
-    /// Why the customer may leave, where that is asked for.
-    pub(super) why: Option<Vec<Reason>>,
-}
-
-/// What is said of the customer at a place.
-pub(super) type AnswerAt<'a, 'e> = &'a (dyn Fn(usize) -> Result<Told<'e>, BatchError> + Sync);
-
-/// Writes one row for each of the places below a number, in their order, and the manifest.
-/// `finish` is told when all are answered.
-pub(super) fn write<'e>(
-    (config, engine): (&ScoreConfig, &'e Engine),
-    mut summary: ScoreSummary,
-    (n_rows, answer): (usize, AnswerAt<'_, 'e>),
-    finish: &mut (dyn FnMut(&mut ScoreSummary) + Send),
-    progress: &mut (dyn FnMut(&str) + Send),
-) -> Result<ScoreSummary, BatchError> {
-    let out = config.out.to_string();
-    let failed = |source| BatchError::Write { out: out.clone(), source };
-    let path = config.out.path.as_deref();
-    let decisions = match &config.decision_log {
-        Some(dir) => Some(DecisionLog::open(dir, config.decision_log_spec)?.0),
-        None => None,
-    };
-    let decided_at = now();
-    let output = Output::create(path).map_err(failed)?;
-    let mut sink = sink(&config.out, output, SCORES).map_err(failed)?;
-    for first in (0..n_rows).step_by(BLOCK_CUSTOMERS) {
-        let last = n_rows.min(first + BLOCK_CUSTOMERS);
-        let answers: Vec<(Answer<'e>, Vec<Cell<'e>>, Vec<u8>)> = (first..last)
-            .into_par_iter()
-            .map(|at| {
-                let Told { answer, digest, why } = answer(at)?;
-                let row = cells(engine, &answer, why.as_deref());
-                let line = match decisions {
-                    Some(_) => DecisionRowV1::new(engine, &answer, digest, decided_at).to_line(),
-                    None => Vec::new(),
-                };
-                Ok((answer, row, line))
-            })
-            .collect::<Result<_, BatchError>>()?;
-        let mut lines = Vec::new();
-        for (answer, row, line) in &answers {
-            summary.count(answer);
-            sink.write(row).map_err(failed)?;
-            lines.extend_from_slice(line);
+/// Refuses another time zone than the bundle's.
+pub(super) fn check_zone(config: &LogConfig, business: &LogDefaults) -> Result<(), BatchError> {
+    match &config.timezone {
+        Some(zone) if zone.name() != business.zone.name() => {
+            let (wanted, found) = (zone.name().to_owned(), business.zone.name().to_owned());
+            Err(BatchError::Zone { wanted, found })
         }
-        if let Some(log) = &decisions {
-            // The decisions are known before the scores are: the file has no name yet.
-            let n_lines = answers.len() as u64;
-            if log.append(&lines, n_lines, decided_at)? == Appended::Dropped {
-                summary.decisions_dropped += n_lines;
-            }
-            log.flush()?;
-        }
-        progress(&format!("{last} of {n_rows} customers scored"));
+        _ => Ok(()),
     }
-    finish(&mut summary);
-    let output = sink.finish().map_err(failed)?;
-    summary.sha256 = output.finish(path).map_err(failed)?;
-    if let Some(path) = path {
-        write_manifest(config, &summary, path)?;
-    }
-    Ok(summary)
 }
 
 /// Folds one customer's events and asks the engine.
@@ -259,10 +308,10 @@ pub(super) fn begin(
 }
 
 /// What looks like a mistake without being one for sure.
-fn notes(config: &ScoreConfig, engine: &Engine, log: &Log, as_of: AsOf) -> Vec<String> {
+fn notes(engine: &Engine, parts: &Parts, as_of: AsOf) -> Vec<String> {
     let mut notes = Vec::new();
     let as_of = as_of.last_day();
-    if let Some((_, last)) = log.days.filter(|_| log.n_after == 0)
+    if let Some((_, last)) = parts.days().filter(|_| parts.n_before_and_after().1 == 0)
         && as_of.days_since(last) > QUIET_DAYS
     {
         let days = as_of.days_since(last);
@@ -275,27 +324,5 @@ fn notes(config: &ScoreConfig, engine: &Engine, log: &Log, as_of: AsOf) -> Vec<S
     if Day::parse(until).is_ok_and(|until| until > as_of) {
         notes.push(format!("the model has seen events up to {until}, after the day scored"));
     }
-    if log.customers.is_empty() {
-        let (shard, shards) = (config.shard, config.shards);
-        notes.push(format!("no customer belongs to shard {shard} of {shards}"));
-    }
     notes
-}
-
-/// Says beside the file what it is and what made it.
-fn write_manifest(
-    config: &ScoreConfig,
-    summary: &ScoreSummary,
-    path: &Path,
-) -> Result<(), BatchError> {
-    let manifest = json!({
-        "rows": summary.rows,
-        "sha256": summary.sha256,
-        "model_version": summary.model_version,
-        "policy_hash": summary.policy_hash,
-        "as_of": summary.as_of,
-        "shards": config.shards,
-        "shard": config.shard,
-    });
-    Ok(write_atomic(&manifest_path(path), format!("{manifest:#}\n").as_bytes())?)
 }

@@ -16,7 +16,7 @@ use super::row::{Cell, Sheet};
 
 /// Takes rows one after the other.
 pub(super) trait Sink {
-    /// Takes one row of one cell for each column of the sheet.
+    /// Takes one row of one cell for each column of the sheet, of which those asked for are written.
     fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()>;
 
     /// Writes what is still held back and gives the output.
@@ -24,13 +24,18 @@ pub(super) trait Sink {
 }
 
 /// The sink for a file.
-pub(super) fn sink(out: &OutFile, output: Output, sheet: Sheet) -> io::Result<Box<dyn Sink>> {
+pub(super) fn sink(
+    out: &OutFile,
+    output: Output,
+    (sheet, columns): (Sheet, &[usize]),
+) -> io::Result<Box<dyn Sink>> {
+    let columns = columns.to_vec();
     let plain = |output| if out.gzip { Text::gzip(output) } else { Text::Plain(output) };
     Ok(match out.format {
-        OutFormat::Csv => Box::new(CsvSink::begin(plain(output), sheet)?),
-        OutFormat::Jsonl => Box::new(JsonlSink { text: plain(output), sheet }),
+        OutFormat::Csv => Box::new(CsvSink::begin(plain(output), sheet, columns)?),
+        OutFormat::Jsonl => Box::new(JsonlSink { text: plain(output), sheet, columns }),
         #[cfg(feature = "parquet")]
-        OutFormat::Parquet => Box::new(super::parquet::ParquetSink::begin(output, sheet)?),
+        OutFormat::Parquet => Box::new(super::parquet::ParquetSink::begin(output, sheet, columns)?),
         #[cfg(not(feature = "parquet"))]
         OutFormat::Parquet => {
             let why = "this program was built without Parquet: use .csv or .jsonl";
@@ -78,22 +83,23 @@ impl Write for Text {
 /// CSV with a header; a missing cell is empty.
 struct CsvSink {
     writer: csv::Writer<Text>,
+    columns: Vec<usize>,
     scratch: String,
 }
 
 impl CsvSink {
-    fn begin(text: Text, sheet: Sheet) -> io::Result<Self> {
+    fn begin(text: Text, sheet: Sheet, columns: Vec<usize>) -> io::Result<Self> {
         let mut writer = csv::Writer::from_writer(text);
-        writer.write_record(sheet.columns.iter().map(|(name, _)| name))?;
-        Ok(Self { writer, scratch: String::new() })
+        writer.write_record(columns.iter().map(|&at| sheet.columns[at].0))?;
+        Ok(Self { writer, columns, scratch: String::new() })
     }
 }
 
 impl Sink for CsvSink {
     fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()> {
-        for cell in row {
+        for &at in &self.columns {
             self.scratch.clear();
-            let text = match cell {
+            let text = match &row[at] {
                 Cell::Missing => "",
                 Cell::Text(text) => text,
                 Cell::Float(number) => formatted(&mut self.scratch, format_args!("{number:?}")),
@@ -124,14 +130,16 @@ fn formatted<'s>(scratch: &'s mut String, args: std::fmt::Arguments<'_>) -> &'s 
 struct JsonlSink {
     text: Text,
     sheet: Sheet,
+    columns: Vec<usize>,
 }
 
 impl Sink for JsonlSink {
     fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()> {
         let out = &mut self.text;
-        for (idx, (cell, (name, _))) in row.iter().zip(self.sheet.columns).enumerate() {
+        for (idx, &at) in self.columns.iter().enumerate() {
+            let name = self.sheet.columns[at].0;
             write!(out, "{}\"{name}\":", if idx == 0 { '{' } else { ',' })?;
-            match cell {
+            match &row[at] {
                 Cell::Missing => out.write_all(b"null")?,
                 Cell::Text(text) => serde_json::to_writer(&mut *out, text)?,
                 Cell::Float(number) => serde_json::to_writer(&mut *out, number)?,

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::ops::AddAssign;
 
 use serde::Serialize;
 
-use crate::decision::Campaign;
-use crate::scoring::Answer;
+use crate::decision::NO_ACTION;
+
+use super::row::{Cell, at};
+
+/// The tier of customers without one.
+const NONE: &str = "none";
 
 /// What was scored, counted over all rows.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -30,13 +35,13 @@ pub struct ScoreSummary {
     /// Events left out because they lie after that day.
     pub events_after: u64,
     /// Customers by risk tier; `none` without one.
-    pub tiers: BTreeMap<&'static str, u64>,
+    pub tiers: BTreeMap<String, u64>,
     /// Customers by segment.
-    pub segments: BTreeMap<&'static str, u64>,
+    pub segments: BTreeMap<String, u64>,
     /// Customers by recommended campaign.
     pub campaigns: BTreeMap<String, u64>,
     /// Customers without a campaign, by the reason.
-    pub suppressions: BTreeMap<&'static str, u64>,
+    pub suppressions: BTreeMap<String, u64>,
     /// Customers left alone for an experiment.
     pub held_out: u64,
     /// Decisions for which the decision log had no room.
@@ -45,34 +50,68 @@ pub struct ScoreSummary {
     pub out_of_distribution: u64,
     /// Churn probability times value, over all customers, in units of the currency.
     pub value_at_risk: f64,
+    /// The same, by what customers were counted by.
+    pub value_at_risk_by: ValueAtRisk,
     /// Predicted value of all customers, in units of the currency; none without a value model.
     pub clv: Option<f64>,
+    /// Customers left out because nothing has changed since the instant asked about.
+    pub unchanged: u64,
+    /// Parts that the base was scored in; 0 where it was held in memory.
+    pub parts: u64,
+    /// Parts of the base that an earlier run, which did not end, had scored already.
+    pub parts_resumed: u64,
     /// What the reader should know.
     pub notes: Vec<String>,
 }
 
+/// Churn probability times value, in units of the currency.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct ValueAtRisk {
+    /// By risk tier.
+    pub tier: BTreeMap<String, f64>,
+    /// By segment.
+    pub segment: BTreeMap<String, f64>,
+    /// By recommended campaign.
+    pub campaign: BTreeMap<String, f64>,
+}
+
+/// Adds to a count or sum, which is made on first sight.
+fn raise<T: Default + AddAssign>(counts: &mut BTreeMap<String, T>, name: &str, more: T) {
+    match counts.get_mut(name) {
+        Some(count) => *count += more,
+        None => {
+            let mut first = T::default();
+            first += more;
+            counts.insert(name.to_owned(), first);
+        }
+    }
+}
+
 impl ScoreSummary {
-    /// Counts one answer.
-    pub(super) fn count(&mut self, answer: &Answer<'_>) {
-        let decision = &answer.decision;
+    /// Counts one row.
+    pub(super) fn count(&mut self, cells: &[Cell<'_>], is_unlike: bool) {
         self.rows += 1;
-        let tier = decision.tier.map_or("none", crate::decision::Tier::as_str);
-        *self.tiers.entry(tier).or_default() += 1;
-        *self.segments.entry(decision.segment.as_str()).or_default() += 1;
-        if let Some(id) = decision.campaign.map(Campaign::id) {
-            match self.campaigns.get_mut(id) {
-                Some(count) => *count += 1,
-                None => drop(self.campaigns.insert(id.to_owned(), 1)),
-            }
+        let at_risk = at::float(cells, at::VALUE_AT_RISK).unwrap_or(0.0);
+        let tier = Some(at::text(cells, at::TIER)).filter(|tier| !tier.is_empty());
+        let tier = tier.unwrap_or(NONE);
+        let (segment, campaign) = (at::text(cells, at::SEGMENT), at::text(cells, at::CAMPAIGN));
+        raise(&mut self.tiers, tier, 1);
+        raise(&mut self.segments, segment, 1);
+        raise(&mut self.value_at_risk_by.tier, tier, at_risk);
+        raise(&mut self.value_at_risk_by.segment, segment, at_risk);
+        if campaign != NO_ACTION {
+            raise(&mut self.campaigns, campaign, 1);
+            raise(&mut self.value_at_risk_by.campaign, campaign, at_risk);
         }
-        if let Some(held) = decision.suppression {
-            *self.suppressions.entry(held.reason.as_str()).or_default() += 1;
+        let held = at::text(cells, at::SUPPRESSION);
+        if !held.is_empty() {
+            raise(&mut self.suppressions, held, 1);
         }
-        self.held_out += u64::from(decision.is_held_out());
-        self.out_of_distribution += u64::from(decision.flags.out_of_distribution);
-        self.value_at_risk += decision.value_at_risk.unwrap_or(0.0);
-        if let Some(clv) = &answer.score.clv {
-            *self.clv.get_or_insert(0.0) += clv.mean;
+        self.held_out += u64::from(cells.get(at::HOLDOUT) == Some(&Cell::Flag(true)));
+        self.out_of_distribution += u64::from(is_unlike);
+        self.value_at_risk += at_risk;
+        if let Some(clv) = at::float(cells, at::CLV) {
+            *self.clv.get_or_insert(0.0) += clv;
         }
     }
 
@@ -101,6 +140,20 @@ impl ScoreSummary {
             line("predicted value", format!("{clv:.2}"));
         }
         line("value at risk", format!("{:.2}", self.value_at_risk));
+        let by = &self.value_at_risk_by;
+        for (label, sums) in [
+            ("  by tier", &by.tier),
+            ("  by segment", &by.segment),
+            ("  by campaign", &by.campaign),
+        ] {
+            line(label, amounts(sums));
+        }
+        if self.unchanged > 0 {
+            line("unchanged", format!("{} left out", self.unchanged));
+        }
+        if self.parts_resumed > 0 {
+            line("gone on with", format!("{} parts of an earlier run", self.parts_resumed));
+        }
         line("events after", format!("{} left out", self.events_after));
         for note in &self.notes {
             line("note", note.clone());
@@ -114,5 +167,13 @@ fn named<K: std::fmt::Display>(counts: &BTreeMap<K, u64>) -> String {
     let mut sorted: Vec<_> = counts.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let named: Vec<String> = sorted.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    if named.is_empty() { "none".to_owned() } else { named.join(", ") }
+}
+
+/// Sums, the largest first.
+fn amounts(sums: &BTreeMap<String, f64>) -> String {
+    let mut sorted: Vec<_> = sums.iter().collect();
+    sorted.sort_by(|a, b| b.1.total_cmp(a.1));
+    let named: Vec<String> = sorted.iter().map(|(name, sum)| format!("{name} {sum:.2}")).collect();
     if named.is_empty() { "none".to_owned() } else { named.join(", ") }
 }

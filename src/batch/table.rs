@@ -5,17 +5,23 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rayon::prelude::*;
+
 use crate::config::{ExplainConfig, LogConfig, ScoreConfig};
 use crate::domain::{AsOf, CustomerId};
 use crate::events::{RawValue, Table};
 use crate::model::level_of;
-use crate::scoring::{Engine, ExplainedAnswer, TableInput};
+use crate::scoring::{DecisionRowV1, Engine, ExplainedAnswer, TableInput};
 use crate::store::shard_of;
 
+use super::base::Scored;
+use super::clock::{Pace, now};
+use super::emit::Emitter;
 use super::error::BatchError;
 use super::ops::OpsError;
-use super::run::Told;
-use super::run::write;
+use super::row::cells;
+use super::run::BLOCK_CUSTOMERS;
+use super::runs::Marks;
 use super::summary::ScoreSummary;
 
 /// Unused columns that are named in a note.
@@ -23,7 +29,7 @@ const NAMED_MAX: usize = 12;
 
 /// Scores all rows as configured.
 pub(super) fn score(
-    config: &ScoreConfig,
+    (config, columns): (&ScoreConfig, &[usize]),
     engine: &Engine,
     path: &std::path::Path,
     as_of: AsOf,
@@ -39,38 +45,53 @@ pub(super) fn score(
     };
     let rows = Rows::new((&table, engine, inputs), config.id.as_deref(), &wanted)?;
     let unknown: Vec<AtomicU64> = inputs.iter().map(|_| AtomicU64::new(0)).collect();
-    let answer = |at: usize| -> Result<Told<'_>, BatchError> {
-        let (place, customer) = &rows.wanted[at];
-        let cells = rows.cells(&table, *place);
+    let decided_at = now();
+    let answer = |(place, customer): &(usize, CustomerId)| -> Result<Scored<'_>, BatchError> {
+        let values = rows.cells(&table, *place);
         let wrong = |source| BatchError::Row { line: table.line(*place), source };
-        let found = engine.answer_row(customer, &cells, as_of, false).map_err(wrong)?;
+        let found = engine.answer_row(customer, &values, as_of, false).map_err(wrong)?;
         let why = match config.reasons {
             0 => None,
-            most => Some(engine.row_reasons(&cells, most).map_err(wrong)?.churn),
+            most => Some(engine.row_reasons(&values, most).map_err(wrong)?.churn),
         };
         for input in found.unknown_levels {
             unknown[input].fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Told { answer: found.answer, digest: found.digest, why })
+        let (answer, digest) = (found.answer, found.digest);
+        let line = match config.decision_log {
+            Some(_) => DecisionRowV1::new(engine, &answer, digest, decided_at).to_line(),
+            None => Vec::new(),
+        };
+        let out_of_distribution = answer.decision.flags.out_of_distribution;
+        let marks = Marks { out_of_distribution, is_fresh: true };
+        Ok(Scored { cells: cells(engine, &answer, why.as_deref()), marks, line })
     };
     let mut notes = notes(&table, inputs, engine);
     if table.report.dropped > 0 {
         notes.push(format!("{} rows could not be read and have no score", table.report.dropped));
     }
     let summary = super::run::begin(config, engine, (as_of, 0), notes);
-    let mut finish = |summary: &mut ScoreSummary| {
-        for (input, count) in inputs.iter().zip(&unknown) {
-            let count = count.load(Ordering::Relaxed);
-            if count > 0 {
-                summary.notes.push(format!(
-                    "column {:?}: {count} rows hold a level that training had not seen, counted \
-                     as other",
-                    input.name
-                ));
-            }
+    let mut emitter = Emitter::begin(config, columns, summary, decided_at)?;
+    let pace = Pace::new(rows.wanted.len() as u64, progress);
+    for block in rows.wanted.chunks(BLOCK_CUSTOMERS) {
+        let scored: Vec<Scored<'_>> =
+            block.par_iter().map(answer).collect::<Result<_, BatchError>>()?;
+        for Scored { cells, marks, line } in &scored {
+            emitter.row(cells, *marks, line)?;
         }
-    };
-    write((config, engine), summary, (rows.wanted.len(), &answer), &mut finish, progress)
+        pace.step(scored.len() as u64, |done, all| format!("{done} of {all} rows scored"));
+    }
+    for (input, count) in inputs.iter().zip(&unknown) {
+        let count = count.load(Ordering::Relaxed);
+        if count > 0 {
+            emitter.summary.notes.push(format!(
+                "column {:?}: {count} rows hold a level that training had not seen, counted as \
+                 other",
+                input.name
+            ));
+        }
+    }
+    emitter.finish()
 }
 
 /// One row taken apart: the first of a customer. Notes say what a reader should know.

@@ -4,21 +4,21 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::log::{LogArgs, LogConfig, said};
+use super::load::{LoadArgs, LoadConfig, read_load};
+use super::log::said;
 use super::look::{DriftArgs, DriftConfig, ExplainArgs, ExplainConfig, OnnxArgs};
 use super::look::{read_drift, read_explain, read_onnx};
 use super::ops_contract;
 use super::ops_contract::{ContractArgs, ContractConfig, OpportunitiesArgs, OpportunitiesConfig};
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 use super::score::parse_selector;
-use super::train::{layers, parse_day};
+use super::train::layers;
 use super::trial;
 use super::trial::{
     DecisionsArgs, DecisionsConfig, ExperimentArgs, ExperimentConfig, PolicyArgs, PolicyRunConfig,
     read_decisions, read_experiment, read_policy_run,
 };
 use crate::bundle::{BundleSelector, CHAMPION};
-use crate::domain::Day;
 
 /// Begins the name of every variable that this program reads.
 const PREFIX: &str = "TENURE_OPS_";
@@ -129,7 +129,7 @@ pub(super) struct Models {
 }
 
 #[derive(Debug, Clone, Args)]
-struct StoreDir {
+pub(super) struct StoreDir {
     /// Directory of the store
     #[arg(long, value_name = "DIR")]
     store: Option<String>,
@@ -185,22 +185,6 @@ enum StoreArgs {
     },
 }
 
-#[derive(Debug, Clone, Args)]
-struct LoadArgs {
-    #[command(flatten)]
-    log: LogArgs,
-    #[command(flatten)]
-    models: Models,
-    #[command(flatten)]
-    store: StoreDir,
-    /// Last day that is loaded [default: all]
-    #[arg(long, visible_alias = "until", value_name = "DATE")]
-    as_of: Option<String>,
-    /// Adds to what is there; events known already change nothing
-    #[arg(long)]
-    append: bool,
-}
-
 #[derive(Debug, Clone, Subcommand)]
 enum ActivitiesArgs {
     /// Shows which activities are worth testing as a promotion, as training found
@@ -216,7 +200,7 @@ impl Models {
 }
 
 impl StoreDir {
-    fn given(&self) -> Given {
+    pub(super) fn given(&self) -> Given {
         vec![("store", self.store.clone())]
     }
 }
@@ -248,11 +232,7 @@ impl RoomArgs {
             Self::Bundle(BundleArgs::Promote { models, alias }) => {
                 (OpsTask::BundlePromote, [models.given(), vec![("alias", alias.clone())]].concat())
             }
-            Self::Store(StoreArgs::Load(load)) => {
-                let own = vec![("as_of", load.as_of.clone()), ("append", said(load.append))];
-                let shared = [load.log.given(), load.models.given(), load.store.given()].concat();
-                (OpsTask::StoreLoad, [shared, own].concat())
-            }
+            Self::Store(StoreArgs::Load(load)) => (OpsTask::StoreLoad, load.given()),
             Self::Store(StoreArgs::Verify(store)) => (OpsTask::StoreVerify, store.given()),
             Self::Store(StoreArgs::Stats(store)) => (OpsTask::StoreStats, store.given()),
             Self::Store(StoreArgs::Export { store, out }) => {
@@ -320,23 +300,6 @@ pub enum OpsTask {
     BundleDrift,
     /// Write a churn model for other programs.
     BundleExportOnnx,
-}
-
-/// What fills a store.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LoadConfig {
-    /// How the log is read.
-    pub log: LogConfig,
-    /// Directory of models.
-    pub models: PathBuf,
-    /// Whose time zone and currency hold.
-    pub model: BundleSelector,
-    /// The store.
-    pub store: PathBuf,
-    /// The last day that is loaded; none for all.
-    pub as_of: Option<Day>,
-    /// Whether the store may hold states already.
-    pub append: bool,
 }
 
 /// What is to be done, with its settings.
@@ -429,6 +392,7 @@ impl OpsConfig {
         reader.tolerate(&KEYS);
         reader.tolerate(&ops_contract::KEYS);
         reader.tolerate(&trial::KEYS);
+        reader.tolerate(&super::load::KEYS);
         let command = match task {
             OpsTask::BundleList => OpsCommand::BundleList {
                 models: PathBuf::from(reader.required("models")),
@@ -493,18 +457,4 @@ pub(super) fn read_model(reader: &mut Reader) -> (PathBuf, BundleSelector) {
     // A missing or wrong one is an issue, which ends the reading.
     let none = || BundleSelector { name: String::new(), version: String::new() };
     (models, model.unwrap_or_else(none))
-}
-
-fn read_load(reader: &mut Reader) -> LoadConfig {
-    let log = LogConfig::read(reader);
-    log.require_events(reader);
-    let (models, model) = read_model(reader);
-    LoadConfig {
-        log,
-        models,
-        model,
-        store: PathBuf::from(reader.required("store")),
-        as_of: reader.optional_parsed("as_of", parse_day),
-        append: reader.flag("append"),
-    }
 }

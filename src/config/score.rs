@@ -10,13 +10,16 @@ use super::log::{LogArgs, LogConfig, said};
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 use super::train::{layers, parse_day, read_threads};
 use crate::bundle::BundleSelector;
-use crate::domain::Day;
+use crate::domain::{Day, Zone};
 use crate::store::{DecisionLogSpec, N_SHARDS};
 
 /// Begins the name of every variable that this program reads.
 const PREFIX: &str = "TENURE_SCORE_";
 /// There are no more groups of reasons.
 const REASONS_MAX: u64 = 12;
+/// Memory for the base, in MiB: half of the smallest machine that runs a database beside it.
+pub(super) const MEMORY_MB: u64 = 512;
+pub(super) const MEMORY_MB_MAX: u64 = 1 << 22;
 /// Standard output in place of a file.
 const STDOUT: &str = "-";
 
@@ -36,6 +39,11 @@ Examples:
   tenure-score --models models --name shop --events orders.csv.gz --as-of 2026-06-30 \\
     --shards 4 --shard 0 --out scores-0.csv.gz
   tenure-score --models models --name tariff --table customers.csv --out scores.csv
+  tenure-score --models models --name shop --states export --as-of 2026-06-30 \\
+    --changed-since 2026-06-29 --previous scores-29.parquet --out scores-30.parquet
+
+--events - reads standard input. A base that does not fit into --memory-mb goes to files beside
+--out; started again after a kill, the run goes on from them and ends with the same bytes.
 
 Beside the file FILE.manifest.json says how many rows it has, its sha256, and what made it.
 
@@ -71,6 +79,27 @@ pub struct ScoreArgs {
     /// Says in the column churn_reasons why, by so many reasons in each direction [default: 0]
     #[arg(long, value_name = "NUMBER", help_heading = "The scores")]
     reasons: Option<String>,
+    /// Columns to write, such as customer_id,risk_tier,campaign [default: all]
+    #[arg(long, value_name = "NAMES", help_heading = "The scores")]
+    out_columns: Option<String>,
+    /// A store's export in place of a log: the states are scored as they are
+    #[arg(long, value_name = "DIR", help_heading = "The scores")]
+    states: Option<String>,
+    /// Writes the rows of the log that are no events there, with place and reason
+    #[arg(long, value_name = "FILE.csv", help_heading = "The scores")]
+    rejects: Option<String>,
+    /// Scores only customers with an event from that day or instant on
+    #[arg(long, value_name = "TIME", help_heading = "The scores")]
+    changed_since: Option<String>,
+    /// Scores of an earlier night: with --changed-since, also whose tier or segment is another now
+    #[arg(long, value_name = "FILE", help_heading = "The scores")]
+    previous: Option<String>,
+    /// Memory for the base, in MiB; what does not fit goes to files [default: 512]
+    #[arg(long, value_name = "MIB")]
+    memory_mb: Option<String>,
+    /// Where those files go; a run that was killed goes on from them [default: beside --out]
+    #[arg(long, value_name = "DIR")]
+    work_dir: Option<String>,
     /// Splits the customers into so many parts [default: 1]
     #[arg(long, value_name = "NUMBER", help_heading = "The scores")]
     shards: Option<String>,
@@ -115,6 +144,13 @@ impl ScoreArgs {
             ("policy", self.policy.clone()),
             ("decision_log", self.decision_log.clone()),
             ("reasons", self.reasons.clone()),
+            ("out_columns", self.out_columns.clone()),
+            ("states", self.states.clone()),
+            ("rejects", self.rejects.clone()),
+            ("changed_since", self.changed_since.clone()),
+            ("previous", self.previous.clone()),
+            ("memory_mb", self.memory_mb.clone()),
+            ("work_dir", self.work_dir.clone()),
             ("shards", self.shards.clone()),
             ("shard", self.shard.clone()),
             ("threads", self.threads.clone()),
@@ -203,6 +239,20 @@ pub struct ScoreConfig {
     pub decision_log_spec: DecisionLogSpec,
     /// Reasons told in each direction; 0 for none.
     pub reasons: usize,
+    /// Names of the columns that are written, in the order asked for; none is all.
+    pub out_columns: Vec<String>,
+    /// Directory of an export of a store in place of a log.
+    pub states: Option<PathBuf>,
+    /// Where rows of the log that are no events go.
+    pub rejects: Option<PathBuf>,
+    /// The day or instant from which on something must have happened.
+    pub changed_since: Option<String>,
+    /// Scores of an earlier run.
+    pub previous: Option<PathBuf>,
+    /// Memory for the base, in MiB.
+    pub memory_mb: u32,
+    /// Where what does not fit goes; none is beside the output.
+    pub work_dir: Option<PathBuf>,
     /// Parts that the customers are split into, 1 to 1,024.
     pub shards: u16,
     /// The part that is scored, below `shards`.
@@ -227,13 +277,11 @@ impl ScoreConfig {
         let log = LogConfig::read(&mut reader);
         let table = reader.optional("table").map(PathBuf::from);
         let id = reader.optional("id");
-        match &table {
-            None => log.require_events(&mut reader),
-            Some(_) if !log.events.is_empty() => {
-                reader.conflict("events and table exclude each other".to_owned());
-            }
-            Some(_) => {}
+        let states = reader.optional("states").map(PathBuf::from);
+        if table.is_none() && states.is_none() {
+            log.require_events(&mut reader);
         }
+        read_sources(&mut reader, &log, table.is_some(), states.is_some());
         let models = PathBuf::from(reader.required("models"));
         let model = reader.required_parsed("name", parse_selector);
         let as_of = match table {
@@ -244,6 +292,10 @@ impl ScoreConfig {
         let policy = reader.optional("policy").map(PathBuf::from);
         let (decision_log, decision_log_spec) = read_decision_log(&mut reader);
         let reasons = usize::try_from(reader.number("reasons", 0, 0..=REASONS_MAX)).unwrap_or(0);
+        let memory_mb = reader.number("memory_mb", MEMORY_MB, 1..=MEMORY_MB_MAX);
+        let work_dir = reader.optional("work_dir").map(PathBuf::from);
+        let Partial { out_columns, rejects, changed_since, previous } =
+            Partial::read(&mut reader, table.is_some(), states.is_some());
         let limit = u64::from(N_SHARDS);
         let shards = u16::try_from(reader.number("shards", 1, 1..=limit)).unwrap_or(1);
         let shard = u16::try_from(reader.number("shard", 0, 0..=limit - 1)).unwrap_or(0);
@@ -271,6 +323,13 @@ impl ScoreConfig {
             decision_log,
             decision_log_spec,
             reasons,
+            out_columns,
+            states,
+            rejects,
+            changed_since,
+            previous,
+            memory_mb: u32::try_from(memory_mb).unwrap_or(u32::MAX),
+            work_dir,
             shards,
             shard,
             threads,
@@ -280,10 +339,66 @@ impl ScoreConfig {
         })
     }
 
+    /// Memory for the base, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        usize::try_from(u64::from(self.memory_mb) << 20).unwrap_or(usize::MAX)
+    }
+
     /// The settings as a TOML file, each with a comment on where it came from.
     #[must_use]
     pub fn to_toml(&self) -> String {
         settings_toml(&self.settings)
+    }
+}
+
+/// Notes sources that exclude each other.
+fn read_sources(reader: &mut Reader, log: &LogConfig, has_table: bool, has_states: bool) {
+    let given = [("events", !log.events.is_empty()), ("table", has_table), ("states", has_states)];
+    let given: Vec<&str> = given.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+    if given.len() > 1 {
+        reader.conflict(format!("{} exclude each other", given.join(" and ")));
+    }
+    if has_states && log.profiles.is_some() {
+        reader.conflict("states hold the facts already: leave profiles away".to_owned());
+    }
+}
+
+/// What leaves a part of the base or of its rows away.
+struct Partial {
+    out_columns: Vec<String>,
+    rejects: Option<PathBuf>,
+    changed_since: Option<String>,
+    previous: Option<PathBuf>,
+}
+
+impl Partial {
+    fn read(reader: &mut Reader, has_table: bool, has_states: bool) -> Self {
+        let names = |text: &str| {
+            let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+            let is_fine = |name: &String| {
+                !name.is_empty() && names.iter().filter(|other| *other == name).count() == 1
+            };
+            let wanted = "names of columns with commas between them, each once";
+            if names.iter().all(is_fine) { Ok(names.clone()) } else { Err(wanted.to_owned()) }
+        };
+        let out_columns = reader.optional_parsed("out_columns", names).unwrap_or_default();
+        let rejects = reader.optional("rejects").map(PathBuf::from);
+        let changed_since = reader.optional_parsed("changed_since", |text| {
+            let wanted = || "a day such as 2026-06-30, or an instant".to_owned();
+            Zone::UTC.parse(text).map(|_| text.to_owned()).map_err(|_| wanted())
+        });
+        let previous = reader.optional("previous").map(PathBuf::from);
+        if previous.is_some() && changed_since.is_none() {
+            reader.conflict("previous goes with changed_since".to_owned());
+        }
+        if has_table && (changed_since.is_some() || previous.is_some()) {
+            reader.conflict("a table has no events that something changed with".to_owned());
+        }
+        if rejects.is_some() && (has_table || has_states) {
+            reader.conflict("rejects are rows of a log: give events".to_owned());
+        }
+        Self { out_columns, rejects, changed_since, previous }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The channels a business reaches its customers by, and short names of things.
 
 use std::fmt;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -91,9 +92,10 @@ impl fmt::Display for Channel {
     }
 }
 
-/// A short name of a thing: a category, campaign, activity, device, persona or tag.
+/// A short name of a thing: a category, campaign, activity, device, persona or tag. Copies share
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Box<str>);
+pub struct Name(Arc<str>);
 
 /// Why a text is no name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

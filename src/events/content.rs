@@ -20,10 +20,11 @@ use crate::domain::Name;
 pub(super) fn content_id(event: &Event, occurrence: u64, scratch: &mut Vec<u8>) -> EventId {
     scratch.clear();
     write_content(event, scratch);
-    EventId::from_content(scratch, occurrence)
+    EventId::from_content_in(scratch, occurrence)
 }
 
-fn write_content(event: &Event, out: &mut Vec<u8>) {
+/// Adds the content of an event to a buffer.
+pub(super) fn write_content(event: &Event, out: &mut Vec<u8>) {
     text(event.customer.as_str(), out);
     out.extend_from_slice(&event.time.micros().to_be_bytes());
     match &event.kind {

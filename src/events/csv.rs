@@ -15,12 +15,12 @@ use ::csv::ReaderBuilder;
 use ::csv::Terminator;
 
 use super::error::IntakeError;
-use super::intake::ROW_BYTES_MAX;
-use super::intake::Rows;
 use super::issue::EventIssue;
 use super::mapping::Layout;
 use super::raw::RawEvent;
 use super::raw::RawValue;
+use super::rows::Rows;
+use super::source::ROW_BYTES_MAX;
 
 const BUFFER_BYTES: usize = 1 << 16;
 /// Bytes kept from the end of the input, to see whether a last quote was closed.
@@ -30,7 +30,7 @@ const QUOTE_HINT: &str = " (look for a quote that is not closed)";
 
 /// Reads all rows; `start` is what the input begins with.
 pub(super) fn read_csv(
-    rows: &mut Rows<'_, '_, '_>,
+    rows: &mut Rows<'_>,
     start: &[u8],
     input: Box<dyn Read + '_>,
 ) -> Result<(), IntakeError> {
@@ -62,7 +62,7 @@ pub(super) fn read_csv(
 }
 
 fn read_rows(
-    rows: &mut Rows<'_, '_, '_>,
+    rows: &mut Rows<'_>,
     reader: &mut Reader<Watched<'_>>,
     watch: &Watch,
     (header, layout): (&[String], &Layout),
@@ -143,7 +143,7 @@ fn raw_event<'a>(
     })
 }
 
-fn failure(rows: &Rows<'_, '_, '_>, watch: &Watch, row: u64, error: ::csv::Error) -> IntakeError {
+fn failure(rows: &Rows<'_>, watch: &Watch, row: u64, error: ::csv::Error) -> IntakeError {
     if watch.is_over() {
         return IntakeError::RowTooLong { path: rows.path(), row, most: ROW_BYTES_MAX };
     }

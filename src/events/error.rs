@@ -110,4 +110,21 @@ pub enum IntakeError {
         /// Currencies and their rows.
         found: String,
     },
+    /// The parts of a log cannot be written or read.
+    #[error("{path}: the log does not fit into memory, and its parts cannot be kept: {source}")]
+    Spill {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A part of a log is not what was written.
+    #[error("{path} is damaged: delete the directory it lies in and start again")]
+    SpillDamaged {
+        /// The file.
+        path: String,
+    },
+    /// Hundreds of millions of events of a few customers.
+    #[error("a part of the log has more than 4 GiB: its customers have too many events")]
+    PartTooLarge,
 }

@@ -14,13 +14,13 @@ use serde_json::Map;
 use serde_json::Value;
 
 use super::error::IntakeError;
-use super::intake::ROW_BYTES_MAX;
-use super::intake::Rows;
 use super::issue::EventIssue;
 use super::issue::excerpt;
 use super::mapping::Layout;
 use super::raw::RawEvent;
 use super::raw::RawValue;
+use super::rows::Rows;
+use super::source::ROW_BYTES_MAX;
 
 /// Lines, and bytes of them, whose keys stand for the header that the format lacks.
 const HEADER_LINES: usize = 1_000;
@@ -32,7 +32,7 @@ type Object = Map<String, Value>;
 
 /// Reads all rows.
 pub(super) fn read_jsonl(
-    rows: &mut Rows<'_, '_, '_>,
+    rows: &mut Rows<'_>,
     input: Box<dyn Read + '_>,
 ) -> Result<(), IntakeError> {
     rows.set_format("JSON lines");
@@ -71,7 +71,7 @@ struct Keys {
     layout: Layout,
 }
 
-fn take(rows: &mut Rows<'_, '_, '_>, keys: &Keys, row: u64, object: &Result<Object, EventIssue>) {
+fn take(rows: &mut Rows<'_>, keys: &Keys, row: u64, object: &Result<Object, EventIssue>) {
     let raw = match object {
         Ok(object) => {
             for key in object.keys().filter(|key| !keys.knows(key)) {
@@ -151,7 +151,7 @@ type Line = (u64, Result<Object, EventIssue>, u64);
 
 impl Lines<'_> {
     /// The next line that is not blank: its number, its object, its bytes.
-    fn next(&mut self, rows: &Rows<'_, '_, '_>) -> Result<Option<Line>, IntakeError> {
+    fn next(&mut self, rows: &Rows<'_>) -> Result<Option<Line>, IntakeError> {
         let mut line = Vec::new();
         loop {
             line.clear();

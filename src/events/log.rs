@@ -4,16 +4,22 @@
 //! the intake report. Only events strictly before the given instant are kept: what training and
 //! batch scoring may not see never reaches them.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+use rayon::prelude::*;
 
 use super::error::IntakeError;
 use super::event::Event;
-use super::intake::{Intake, ReadSpec, RowOutcome};
-use super::profiles::read_profiles;
+use super::part::EventReader;
+use super::part_counts::PartCounts;
+use super::parts::{Parts, PartsSpec};
 use super::report::IntakeReport;
 use super::rules::Rules;
+use super::source::ReadSpec;
 use crate::domain::{AsOf, CustomerId, Day};
+
+/// What the number of parts is reckoned from where all is held anyway.
+const MEMORY_BYTES: usize = 1 << 30;
 
 /// Where a log lies and how it is read.
 #[derive(Debug, Clone)]
@@ -62,64 +68,37 @@ impl Log {
     /// # Errors
     /// [`IntakeError`] where a file as a whole cannot be taken in; rows that are no events are
     /// counted in the reports.
-    pub fn read(spec: &LogSpec, progress: &mut dyn FnMut(u64)) -> Result<Self, IntakeError> {
-        let mut log = Self::default();
-        let mut by_customer: BTreeMap<CustomerId, Vec<Event>> = BTreeMap::new();
-        let mut first_time = None;
-        let mut n_rows = 0_u64;
-        let mut intake = Intake::new(&spec.read, &spec.rules);
-        for path in &spec.events {
-            intake.read(path, &mut |outcome| {
-                n_rows += 1;
-                if n_rows.is_multiple_of(65_536) {
-                    progress(n_rows);
-                }
-                let RowOutcome::Kept(event) = outcome else { return };
-                if event.time >= spec.before.instant() {
-                    log.n_after += 1;
-                    return;
-                }
-                first_time = Some(
-                    first_time.map_or(event.time, |t: crate::domain::Timestamp| t.min(event.time)),
-                );
-                log.days = Some(match log.days {
-                    None => (event.day, event.day),
-                    Some((first, last)) => (first.min(event.day), last.max(event.day)),
-                });
-                push(&mut by_customer, event);
-            })?;
-        }
-        log.report = intake.finish()?;
-        progress(n_rows);
-        if let (Some(path), Some(known_from)) = (&spec.profiles, first_time) {
-            let read = ReadSpec { columns: super::ColumnMapping::default(), ..spec.read.clone() };
-            let mut n_after = 0;
-            log.profiles_report =
-                Some(read_profiles(path, &read, &spec.rules, known_from, &mut |event| {
-                    if event.time < spec.before.instant() {
-                        push(&mut by_customer, event);
-                    } else {
-                        n_after += 1;
-                    }
-                })?);
-            log.n_after += n_after;
-        }
-        log.customers = by_customer
-            .into_iter()
-            .map(|(customer, mut events)| {
-                events.sort_by_key(|event| (event.time, event.id));
-                CustomerLog { customer, events }
-            })
-            .collect();
-        log.n_events = log.customers.iter().map(|c| c.events.len() as u64).sum();
-        Ok(log)
+    pub fn read(
+        spec: &LogSpec,
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<Self, IntakeError> {
+        let how = PartsSpec { memory_bytes: MEMORY_BYTES, ..PartsSpec::default() };
+        Self::of_parts(Parts::read(spec, &how, progress)?)
     }
-}
 
-fn push(by_customer: &mut BTreeMap<CustomerId, Vec<Event>>, event: Event) {
-    if let Some(events) = by_customer.get_mut(&event.customer) {
-        events.push(event);
-    } else {
-        by_customer.insert(event.customer.clone(), vec![event]);
+    /// The log that parts make, all of it in memory.
+    ///
+    /// # Errors
+    /// [`IntakeError`] where a part cannot be read, or amounts are in several currencies.
+    pub fn of_parts(mut parts: Parts) -> Result<Self, IntakeError> {
+        let found = parts.each(|part| {
+            let (mut customers, mut reader) = (Vec::new(), EventReader::default());
+            customers.reserve_exact(part.n_customers());
+            for at in 0..part.n_customers() {
+                let mut events = Vec::with_capacity(part.n_events(at));
+                let customer = part.visit(at, &mut reader, &mut |event| events.push(event))?;
+                customers.push(CustomerLog { customer, events });
+            }
+            Ok((customers, part.into_counts()))
+        })?;
+        let (mut customers, mut counts) = (Vec::new(), PartCounts::default());
+        for (more, of_part) in found {
+            customers.extend(more);
+            counts.add(of_part);
+        }
+        customers.par_sort_unstable_by(|a, b| a.customer.cmp(&b.customer));
+        let (n_events, n_after, days) = (counts.n_events, counts.n_after, parts.days());
+        let (report, profiles_report) = parts.reports(counts)?;
+        Ok(Self { customers, n_events, n_after, days, report, profiles_report })
     }
 }

@@ -6,6 +6,7 @@
 //! It deliberately knows nothing of histories, models or storage.
 
 mod content;
+mod content_read;
 mod csv;
 mod error;
 mod event;
@@ -18,12 +19,21 @@ mod log;
 mod mapping;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod part;
+mod part_counts;
+mod parts;
 mod profiles;
 mod raw;
+mod record;
 mod report;
+mod rows;
 mod rules;
+mod sightings;
+mod source;
+mod spill;
 mod table;
 mod tally;
+mod unit;
 mod value;
 
 #[cfg(test)]
@@ -34,13 +44,17 @@ pub use event::{
     Activity, Cart, Contact, ContactStage, Event, EventKind, Feedback, Profile, Purchase, Refund,
     Severity,
 };
-pub use intake::{FileFormat, Intake, ReadSpec, RowOutcome, read_events};
+pub use intake::{Intake, RowOutcome, read_events};
 pub use issue::{EventIssue, nearest};
 pub use kinds::EventType;
 pub use log::{CustomerLog, Log, LogSpec};
 pub use mapping::{ColumnMapping, MappingError, RawColumns};
+pub use part::{EventReader, Part};
+pub use part_counts::PartCounts;
+pub use parts::{Parts, PartsSpec, PartsV1};
 pub use profiles::read_profiles;
 pub use raw::{RawEvent, RawValue};
 pub use report::{IntakeReport, IssueCount, SourceReport, Threshold, ThresholdError};
 pub use rules::Rules;
+pub use source::{FileFormat, ReadSpec, is_stdin};
 pub use table::Table;

@@ -25,11 +25,12 @@ use ::parquet::file::serialized_reader::SerializedFileReader;
 use ::parquet::schema::types::ColumnDescriptor;
 
 use super::error::IntakeError;
-use super::intake::Rows;
 use super::issue::EventIssue;
 use super::mapping::Layout;
 use super::raw::RawValue;
+use super::rows::Rows;
 use super::rules::DAYS_ACCEPTED;
+use super::source::GroupRange;
 use crate::domain::Day;
 use crate::domain::Timestamp;
 use crate::domain::Zone;
@@ -40,15 +41,37 @@ const DAY_MICROS: i64 = 86_400_000_000;
 /// Whole numbers up to here are exact as floats.
 const EXACT_MAX: u64 = 1 << 53;
 
-/// Reads all rows.
-pub(super) fn read_parquet(rows: &mut Rows<'_, '_, '_>, file: File) -> Result<(), IntakeError> {
+/// The parts that a file can be read in at once: row groups with at least `rows_min` rows.
+pub(super) fn split(path: &str, file: File, rows_min: u64) -> Result<Vec<GroupRange>, IntakeError> {
+    let reader = guarded(|| SerializedFileReader::new(file)).map_err(|e| failed(path, &e))?;
+    let (mut ranges, mut rows_before) = (Vec::new(), 0);
+    let (mut first, mut n_rows) = (0, 0_u64);
+    for (idx, group) in reader.metadata().row_groups().iter().enumerate() {
+        n_rows += u64::try_from(group.num_rows()).unwrap_or(0);
+        if n_rows >= rows_min || idx + 1 == reader.num_row_groups() {
+            ranges.push(GroupRange { groups: first..idx + 1, rows_before });
+            rows_before += n_rows;
+            (first, n_rows) = (idx + 1, 0);
+        }
+    }
+    Ok(ranges)
+}
+
+fn failed(path: &str, error: &ParquetError) -> IntakeError {
+    let detail = format!("this is no Parquet file that can be read: {error}");
+    IntakeError::Parquet { path: path.to_owned(), detail }
+}
+
+/// Reads all rows, or those of a part.
+pub(super) fn read_parquet(
+    rows: &mut Rows<'_>,
+    file: File,
+    part: Option<&GroupRange>,
+) -> Result<(), IntakeError> {
     rows.set_format("Parquet");
-    let failed = |rows: &Rows<'_, '_, '_>, error: &ParquetError| IntakeError::Parquet {
-        path: rows.path(),
-        detail: format!("this is no Parquet file that can be read: {error}"),
-    };
+    let path = rows.path();
     let reader =
-        guarded(|| SerializedFileReader::new(file)).map_err(|error| failed(rows, &error))?;
+        guarded(|| SerializedFileReader::new(file)).map_err(|error| failed(&path, &error))?;
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
     let header: Vec<String> =
         schema.columns().iter().map(|column| column.path().string()).collect();
@@ -58,14 +81,17 @@ pub(super) fn read_parquet(rows: &mut Rows<'_, '_, '_>, file: File) -> Result<()
     for (idx, column) in schema.columns().iter().enumerate() {
         columns.push(if used.contains(&idx) { Some(used_column(rows, column)?) } else { None });
     }
-    let mut row = 0;
-    for idx in 0..reader.num_row_groups() {
-        let group = guarded(|| reader.get_row_group(idx)).map_err(|error| failed(rows, &error))?;
+    let (groups, mut row) = match part {
+        Some(part) => (part.groups.clone(), part.rows_before),
+        None => (0..reader.num_row_groups(), 0),
+    };
+    for idx in groups {
+        let group = guarded(|| reader.get_row_group(idx)).map_err(|error| failed(&path, &error))?;
         row = read_group(rows, group.as_ref(), &mut columns, (&layout, row))
-            .map_err(|error| failed(rows, &error))?;
+            .map_err(|error| failed(&path, &error))?;
     }
     if row == 0 {
-        return Err(IntakeError::NoRows { path: rows.path() });
+        return Err(IntakeError::NoRows { path });
     }
     Ok(())
 }
@@ -77,7 +103,7 @@ fn guarded<T>(step: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Parqu
         .unwrap_or_else(|_| Err(ParquetError::General("the file is damaged".to_owned())))
 }
 
-fn used_column(rows: &Rows<'_, '_, '_>, column: &ColumnDescriptor) -> Result<Column, IntakeError> {
+fn used_column(rows: &Rows<'_>, column: &ColumnDescriptor) -> Result<Column, IntakeError> {
     let meaning = meaning_of(column).ok_or_else(|| IntakeError::Parquet {
         path: rows.path(),
         detail: format!(
@@ -100,7 +126,7 @@ fn used_column(rows: &Rows<'_, '_, '_>, column: &ColumnDescriptor) -> Result<Col
 
 /// Reads a row group; gives the number of its last row.
 fn read_group(
-    rows: &mut Rows<'_, '_, '_>,
+    rows: &mut Rows<'_>,
     group: &dyn RowGroupReader,
     columns: &mut [Option<Column>],
     (layout, mut row): (&Layout, u64),

@@ -9,10 +9,10 @@ use std::path::Path;
 use super::error::IntakeError;
 use super::event::Event;
 use super::intake::Intake;
-use super::intake::ReadSpec;
 use super::intake::RowOutcome;
 use super::report::IntakeReport;
 use super::rules::Rules;
+use super::source::ReadSpec;
 use crate::domain::Timestamp;
 
 /// Reads one table of facts. A row holds from its `valid_from`, else from `known_from`; of two

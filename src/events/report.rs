@@ -8,10 +8,11 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::event::Event;
+use super::error::IntakeError;
 use super::event::EventKind;
 use super::event::Feedback;
 use super::issue::EventIssue;
+use super::sightings::Fate;
 use crate::domain::Currency;
 use crate::domain::Timestamp;
 
@@ -112,12 +113,29 @@ impl IntakeReport {
         if self.rows == 0 { 0.0 } else { self.dropped as f64 / self.rows as f64 }
     }
 
-    pub(super) fn count_kept(&mut self, event: &Event, from_negative: bool) {
+    /// Counts an event that passed the rules; says whether it is taken in.
+    pub(super) fn count_fate(
+        &mut self,
+        fate: Fate,
+        kind: &EventKind,
+        time: Timestamp,
+        from_negative: bool,
+    ) -> bool {
+        self.identical_rows += u64::from(fate.is_identical);
+        self.duplicates += u64::from(fate.is_duplicate);
+        if fate.is_duplicate {
+            return false;
+        }
+        self.count_kept(kind, time, from_negative);
+        true
+    }
+
+    fn count_kept(&mut self, kind: &EventKind, time: Timestamp, from_negative: bool) {
         self.kept += 1;
-        self.first = Some(self.first.map_or(event.time, |first| first.min(event.time)));
-        self.last = Some(self.last.map_or(event.time, |last| last.max(event.time)));
-        *self.types.entry(type_name(&event.kind)).or_default() += 1;
-        match &event.kind {
+        self.first = Some(self.first.map_or(time, |first| first.min(time)));
+        self.last = Some(self.last.map_or(time, |last| last.max(time)));
+        *self.types.entry(type_name(kind)).or_default() += 1;
+        match kind {
             EventKind::Purchase(purchase) => {
                 self.zero_amounts += u64::from(purchase.amount.micros() == 0);
                 self.count_currency(purchase.currency);
@@ -157,6 +175,62 @@ impl IntakeReport {
         count.rows += rows;
         if count.places.len() < PLACES_MAX {
             count.places.push(place());
+        }
+    }
+
+    /// Refuses amounts of several currencies.
+    pub(super) fn check_currencies(&self) -> Result<(), IntakeError> {
+        if self.currencies.len() <= 1 {
+            return Ok(());
+        }
+        let found = self.currencies.iter().map(|(code, rows)| match code.as_str() {
+            "XXX" => format!("none said: {rows} rows, see --default-currency"),
+            code => format!("{code}: {rows} rows"),
+        });
+        Err(IntakeError::MixedCurrencies { found: found.collect::<Vec<_>>().join(", ") })
+    }
+
+    /// Adds what was counted of other rows of the same files, which come after those counted
+    /// here; the lists of files must be alike or one of them empty.
+    pub(super) fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.kept += other.kept;
+        self.dropped += other.dropped;
+        for (code, issue) in other.issues {
+            match self.issues.get_mut(code) {
+                None => drop(self.issues.insert(code, issue)),
+                Some(held) => {
+                    held.rows += issue.rows;
+                    let room = PLACES_MAX.saturating_sub(held.places.len());
+                    held.places.extend(issue.places.into_iter().take(room));
+                }
+            }
+        }
+        self.duplicates += other.duplicates;
+        self.identical_rows += other.identical_rows;
+        self.other_currency += other.other_currency;
+        self.refunds += other.refunds;
+        self.negative_purchases += other.negative_purchases;
+        self.zero_amounts += other.zero_amounts;
+        self.customers += other.customers;
+        for (name, count) in other.types {
+            *self.types.entry(name).or_default() += count;
+        }
+        for (code, count) in other.currencies {
+            *self.currencies.entry(code).or_default() += count;
+        }
+        self.first = match (self.first, other.first) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.last = self.last.max(other.last);
+        if self.sources.is_empty() {
+            self.sources = other.sources;
+        } else {
+            for (held, more) in self.sources.iter_mut().zip(other.sources) {
+                held.rows += more.rows;
+                held.kept += more.kept;
+            }
         }
     }
 

@@ -10,11 +10,11 @@ use std::path::Path;
 
 use super::error::IntakeError;
 use super::intake::Intake;
-use super::intake::ReadSpec;
 use super::intake::RowOutcome;
 use super::raw::RawValue;
 use super::report::IntakeReport;
 use super::rules::Rules;
+use super::source::ReadSpec;
 use super::value::number;
 use crate::domain::Day;
 use crate::domain::Timestamp;

@@ -4,6 +4,7 @@ mod any_bytes;
 mod columns;
 mod files;
 mod issues;
+mod parts;
 #[cfg(feature = "parquet")]
 mod same_log;
 

@@ -47,7 +47,9 @@ pub use self::home::OpenReport;
 pub use self::key::{KeyError, N_SHARDS, shard_of};
 pub use self::memory::MemoryStore;
 pub use self::sled::{Durability, SledOptions, SledStore};
-pub use self::transfer::{ExportCounts, ExportManifestV1, TransferError, export, import};
+pub use self::transfer::{
+    ExportCounts, ExportManifestV1, TransferError, each_state, export, export_pins, import,
+};
 pub use self::writer::{
     Fold, FoldError, Outcome, Receipt, Rejection, SubmitError, Ticket, Update, WriteError, Writer,
     WriterLimits,

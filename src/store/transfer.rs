@@ -237,6 +237,51 @@ pub fn import(store: &dyn StateStore, dir: &Path) -> Result<ExportManifestV1, Tr
     Ok(manifest)
 }
 
+/// Hands the states of an export to a visitor, in the order shard, then customer id, after
+/// checking the whole export. It ends where the visitor answers false.
+///
+/// # Errors
+/// [`TransferError`]; up to and including the check nothing was handed on.
+pub fn each_state(
+    dir: &Path,
+    visit: &mut dyn FnMut(CustomerId, StoredState) -> bool,
+) -> Result<(), TransferError> {
+    let manifest = read_manifest(dir)?;
+    let path = dir.join(RECORDS);
+    check_records(&path, &manifest)?;
+    let mut goes_on = true;
+    each_record(&path, |record| {
+        if let Record::State(customer, state) = record
+            && goes_on
+        {
+            goes_on = visit(customer, state);
+        }
+        Ok(())
+    })
+}
+
+/// The facts pinned to the store that an export was made of; they stand at its beginning.
+///
+/// # Errors
+/// [`TransferError`] where the export cannot be read.
+pub fn export_pins(dir: &Path) -> Result<Vec<(String, String)>, TransferError> {
+    read_manifest(dir)?;
+    let path = dir.join(RECORDS);
+    let mut pins = Vec::new();
+    let (mut is_over, over) = (false, "the pins are read");
+    let found = each_record(&path, |record| match record {
+        Record::Pin(name, fact) => {
+            pins.push((name, fact));
+            Ok(())
+        }
+        _ => {
+            is_over = true;
+            Err(TransferError::BadRecord { path: path.clone(), record: 0, what: over })
+        }
+    });
+    if is_over { Ok(pins) } else { found.map(|()| pins) }
+}
+
 fn write_records(
     store: &dyn StateStore,
     range: ScanRange,

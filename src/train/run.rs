@@ -69,7 +69,7 @@ pub fn run(
     log_spec: &LogSpec,
     threshold: &Threshold,
     models: &Path,
-    progress: &mut dyn FnMut(&str),
+    progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<TrainOutcome, TrainError> {
     progress("reading the log");
     let log = Log::read(log_spec, &mut |rows| progress(&format!("{rows} rows read")))?;

@@ -1,5 +1,6 @@
 //! The one integration-test binary: a module per boundary.
 
+mod batch;
 mod btyd;
 mod btyd_base;
 mod btyd_discrete;
@@ -11,6 +12,7 @@ mod explain;
 mod grpc;
 mod grpc_life;
 mod learn;
+mod nightly;
 mod origins;
 mod path;
 mod quality;
