@@ -242,6 +242,27 @@ impl ServeError {
                 "OVERLOADED",
                 format!("too many calls ({what}) at the moment: try again later"),
             ),
+            Self::StoreReadOnly
+            | Self::StoreDiskLow
+            | Self::StoreUnknown
+            | Self::DecisionLogFull
+            | Self::Closing => self.describe_down(),
+            Self::Deadline => (
+                Code::DeadlineExceeded,
+                "DEADLINE_EXCEEDED",
+                "the time of the call ran out before the answer was there".to_owned(),
+            ),
+            Self::Internal(incident) => (
+                Code::Internal,
+                "INTERNAL",
+                format!("a fault of the server; its log has the cause under {}", incident.id),
+            ),
+        }
+    }
+
+    /// As [`ServeError::describe`], where a part of the server takes nothing.
+    fn describe_down(&self) -> (Code, &'static str, String) {
+        match self {
             Self::StoreReadOnly => unavailable(
                 "STORE_READ_ONLY",
                 "the store takes no events until the server is started anew",
@@ -258,17 +279,7 @@ impl ServeError {
                 "DECISION_LOG_FULL",
                 "the decision log takes nothing at the moment: try again later",
             ),
-            Self::Closing => unavailable("SHUTTING_DOWN", "the server is shutting down"),
-            Self::Deadline => (
-                Code::DeadlineExceeded,
-                "DEADLINE_EXCEEDED",
-                "the time of the call ran out before the answer was there".to_owned(),
-            ),
-            Self::Internal(incident) => (
-                Code::Internal,
-                "INTERNAL",
-                format!("a fault of the server; its log has the cause under {}", incident.id),
-            ),
+            _ => unavailable("SHUTTING_DOWN", "the server is shutting down"),
         }
     }
 

@@ -16,6 +16,7 @@ mod quality;
 mod serve_client;
 mod serve_faults;
 mod serve_fixture;
+mod serve_reload;
 mod serve_secure;
 mod server_kill;
 mod stage;
