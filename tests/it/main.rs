@@ -7,6 +7,7 @@ mod cli;
 mod cli_contract;
 mod decisions;
 mod demo;
+mod deploy;
 mod explain;
 mod grpc;
 mod grpc_life;

@@ -25,7 +25,7 @@ use crate::serve_fixture::{Running, on_store, write_bundle, write_bundle_with_po
 const QUICK: (&str, &str) = ("reload_seconds", "1");
 
 /// Asks the listener for operators; status and body.
-async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
+pub(crate) async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let ask = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(ask.as_bytes()).await.unwrap();
@@ -36,7 +36,7 @@ async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
 }
 
 /// Starts a server that answers operators, and gives their address.
-async fn with_admin(
+pub(crate) async fn with_admin(
     settings: &[(&str, &str)],
     change: impl FnOnce(Parts) -> Parts,
 ) -> (Running, std::net::SocketAddr) {
