@@ -208,7 +208,7 @@ async fn certificates_speak_for_their_owners() {
 async fn a_quota_holds_for_a_key_and_says_when_to_come_again() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.toml");
-    let slow = new_key(&file, "slow", &["--role", "score", "--calls-per-second", "3"]);
+    let slow = new_key(&file, "slow", &["--role", "score", "--calls-per-second", "1"]);
     let fast = new_key(&file, "fast", &["--role", "score"]);
     let server = Running::start(&[("keys", &text(&file))]).await;
     let channel = server.channel().await;
