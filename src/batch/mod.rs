@@ -21,6 +21,7 @@ mod load;
 mod opportunities;
 mod ops;
 mod ops_activities;
+mod ops_keys;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -40,6 +41,7 @@ pub use contract::ContractError;
 pub use error::BatchError;
 pub use opportunities::OpportunitiesError;
 pub use ops::{OpsError, OpsOutcome, operate};
+pub use ops_keys::KeysError;
 pub use row::{COLUMNS, Cell, ColumnKind};
 pub use run::score;
 pub use summary::{ScoreSummary, ValueAtRisk};

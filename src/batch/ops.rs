@@ -31,6 +31,8 @@ use super::experiment;
 use super::load::{load, open};
 use super::opportunities::{OpportunitiesError, opportunities};
 use super::ops_activities;
+use super::ops_keys;
+use super::ops_keys::KeysError;
 use super::policy;
 
 /// Exit code of things that are not as they should be.
@@ -151,6 +153,9 @@ pub enum OpsError {
     /// Opportunities were not fitted.
     #[error(transparent)]
     Opportunities(#[from] OpportunitiesError),
+    /// No key was made, or the file of keys is not sound.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
 }
 
 impl OpsError {
@@ -166,7 +171,9 @@ impl OpsError {
             Self::PolicyFile { .. }
             | Self::Contract(ContractError::Columns(ColumnsError::Open { .. }))
             | Self::Opportunities(OpportunitiesError::Columns(ColumnsError::Open { .. })) => 64,
-            Self::Opportunities(OpportunitiesError::Write { .. }) => 1,
+            Self::Opportunities(OpportunitiesError::Write { .. })
+            | Self::Keys(KeysError::Io { .. }) => 1,
+            Self::Keys(KeysError::Taken { .. }) => 64,
             _ => REJECTED,
         }
     }
@@ -226,6 +233,7 @@ pub fn operate(
         OpsCommand::ExportOnnx { models, model, out } => {
             super::explain::export_onnx(&Bundle::find(models, model)?, out)
         }
+        OpsCommand::Keys(config) => Ok(ops_keys::keys(config)?),
     }
 }
 

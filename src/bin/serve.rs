@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use tenure::config::{ServeArgs, ServeConfig};
+use tenure::config::{LogFormat, ServeArgs, ServeConfig};
 use tenure::serve;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -31,7 +31,7 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     let filter = EnvFilter::try_new(&config.log).context("log").map_err(|error| (64, error))?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.json {
+    match config.json || config.guard.log_format == LogFormat::Json {
         true => logs.json().init(),
         false => logs.with_ansi(std::io::stderr().is_terminal()).init(),
     }
@@ -55,6 +55,6 @@ async fn listen(config: &ServeConfig, parts: serve::Parts) -> Result<(), Failure
         let signal = signals.await;
         tracing::info!(signal, "shutting down");
     };
-    serve::serve(config, parts, listener, shutdown).await.map_err(|error| (1, error.into()))?;
-    Ok(())
+    let served = serve::serve(config, parts, listener, shutdown).await;
+    served.map(|_| ()).map_err(|error| (error.exit_code(), error.into()))
 }

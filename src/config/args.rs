@@ -24,10 +24,13 @@ Every setting can also come from the environment (TENURE_SERVE_LISTEN=...) or fr
 Examples:
   tenure-serve --models models --name demo --store ./state
   tenure-serve --models models --name demo@champion --store ./state --listen 127.0.0.1:0 --json
+  tenure-serve --models models --name shop --store ./state --listen 0.0.0.0:50051 \
+    --tls-cert server.pem --tls-key server.key --keys keys.toml --admin-listen 127.0.0.1:9464
   tenure-serve --config serve.toml --set batch_rows_max=5000 --print-config
 
 Exit codes: 0 ended in order, 1 failed, 64 configuration, 65 model or store unusable,
-75 try again later (the store or the address is in use)."
+75 try again later (the store or the address is in use).
+SIGHUP reads model alias, policy, certificate and keys again, SIGTERM ends in order."
 )]
 pub struct ServeArgs {
     /// Directory of models
@@ -48,6 +51,24 @@ pub struct ServeArgs {
     /// What an acknowledged event has survived: disk, process or memory [default: disk]
     #[arg(long, value_name = "LEVEL")]
     durability: Option<String>,
+    /// The server's certificate and its chain, in PEM; with --tls-key connections are encrypted
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// Authorities of clients, in PEM: every client then needs a certificate of one of them
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<String>,
+    /// Who may call, with which role; `tenure-ops keys new` adds to it
+    #[arg(long, value_name = "FILE")]
+    keys: Option<String>,
+    /// Answers /metrics, /livez and /readyz over HTTP there, such as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+    /// How the log is written: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
     /// Logs every decision there before it is answered
     #[arg(long, value_name = "DIR")]
     decision_log: Option<String>,
@@ -111,6 +132,12 @@ impl ServeArgs {
             ("listen", self.listen.clone()),
             ("policy", self.policy.clone()),
             ("durability", self.durability.clone()),
+            ("tls_cert", self.tls_cert.clone()),
+            ("tls_key", self.tls_key.clone()),
+            ("tls_client_ca", self.tls_client_ca.clone()),
+            ("keys", self.keys.clone()),
+            ("admin_listen", self.admin_listen.clone()),
+            ("log_format", self.log_format.clone()),
             ("decision_log", self.decision_log.clone()),
             ("decision_log_full", self.decision_log_full.clone()),
             ("log", self.log.clone()),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::bundle::BundleSelector;
 use crate::store::{DecisionLogSpec, OnFull};
 
+use super::guard::GuardConfig;
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 
 // Defaults. Each says why it is this number.
@@ -114,6 +115,8 @@ pub struct ServeConfig {
     pub decision_log_spec: DecisionLogSpec,
     /// Limits.
     pub limits: ServeLimits,
+    /// Who reaches it and how.
+    pub guard: GuardConfig,
     /// What to log, as the logging library spells filters.
     pub log: String,
     /// Whether standard output and the log are JSON.
@@ -138,7 +141,8 @@ impl ServeConfig {
             BundleSelector { name: String::new(), version: String::new() }
         });
         let store = reader.optional("store").map(PathBuf::from);
-        let listen = read_listen(&mut reader);
+        let guard = GuardConfig::read(&mut reader);
+        let listen = read_listen(&mut reader, &guard);
         let policy = reader.optional("policy").map(PathBuf::from);
         let durability =
             reader.parsed("durability", StoreDurability::default(), StoreDurability::parse);
@@ -157,6 +161,7 @@ impl ServeConfig {
             decision_log,
             decision_log_spec,
             limits,
+            guard,
             log,
             json,
             settings,
@@ -170,16 +175,25 @@ impl ServeConfig {
     }
 }
 
-fn read_listen(reader: &mut Reader) -> SocketAddr {
+fn read_listen(reader: &mut Reader, guard: &GuardConfig) -> SocketAddr {
     let listen = reader.parsed("listen", LISTEN, |text| {
         let numeric = text.replacen("localhost:", "127.0.0.1:", 1);
         numeric.parse().map_err(|_| "an address and port such as 127.0.0.1:50051".to_owned())
     });
     let insecure = reader.flag("insecure");
-    if !listen.ip().is_loopback() && !insecure {
+    let missing = match (guard.tls.is_some(), guard.knows_callers()) {
+        (true, true) => None,
+        (true, false) => Some("knows no caller: give --keys or --tls-client-ca"),
+        (false, true) => Some("does not encrypt: give --tls-cert and --tls-key"),
+        (false, false) => Some(
+            "neither encrypts nor knows callers: give --tls-cert, --tls-key and --keys (or \
+             --tls-client-ca)",
+        ),
+    };
+    if let Some(missing) = missing.filter(|_| !listen.ip().is_loopback() && !insecure) {
         reader.conflict(format!(
-            "listen is {listen}, which other machines can reach, and this version has neither TLS \
-             nor authentication: listen on 127.0.0.1 behind a proxy that has, or say --insecure"
+            "listen is {listen}, which other machines can reach, and the server {missing}, listen \
+             on 127.0.0.1 behind a proxy that does, or say --insecure"
         ));
     }
     listen

@@ -10,6 +10,8 @@ use super::look::{DriftArgs, DriftConfig, ExplainArgs, ExplainConfig, OnnxArgs};
 use super::look::{read_drift, read_explain, read_onnx};
 use super::ops_contract;
 use super::ops_contract::{ContractArgs, ContractConfig, OpportunitiesArgs, OpportunitiesConfig};
+use super::ops_keys;
+use super::ops_keys::{KeysArgs, KeysConfig, read_keys};
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 use super::score::parse_selector;
 use super::train::layers;
@@ -47,31 +49,7 @@ const KEYS: [&str; 15] = [
 #[command(
     name = "tenure-ops",
     version,
-    after_help = "\
-Every setting can also come from the environment (TENURE_OPS_MODELS=...) or from the file
-(models = \"...\"); a flag wins over the environment, that over the file.
-
-Examples:
-  tenure-ops bundle list --models models
-  tenure-ops bundle promote --models models --name shop@3f2a90c1d7e4
-  tenure-ops store load --store state --events orders.csv.gz --models models --name shop
-  tenure-ops policy check policy.toml
-  tenure-ops contract --cohorts cohorts.csv --margin 9.95 --discount 0.01
-  tenure-ops opportunities --table donors.csv --periods 5 --out ahead.csv
-  tenure-ops activities report --models models --name shop
-  tenure-ops policy simulate --policy policy.toml --models models --name shop \\
-    --events orders.csv.gz --as-of 2026-06-30
-  tenure-ops policy explain --customer 4711 --models models --name shop \\
-    --events orders.csv.gz --as-of 2026-06-30
-  tenure-ops experiment report --decisions ./decisions --events orders.csv.gz --outcome spend
-  tenure-ops decisions export --decisions ./decisions --out decisions.parquet
-  tenure-ops explain --models models --name shop --events orders.csv.gz --customer 42 \\
-    --as-of 2026-06-30
-  tenure-ops explain --models models --name tariff --table customers.csv --customer 42
-  tenure-ops bundle drift --models models --name shop --events orders.csv.gz --as-of 2026-09-30
-
-Exit codes: 0 done, 1 failed, 3 an alarm (with --fail-on-alarm), 64 usage or configuration, 65 bundle, store, data or policy
-rejected, 75 try again later (the store is in use)."
+    after_help = ops_keys::HELP
 )]
 pub struct OpsArgs {
     #[command(subcommand)]
@@ -116,6 +94,9 @@ enum RoomArgs {
     Activities(ActivitiesArgs),
     /// Says why a customer got this score and this campaign
     Explain(Box<ExplainArgs>),
+    /// Keys for callers of the server
+    #[command(subcommand)]
+    Keys(KeysArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -249,6 +230,10 @@ impl RoomArgs {
             }
             Self::Contract(contract) => (OpsTask::Contract, contract.given()),
             Self::Opportunities(table) => (OpsTask::Opportunities, table.given()),
+            Self::Keys(keys) => {
+                let (is_new, given) = keys.given();
+                (if is_new { OpsTask::KeysNew } else { OpsTask::KeysCheck }, given)
+            }
         }
     }
 }
@@ -300,6 +285,10 @@ pub enum OpsTask {
     BundleDrift,
     /// Write a churn model for other programs.
     BundleExportOnnx,
+    /// Make a key.
+    KeysNew,
+    /// Check a file of keys.
+    KeysCheck,
 }
 
 /// What is to be done, with its settings.
@@ -367,6 +356,8 @@ pub enum OpsCommand {
         /// The file to write.
         out: PathBuf,
     },
+    /// Make a key, or check a file of keys.
+    Keys(KeysConfig),
 }
 
 /// What `tenure-ops` runs with.
@@ -393,6 +384,7 @@ impl OpsConfig {
         reader.tolerate(&ops_contract::KEYS);
         reader.tolerate(&trial::KEYS);
         reader.tolerate(&super::load::KEYS);
+        reader.tolerate(&ops_keys::KEYS);
         let command = match task {
             OpsTask::BundleList => OpsCommand::BundleList {
                 models: PathBuf::from(reader.required("models")),
@@ -434,6 +426,9 @@ impl OpsConfig {
             OpsTask::Explain => read_explain(&mut reader).unwrap_or_else(nothing),
             OpsTask::BundleDrift => read_drift(&mut reader).unwrap_or_else(nothing),
             OpsTask::BundleExportOnnx => read_onnx(&mut reader),
+            OpsTask::KeysNew | OpsTask::KeysCheck => {
+                OpsCommand::Keys(read_keys(task == OpsTask::KeysNew, &mut reader))
+            }
         };
         let (json, quiet) = (reader.flag("json"), reader.flag("quiet"));
         Ok(Self { command, json, quiet, settings: reader.finish()? })

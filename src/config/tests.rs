@@ -49,15 +49,47 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
-fn an_address_that_others_reach_needs_a_word() {
+fn an_address_that_others_reach_needs_tls_and_known_callers_or_a_word() {
     let open = [NEEDED, &[("listen", "0.0.0.0:1")]].concat();
-    let found = issues(layers(&open, &[], ""));
-    assert!(found[0].contains("neither TLS"), "{found:?}");
-    let said = [open.as_slice(), &[("insecure", "true")]].concat();
-    assert!(ServeConfig::check(layers(&said, &[], "")).is_ok());
+    let with = |more: &[(&str, &str)]| issues_or_none(&[open.as_slice(), more].concat());
+    let tls = [("tls_cert", "c"), ("tls_key", "k")];
+    for (more, part) in [
+        (vec![], Some("neither encrypts nor knows")),
+        (tls.to_vec(), Some("knows no caller")),
+        (vec![("keys", "f")], Some("does not encrypt")),
+        ([&tls[..], &[("keys", "f")]].concat(), None),
+        ([&tls[..], &[("tls_client_ca", "a")]].concat(), None),
+        (vec![("insecure", "true")], None),
+    ] {
+        let found = with(&more);
+        match part {
+            Some(part) => assert!(found[0].contains(part) && found.len() == 1, "{found:?}"),
+            None => assert_eq!(found, Vec::<String>::new(), "{more:?}"),
+        }
+    }
     for listen in ["localhost:0", "127.0.0.1:0", "[::1]:7"] {
         let here = [NEEDED, &[("listen", listen)]].concat();
         assert!(ServeConfig::check(layers(&here, &[], "")).is_ok(), "{listen}");
+    }
+}
+
+#[test]
+fn half_of_tls_is_refused() {
+    for (given, part) in [
+        (&[("tls_cert", "c")][..], "tls_key is not"),
+        (&[("tls_key", "k")], "tls_cert is not"),
+        (&[("tls_client_ca", "a")], "needs tls_cert"),
+    ] {
+        let found = issues_or_none(&[NEEDED, given].concat());
+        assert!(found.len() == 1 && found[0].contains(part), "{found:?}");
+    }
+}
+
+fn issues_or_none(flags: &[(&str, &str)]) -> Vec<String> {
+    match ServeConfig::check(layers(flags, &[], "")) {
+        Ok(_) => Vec::new(),
+        Err(ConfigError::Issues(issues)) => issues.iter().map(ToString::to_string).collect(),
+        Err(other) => panic!("{other:?}"),
     }
 }
 

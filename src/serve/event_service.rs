@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert;
 use super::live::{Live, snapshot};
+use super::metrics::EventOutcome;
 use super::pb;
 use super::pb::event_service_server::EventService;
 use super::status::{ServeError, Violation};
@@ -69,6 +70,13 @@ impl Intake {
                 group.count(outcome, &mut tally, &mut rejected);
             }
         }
+        let counts = [
+            (EventOutcome::Accepted, tally.accepted_count),
+            (EventOutcome::Duplicate, tally.duplicate_count),
+            (EventOutcome::Late, tally.late_count),
+            (EventOutcome::Rejected, number(rejected.len())),
+        ];
+        counts.into_iter().for_each(|(outcome, n)| live.metrics.events(outcome, n));
         rejected.sort_by_key(|(idx, _)| *idx);
         tally.rejected = rejected
             .into_iter()

@@ -47,12 +47,21 @@ pub(super) async fn watch(live: Arc<Live>, reporter: HealthReporter) {
     }
     let mut was = None;
     loop {
-        let health = live.store.health();
+        live.disk.measure();
+        let health = match (live.store.health(), live.disk.refusal()) {
+            (Health::Serving, Some(low)) => Health::ReadOnly { cause: low.to_string() },
+            (health, _) => health,
+        };
         if was.as_ref() != Some(&health) {
             let status = match &health {
-                Health::Serving => ServingStatus::Serving,
+                Health::Serving => {
+                    if was.is_some() {
+                        tracing::info!("the store takes events again");
+                    }
+                    ServingStatus::Serving
+                }
                 Health::ReadOnly { cause } => {
-                    tracing::error!(cause, "the store takes no events until it is opened anew");
+                    tracing::error!(cause, "the store takes no events");
                     ServingStatus::NotServing
                 }
             };

@@ -1,10 +1,10 @@
-//! The gate before every call of our own services: how many may be at work, how long each may
+//! The gate before every call of our own services: who may call, when it begins, how long it may
 //! take, and that a panic ends one call and not the process.
 //!
 //! In: requests of all connections. Out: their answers, or a status with details. It also gives
 //! the statuses that the framework makes itself (unreadable or too long messages, unknown
-//! methods) the codes and details that ours have. Health and reflection pass unhindered.
-//! It deliberately knows no message.
+//! methods) the codes and details that ours have. Health passes unhindered, reflection needs a
+//! known caller. It deliberately knows no message.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -15,36 +15,68 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::{Code, Status};
 use tower::Layer;
+use tracing::{Instrument, Span};
 
+use super::access::{Access, Peer};
+use super::admission::{Admission, Permit, Turn};
+use super::bodies;
+use super::methods;
+use super::methods::{Class, Method};
+use super::metrics::{Metrics, Refusal};
 use super::status::ServeError;
 use crate::config::ServeLimits;
 
-/// Begins the path of every method of ours.
-const OURS: &str = "/tenure.";
+/// Begins the path of the methods that tell how the services are.
+const HEALTH: &str = "/grpc.health.v1.";
+/// Longest time for the beginning of a request's body to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// Calls of which the body has not arrived may be so many times those at work.
+const ARRIVING: usize = 8;
+/// A stream without a deadline of its caller's may last as long as this: for ever.
+const STREAM_TIME: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 /// The gate as a layer.
 #[derive(Debug, Clone)]
 pub(super) struct GateLayer {
-    calls: Arc<Semaphore>,
+    gate: Arc<Rules>,
+    cut: watch::Receiver<bool>,
+}
+
+/// What the gate goes by.
+#[derive(Debug)]
+struct Rules {
+    arriving: Arc<Semaphore>,
     time_max: Duration,
     message_bytes_max: usize,
-    cut: watch::Receiver<bool>,
+    access: Arc<Access>,
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
 }
 
 impl GateLayer {
     /// A gate with these limits. Once `cut` says true, calls at work end at once.
-    pub(super) fn new(limits: &ServeLimits, cut: watch::Receiver<bool>) -> Self {
-        Self {
-            calls: Arc::new(Semaphore::new(limits.calls_max.min(Semaphore::MAX_PERMITS))),
+    pub(super) fn new(
+        limits: &ServeLimits,
+        access: Arc<Access>,
+        (admission, metrics): (Arc<Admission>, Arc<Metrics>),
+        cut: watch::Receiver<bool>,
+    ) -> Self {
+        let n_arriving = limits.calls_max.saturating_mul(ARRIVING).min(Semaphore::MAX_PERMITS);
+        let gate = Rules {
+            arriving: Arc::new(Semaphore::new(n_arriving)),
             time_max: limits.call_time_max,
             message_bytes_max: limits.message_bytes_max,
-            cut,
-        }
+            access,
+            admission,
+            metrics,
+        };
+        Self { gate: Arc::new(gate), cut }
     }
 }
 
@@ -52,7 +84,7 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, gate: self.clone() }
+        Gate { inner, layer: self.clone() }
     }
 }
 
@@ -60,14 +92,14 @@ impl<S> Layer<S> for GateLayer {
 #[derive(Debug, Clone)]
 pub(super) struct Gate<S> {
     inner: S,
-    gate: GateLayer,
+    layer: GateLayer,
 }
 
 type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
 
-impl<S, B> Service<Request<B>> for Gate<S>
+impl<S> Service<Request<Body>> for Gate<S>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -79,30 +111,148 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        if !request.uri().path().starts_with(OURS) {
-            return Box::pin(self.inner.call(request));
-        }
-        let Ok(permit) = Arc::clone(&self.gate.calls).try_acquire_owned() else {
-            let busy = ServeError::Overloaded { what: "calls at work" };
-            return Box::pin(async move { Ok(busy.to_status().into_http()) });
-        };
-        let asked = grpc_timeout(request.headers());
-        let time = asked.map_or(self.gate.time_max, |asked| asked.min(self.gate.time_max));
-        // Started before the call, so that it ends before the framework's own timer, which would
-        // answer CANCELLED.
-        let timer = tokio::time::sleep(time);
-        let limit = self.gate.message_bytes_max;
-        let cut = self.gate.cut.clone();
-        let call = self.inner.call(request);
-        Box::pin(async move {
-            let _permit = permit;
-            match run(call, timer, cut).await {
-                Ok(answer) => answer.map(|answer| with_details(answer, limit)),
-                Err(error) => Ok(error.to_status().into_http()),
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let arrived = Instant::now();
+        let gate = Arc::clone(&self.layer.gate);
+        let path = request.uri().path();
+        let Some((method, place)) = methods::of_path(path) else {
+            // Balancers ask for health without a key; it tells nothing of anybody.
+            if !path.starts_with(HEALTH)
+                && let Err(refused) = gate.known(&request, None)
+            {
+                return Box::pin(async move { Ok(refused.to_status().into_http()) });
             }
-        })
+            return Box::pin(self.inner.call(request));
+        };
+        let span = trace_id(request.headers()).map_or_else(Span::none, |trace_id| {
+            tracing::info_span!("call", method = method.name, trace_id)
+        });
+        let begun = gate.admit(&request, method, arrived);
+        let mut inner = self.inner.clone();
+        let cut = self.layer.cut.clone();
+        let call = async move {
+            let answered = match begun {
+                Err(refused) => Err(refused),
+                Ok(deadline) => gate.answer(&mut inner, request, (method, deadline), cut).await,
+            };
+            let answer = match answered {
+                Ok(answer) => answer,
+                Err(error) => Ok(error.to_status().into_http()),
+            };
+            if let Ok(answer) = &answer {
+                gate.metrics.called(place, code(answer.headers()), arrived.elapsed());
+            }
+            answer
+        };
+        Box::pin(call.instrument(span))
     }
+}
+
+impl Rules {
+    fn known<B>(&self, request: &Request<B>, method: Option<Method>) -> Result<(), ServeError> {
+        let peer = request.extensions().get::<Peer>();
+        let role = method.map(|method| method.role);
+        let checked = self.access.check(request.headers(), peer, role);
+        if let (Err(refused), Some(method)) = (&checked, method) {
+            let is_quota = matches!(refused, ServeError::QuotaUsed { .. });
+            let why = if is_quota { Refusal::Quota } else { Refusal::Access };
+            self.metrics.refused(method.class, why);
+        }
+        checked
+    }
+
+    /// Looks at a call that has just arrived; gives the instant at which its time is over.
+    fn admit<B>(
+        &self,
+        request: &Request<B>,
+        method: Method,
+        arrived: Instant,
+    ) -> Result<Instant, ServeError> {
+        self.known(request, Some(method))?;
+        let asked = grpc_timeout(request.headers());
+        let time = match method.class {
+            // It lasts as long as its caller wants.
+            Class::Stream => asked.unwrap_or(STREAM_TIME),
+            _ => asked.map_or(self.time_max, |asked| asked.min(self.time_max)),
+        };
+        match self.admission.refusal(method.class, time) {
+            Some(refusal) => Err(self.refuse(method.class, refusal)),
+            None => Ok(arrived + time),
+        }
+    }
+
+    fn refuse(&self, class: Class, refusal: Refusal) -> ServeError {
+        self.metrics.refused(class, refusal);
+        ServeError::Overloaded { what: class.as_str() }
+    }
+
+    /// Waits for the call's body and its turn, and has it answered.
+    async fn answer<S>(
+        &self,
+        inner: &mut S,
+        request: Request<Body>,
+        (method, deadline): (Method, Instant),
+        cut: watch::Receiver<bool>,
+    ) -> Result<Result<Response<Body>, S::Error>, ServeError>
+    where
+        S: Service<Request<Body>, Response = Response<Body>>,
+    {
+        let class = method.class;
+        let mut request = request;
+        if class != Class::Stream {
+            let Ok(_place) = self.arriving.try_acquire() else {
+                return Err(self.refuse(class, Refusal::Full));
+            };
+            let (parts, body) = request.into_parts();
+            let until = deadline.min(Instant::now() + BODY_TIME);
+            let body = tokio::time::timeout_at(until, bodies::begun(body)).await;
+            request = Request::from_parts(parts, body.map_err(|_| ServeError::Deadline)?);
+        }
+        let permit = self.turn(class, deadline).await?;
+        // The call is started before its timer ends, and the timer before the framework's own,
+        // which would answer CANCELLED.
+        let timer = tokio::time::sleep_until(deadline);
+        let answer = run(inner.call(request), timer, cut).await?;
+        let answer = answer.map(|answer| with_details(answer, self.message_bytes_max));
+        if class == Class::Stream {
+            return Ok(answer.map(|answer| answer.map(|body| bodies::held(body, permit))));
+        }
+        permit.done();
+        Ok(answer)
+    }
+
+    /// Waits for a call's turn.
+    async fn turn(&self, class: Class, deadline: Instant) -> Result<Permit, ServeError> {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        match self.admission.enter(class, left()) {
+            Err(refusal) => Err(self.refuse(class, refusal)),
+            Ok(Turn::Now(permit)) => Ok(permit),
+            Ok(Turn::Later(called)) => {
+                let permit = tokio::time::timeout_at(deadline, called).await;
+                let permit = permit.map_err(|_| self.refuse(class, Refusal::Expired))?;
+                let permit = permit.map_err(|_| ServeError::internal("a line without its door"))?;
+                if self.admission.is_worth_it(class, left()) {
+                    Ok(permit)
+                } else {
+                    Err(self.refuse(class, Refusal::Expired))
+                }
+            }
+        }
+    }
+}
+
+/// The trace that a caller's request belongs to, as `traceparent` of the W3C says it.
+fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
+    let (_version, trace_id) = (parts.next()?, parts.next()?);
+    let is_hex = trace_id.len() == 32 && trace_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_hex && trace_id.bytes().any(|byte| byte != b'0')).then_some(trace_id)
+}
+
+/// The code of an answer. Where its headers have none it comes after the message, and is OK for
+/// whatever is answered in one piece.
+fn code(headers: &HeaderMap) -> Code {
+    headers.get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
 }
 
 /// Runs a call until it ends, its time is over, the server cuts it off, or it panics.

@@ -13,7 +13,7 @@ enum Behind {
     Says(Code, &'static str),
 }
 
-impl Service<Request<()>> for Behind {
+impl Service<Request<Body>> for Behind {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Answer<Infallible>;
@@ -22,7 +22,7 @@ impl Service<Request<()>> for Behind {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Request<()>) -> Self::Future {
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
         let behind = *self;
         Box::pin(async move {
             match behind {
@@ -36,6 +36,7 @@ impl Service<Request<()>> for Behind {
     }
 }
 
+const SCORE: &str = "/tenure.v1.ScoringService/ScoreCustomer";
 const SECOND: Duration = Duration::from_secs(1);
 
 fn gate_and_cut(behind: Behind) -> (Gate<Behind>, watch::Sender<bool>) {
@@ -51,7 +52,8 @@ fn gate_and_cut(behind: Behind) -> (Gate<Behind>, watch::Sender<bool>) {
         batch_threads: 1,
     };
     let (cut, is_cut) = watch::channel(false);
-    (GateLayer::new(&limits, is_cut).layer(behind), cut)
+    let counted = (Arc::new(Admission::new(limits.calls_max, 1)), Arc::default());
+    (GateLayer::new(&limits, Arc::default(), counted, is_cut).layer(behind), cut)
 }
 
 fn gate(behind: Behind) -> Gate<Behind> {
@@ -61,14 +63,14 @@ fn gate(behind: Behind) -> Gate<Behind> {
     gate
 }
 
-fn request(path: &str, timeout: Option<&str>) -> Request<()> {
+fn request(path: &str, timeout: Option<&str>) -> Request<Body> {
     let builder = Request::builder().uri(path);
     let builder = timeout.into_iter().fold(builder, |b, text| b.header("grpc-timeout", text));
-    builder.body(()).unwrap()
+    builder.body(Body::empty()).unwrap()
 }
 
 async fn status(behind: Behind, timeout: Option<&str>) -> Option<Status> {
-    let answer = gate(behind).call(request("/tenure.v1.X/Y", timeout)).await.unwrap();
+    let answer = gate(behind).call(request(SCORE, timeout)).await.unwrap();
     Status::from_header_map(answer.headers())
 }
 
@@ -109,18 +111,20 @@ async fn a_panic_ends_one_call_and_tells_nothing_of_its_cause() {
 #[tokio::test(start_paused = true)]
 async fn more_calls_than_may_be_at_work_are_told_to_come_again() {
     let mut gate = gate(Behind::Sleeps(SECOND));
-    let first = gate.call(request("/tenure.v1.X/Y", None));
-    let second = gate.call(request("/tenure.v1.X/Y", None));
-    let refused = gate.call(request("/tenure.v1.X/Y", None)).await.unwrap();
+    // Two at work and two in the line.
+    let calls: Vec<_> = (0..4).map(|_| tokio::spawn(gate.call(request(SCORE, None)))).collect();
+    tokio::time::sleep(SECOND / 10).await;
+    let refused = gate.call(request(SCORE, None)).await.unwrap();
     let status = Status::from_header_map(refused.headers()).unwrap();
     assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "OVERLOADED"));
     assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
-    let health = gate.call(request("/grpc.health.v1.Health/Check", None));
-    let (first, second, health) = tokio::join!(first, second, health);
-    for answer in [first, second, health] {
-        assert!(Status::from_header_map(answer.unwrap().headers()).is_none());
+    let health = gate.call(request("/grpc.health.v1.Health/Check", None)).await.unwrap();
+    assert!(Status::from_header_map(health.headers()).is_none());
+    for call in calls {
+        let answer = call.await.unwrap().unwrap();
+        assert!(Status::from_header_map(answer.headers()).is_none());
     }
-    let again = gate.call(request("/tenure.v1.X/Y", None)).await.unwrap();
+    let again = gate.call(request(SCORE, None)).await.unwrap();
     assert!(Status::from_header_map(again.headers()).is_none());
 }
 
@@ -140,7 +144,7 @@ async fn what_the_framework_says_gets_our_codes_and_details() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_cuts_off_tells_the_calls_at_work() {
     let (mut gate, cut) = gate_and_cut(Behind::Sleeps(5 * SECOND));
-    let call = gate.call(request("/tenure.v1.X/Y", None));
+    let call = gate.call(request(SCORE, None));
     let cutting = async {
         tokio::time::sleep(SECOND).await;
         cut.send(true).unwrap();

@@ -13,8 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, oneshot};
 
+use super::admission::Admission;
 use super::clock::Clock;
+use super::disk::Disk;
 use super::limits::panic_error;
+use super::metrics::Metrics;
 use super::status::ServeError;
 use crate::bundle;
 use crate::config::ServeLimits;
@@ -70,6 +73,14 @@ pub(super) struct Live {
     pub(super) models: PathBuf,
     /// Where decisions are logged, if they are.
     pub(super) decisions: Option<DecisionLog>,
+    /// What is counted.
+    pub(super) metrics: Arc<Metrics>,
+    /// Who is at work and who waits.
+    pub(super) admission: Arc<Admission>,
+    /// Room for the store.
+    pub(super) disk: Arc<Disk>,
+    /// Whether the server is ending.
+    pub(super) is_ending: AtomicBool,
     /// Rung when a write failed, so that health does not wait for its next look.
     pub(super) write_failed: Notify,
 }
@@ -84,9 +95,17 @@ pub(super) struct Moment {
     pub(super) newest_allowed: Timestamp,
     /// The snapshot that is read, or a newer one.
     pub(super) snapshot: String,
+    /// What is counted.
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Live {
+    /// Puts another engine in the place of the one that serves: churn, value and policy in one
+    /// step. Calls at work are answered by the one they began with.
+    pub(super) fn swap(&self, engine: Arc<Engine>) {
+        self.served.store(Arc::new(Served::new(engine, &self.models)));
+    }
+
     /// Fixes engine, instant and snapshot for one call.
     pub(super) fn moment(&self) -> Moment {
         let now = self.clock.now();
@@ -96,6 +115,7 @@ impl Live {
             now,
             newest_allowed: Timestamp::from_micros(now.micros().saturating_add(skew)),
             snapshot: snapshot(self.store.last_commit()),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 
@@ -136,7 +156,10 @@ impl Live {
         let left = Arc::new(AtomicBool::new(false));
         let _guard = SetOnDrop(Arc::clone(&left));
         let (done, answer) = oneshot::channel();
+        // What is logged on the pool belongs to the call as well.
+        let span = tracing::Span::current();
         self.pool.spawn(move || {
+            let _in_span = span.enter();
             if left.load(Ordering::Relaxed) {
                 return;
             }

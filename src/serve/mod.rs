@@ -8,25 +8,37 @@
 //! is set to; one call is answered by one engine as of one instant; a panic ends one call; every
 //! refusal has a stable reason. It deliberately computes no score and writes no state itself.
 
+mod access;
+mod admin_http;
+mod admission;
+mod bodies;
 mod clock;
+mod connections;
 mod convert;
 mod customer_service;
+mod disk;
 mod event_service;
 mod health;
 mod inline_row;
 mod limits;
 mod live;
+mod methods;
+mod metrics;
 mod model_service;
 mod open;
 pub mod pb;
+mod reload;
 mod routes;
 mod scoring_service;
 mod shutdown;
 mod status;
+mod tls;
 
 use std::future::Future;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -34,31 +46,43 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
-use crate::config::ServeConfig;
+use crate::config::{GuardConfig, ServeConfig};
 use crate::scoring::Engine;
 use crate::store::{DecisionLog, StateStore, Writer, WriterLimits};
 
+use access::Access;
+use admission::Admission;
 use customer_service::Customers;
+use disk::{Disk, Watched};
 use event_service::Intake;
 use limits::GateLayer;
 use live::{Live, Served};
+use metrics::Metrics;
 use model_service::Models;
 use pb::customer_service_server::CustomerServiceServer;
 use pb::event_service_server::EventServiceServer;
 use pb::model_service_server::ModelServiceServer;
 use pb::scoring_service_server::ScoringServiceServer;
+use reload::Reloader;
 use routes::Routes;
 use scoring_service::Scoring;
 use shutdown::Closing;
+use tls::Tls;
 
+pub use access::AccessError;
 pub use clock::Clock;
 pub use open::{OpenError, open};
 pub use shutdown::{Drained, signals};
+pub use tls::TlsError;
 
 /// How often a silent connection is asked whether it is still there.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
+/// And how long its answer may take.
+const KEEPALIVE_WAIT: Duration = Duration::from_secs(20);
+/// Calls of a connection that were cancelled before they were looked at; beyond it the connection
+/// is closed, since no honest client opens calls only to cancel them.
+const RESETS_MAX: usize = 64;
 
 /// What a server serves with.
 #[derive(Debug)]
@@ -71,6 +95,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where decisions are logged before they are answered; none: they are not.
     pub decisions: Option<DecisionLog>,
+    /// Where probes and metrics are answered, already bound; none: nowhere.
+    pub admin: Option<std::net::TcpListener>,
 }
 
 /// Why a server did not start, or ended early.
@@ -89,9 +115,29 @@ pub enum ServeFailure {
     /// The connections could not be served.
     #[error("serving: {0}")]
     Transport(#[from] tonic::transport::Error),
+    /// Certificate, key or authorities cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The listener for probes and metrics cannot be used.
+    #[error("the listener for probes and metrics: {0}")]
+    Admin(#[source] io::Error),
+    /// The file of keys cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The server's task ended by a panic.
     #[error("the server's task: {0}")]
     Task(#[from] tokio::task::JoinError),
+}
+
+impl ServeFailure {
+    /// The exit code of a program that ends with it.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Tls(_) | Self::Access(_) => 65,
+            _ => 1,
+        }
+    }
 }
 
 /// Serves on a listener until `shutdown` is ready, then answers what is at work and closes.
@@ -104,34 +150,101 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, ServeFailure> {
-    let limits = config.limits;
+    let (limits, guard) = (config.limits, &config.guard);
+    let tls = guard.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
+    let access = Arc::new(Access::open(guard)?);
+    let mut parts = parts;
+    let admin = parts.admin.take();
     let live = Arc::new(start(config, parts)?);
+    let admin = admin.map(|admin| admin_http::run(admin, Arc::clone(&live))).transpose();
+    let admin = admin.map_err(ServeFailure::Admin)?;
+    say_what_serves(config, &live);
     let (reporter, health) = tonic_health::server::health_reporter();
     let watcher = tokio::spawn(health::watch(Arc::clone(&live), reporter.clone()));
-    let routes = routes(&live)?.with(health);
+    let routes = routes(&live, guard.reflection)?.with(health);
     let (cut, is_cut) = watch::channel(false);
-    let gate = GateLayer::new(&limits, is_cut);
+    let counted = (Arc::clone(&live.admission), Arc::clone(&live.metrics));
+    let gate = GateLayer::new(&limits, Arc::clone(&access), counted, is_cut);
+    let reloader = Reloader::new(config, Arc::clone(&live), tls.clone(), access).run();
     let (close, closed) = oneshot::channel::<()>();
     let door = async {
         // An error means that the sender is gone: then the server ends as well.
         let _ = closed.await;
     };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let server = Server::builder()
-        .layer(gate)
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .serve_with_incoming_shutdown(routes, incoming, door);
+    let incoming = connections::incoming(listener, tls, (guard, Arc::clone(&live.metrics)));
+    let server = transport(guard).layer(gate).serve_with_incoming_shutdown(routes, incoming, door);
     let server = tokio::spawn(server);
+    let told = Arc::clone(&live);
+    let shutdown = async move {
+        shutdown.await;
+        told.is_ending.store(true, Ordering::Relaxed);
+    };
     let drained =
         shutdown::run(server, shutdown, limits, Closing { close, cut, reporter, watcher }).await;
+    // What they hold of the store must be gone before the store can close.
+    for task in [Some(reloader), admin].into_iter().flatten() {
+        task.abort();
+        let _ = task.await;
+    }
     close_writer(live).await;
     drained
 }
 
+/// One line for whoever reads the log: what serves, from where, and who is let in.
+fn say_what_serves(config: &ServeConfig, live: &Live) {
+    let (guard, served) = (&config.guard, live.served.load());
+    let callers = match (guard.keys.is_some(), guard.knows_callers()) {
+        (true, _) => "with a key or certificate",
+        (false, true) => "with a certificate",
+        (false, false) => "anybody",
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        model = served.model_version,
+        policy = served.engine.policy().id().id,
+        policy_version = served.engine.policy().id().version,
+        customers = live.store.count().unwrap_or_default(),
+        store = config.store.as_ref().map(|dir| dir.display().to_string()),
+        durability = %config.durability,
+        tls = guard.tls.is_some(),
+        callers,
+        "serving"
+    );
+    if !guard.knows_callers() && !config.listen.ip().is_loopback() {
+        tracing::warn!(listen = %config.listen, "anybody who reaches the address may do everything");
+    }
+}
+
+/// What holds for every connection.
+fn transport(guard: &GuardConfig) -> Server {
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_WAIT))
+        .max_concurrent_streams(guard.streams_max)
+        .http2_max_header_list_size(guard.header_bytes_max)
+        .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
+        .http2_max_local_error_reset_streams(Some(RESETS_MAX));
+    match guard.connection_age {
+        None => server,
+        Some(age) => server.max_connection_age(jittered(age)),
+    }
+}
+
+/// An age up to a tenth longer, so that the servers of a fleet that started at once do not send
+/// all their clients away at once. The draw differs from process to process.
+fn jittered(age: Duration) -> Duration {
+    let drawn = RandomState::new().build_hasher().finish() % 1_000;
+    let part = u32::try_from(drawn).unwrap_or(0);
+    age + age / 10_000 * part
+}
+
 /// Opens what the services share.
 fn start(config: &ServeConfig, parts: Parts) -> Result<Live, ServeFailure> {
-    let Parts { engine, store, clock, decisions } = parts;
-    let limits = config.limits;
+    let Parts { engine, store, clock, decisions, admin: _ } = parts;
+    let (limits, metrics) = (config.limits, Arc::new(Metrics::default()));
+    let disk = Arc::new(Disk::new(config.store.clone(), config.guard.disk_free_min));
+    let store: Arc<dyn StateStore> =
+        Arc::new(Watched { inner: store, metrics: Arc::clone(&metrics), disk: Arc::clone(&disk) });
     let queue = WriterLimits::default();
     let commit_ops_max = queue.commit_ops_max.max(limits.events_max);
     let queue_ops_max = queue.queue_ops_max.max(10 * limits.events_max);
@@ -141,7 +254,11 @@ fn start(config: &ServeConfig, parts: Parts) -> Result<Live, ServeFailure> {
         .num_threads(limits.batch_threads)
         .thread_name(|idx| format!("score-{idx}"))
         .build()?;
+    let admission = Arc::new(Admission::new(limits.calls_max, pool.current_num_threads()));
     Ok(Live {
+        metrics,
+        admission,
+        disk,
         served: ArcSwap::from_pointee(Served::new(engine, &config.models)),
         store,
         writer,
@@ -150,12 +267,13 @@ fn start(config: &ServeConfig, parts: Parts) -> Result<Live, ServeFailure> {
         pool,
         models: config.models.clone(),
         decisions,
+        is_ending: AtomicBool::new(false),
         write_failed: Notify::new(),
     })
 }
 
-/// Our services and reflection.
-fn routes(live: &Arc<Live>) -> Result<Routes, ServeFailure> {
+/// Our services, and reflection where they shall describe themselves.
+fn routes(live: &Arc<Live>, describe: bool) -> Result<Routes, ServeFailure> {
     let limit = live.limits.message_bytes_max;
     let scoring = ScoringServiceServer::new(Scoring(Arc::clone(live)));
     let intake = EventServiceServer::new(Intake(Arc::clone(live)));
@@ -166,13 +284,15 @@ fn routes(live: &Arc<Live>) -> Result<Routes, ServeFailure> {
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(Routes::default()
+    let routes = Routes::default()
         .with(scoring.max_decoding_message_size(limit))
         .with(intake.max_decoding_message_size(limit))
         .with(customers.max_decoding_message_size(limit))
-        .with(models.max_decoding_message_size(limit))
-        .with(reflection().build_v1()?)
-        .with(reflection().build_v1alpha()?))
+        .with(models.max_decoding_message_size(limit));
+    if !describe {
+        return Ok(routes);
+    }
+    Ok(routes.with(reflection().build_v1()?).with(reflection().build_v1alpha()?))
 }
 
 /// Finishes what is queued; the store closes with its last owner.

@@ -1,6 +1,7 @@
 //! From a configuration to what a server serves with: the bundle is read and tried, the store is
 //! opened and held against it.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -53,9 +54,26 @@ pub enum OpenError {
         /// The bundle.
         version: String,
     },
+    /// One scores histories, the other rows of a table.
+    #[error(
+        "model version {version} scores other things (histories, or rows of a table) than the one \
+         that serves: start the server anew with it"
+    )]
+    OtherKind {
+        /// The bundle.
+        version: String,
+    },
     /// The store cannot be opened, or belongs to another business.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The address for probes and metrics cannot be used.
+    #[error("listen for probes and metrics on {address}: {source}")]
+    AdminListen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The decision log cannot be opened.
     #[error(transparent)]
     DecisionLog(#[from] DecisionLogError),
@@ -68,6 +86,7 @@ impl OpenError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Store(StoreError::AlreadyOpen { .. })
+            | Self::AdminListen { .. }
             | Self::DecisionLog(DecisionLogError::AlreadyOpen { .. }) => 75,
             Self::NoStore { .. } => 64,
             _ => 65,
@@ -123,8 +142,40 @@ pub fn open(config: &ServeConfig) -> Result<Parts, OpenError> {
         }
         None => None,
     };
-    let clock = Clock::system();
-    Ok(Parts { engine: Arc::new(engine), store, clock, decisions })
+    let admin = config.guard.admin_listen.map(|address| {
+        TcpListener::bind(address).map_err(|source| OpenError::AdminListen { address, source })
+    });
+    let (clock, admin) = (Clock::system(), admin.transpose()?);
+    Ok(Parts { engine: Arc::new(engine), store, clock, decisions, admin })
+}
+
+/// Reads what the configuration names again, tries it, and makes an engine of it; none where it
+/// is what serves already.
+///
+/// # Errors
+/// [`OpenError`]; whatever is wrong with it, the one that serves is as it was.
+pub(super) fn reopen(
+    config: &ServeConfig,
+    store: &dyn StateStore,
+    serving: &Engine,
+) -> Result<Option<Engine>, OpenError> {
+    let found = Bundle::find(&config.models, &config.model)?;
+    let policy = config.policy.as_ref().map(read_policy).transpose()?;
+    let is_same_policy = policy.as_ref().is_none_or(|policy| policy.id() == serving.policy().id());
+    if found.version == serving.bundle().version && is_same_policy {
+        return Ok(None);
+    }
+    if found.manifest.kind != serving.bundle().manifest.kind {
+        return Err(OpenError::OtherKind { version: found.version });
+    }
+    scoring::self_test(&found)?;
+    let salt = bundle::installation_salt(&config.models)?;
+    store.pin(&bundle::store_facts(&found.manifest, &salt))?;
+    let engine = Engine::try_new(found, policy, Some(&salt))?;
+    for note in note_experiments(config, &engine)? {
+        tracing::warn!("{note}");
+    }
+    Ok(Some(engine))
 }
 
 /// Holds the experiments against those that ran before.

@@ -222,6 +222,7 @@ fn explain_subject(
 
 /// An answer as a message.
 pub(super) fn score_message(answer: &Answer<'_>, moment: &Moment, digest: u128) -> pb::Score {
+    moment.metrics.decided(&answer.decision);
     let made = convert::Made {
         engine: &moment.served.engine,
         snapshot: &moment.snapshot,

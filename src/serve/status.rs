@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
 
 use super::clock::IncidentId;
+use crate::config::Role;
 use crate::domain::{CustomerId, Timestamp};
 use crate::history;
 use crate::scoring::ScoringError;
@@ -22,6 +23,8 @@ pub(super) const DOMAIN: &str = "tenure";
 
 /// When to try again where the server is busy.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
+/// When to try again after the calls of a second are used up.
+const QUOTA_PAUSE: Duration = Duration::from_secs(1);
 /// When to try again where the server has to be started anew.
 const DOWN_PAUSE: Duration = Duration::from_secs(10);
 
@@ -71,6 +74,25 @@ pub(super) enum ServeError {
     },
     /// No such method.
     UnknownMethod,
+    /// The caller shows neither a key nor a certificate that is known here.
+    Unauthenticated {
+        /// Whether a key was shown that is none.
+        is_wrong: bool,
+    },
+    /// The caller is known and may not do this.
+    Forbidden {
+        /// Who it is.
+        caller: String,
+        /// The role that is needed.
+        role: Role,
+    },
+    /// The caller has used up what it may call.
+    QuotaUsed {
+        /// Who it is.
+        caller: String,
+        /// Calls a second.
+        limit: u32,
+    },
     /// Nothing is known of the customer.
     UnknownCustomer(CustomerId),
     /// Another model is served.
@@ -103,6 +125,8 @@ pub(super) enum ServeError {
     },
     /// The store takes no writes until it is opened anew.
     StoreReadOnly,
+    /// The store takes no writes until there is more room on its disk.
+    StoreDiskLow,
     /// Whether the events were stored is not known; sending them again is safe.
     StoreUnknown,
     /// The decision log takes nothing, and a decision that is not logged is not given out.
@@ -188,6 +212,9 @@ impl ServeError {
                 "METHOD_UNKNOWN",
                 "this version of the server has no such method".to_owned(),
             ),
+            Self::Unauthenticated { .. } | Self::Forbidden { .. } | Self::QuotaUsed { .. } => {
+                self.describe_access()
+            }
             Self::UnknownCustomer(customer) => (
                 Code::NotFound,
                 "CUSTOMER_UNKNOWN",
@@ -213,21 +240,13 @@ impl ServeError {
             Self::Overloaded { what } => (
                 Code::Unavailable,
                 "OVERLOADED",
-                format!("too many {what} at the moment: try again later"),
+                format!("too many calls ({what}) at the moment: try again later"),
             ),
-            Self::StoreReadOnly => unavailable(
-                "STORE_READ_ONLY",
-                "the store takes no events until the server is started anew",
-            ),
-            Self::StoreUnknown => unavailable(
-                "STORE_OUTCOME_UNKNOWN",
-                "whether the events were stored is unknown: send them again",
-            ),
-            Self::DecisionLogFull => unavailable(
-                "DECISION_LOG_FULL",
-                "the decision log takes nothing at the moment: try again later",
-            ),
-            Self::Closing => unavailable("SHUTTING_DOWN", "the server is shutting down"),
+            Self::StoreReadOnly
+            | Self::StoreDiskLow
+            | Self::StoreUnknown
+            | Self::DecisionLogFull
+            | Self::Closing => self.describe_down(),
             Self::Deadline => (
                 Code::DeadlineExceeded,
                 "DEADLINE_EXCEEDED",
@@ -241,11 +260,67 @@ impl ServeError {
         }
     }
 
+    /// As [`ServeError::describe`], where a part of the server takes nothing.
+    fn describe_down(&self) -> (Code, &'static str, String) {
+        match self {
+            Self::StoreReadOnly => unavailable(
+                "STORE_READ_ONLY",
+                "the store takes no events until the server is started anew",
+            ),
+            Self::StoreDiskLow => unavailable(
+                "STORE_DISK_LOW",
+                "the store takes no events until there is more room on its disk",
+            ),
+            Self::StoreUnknown => unavailable(
+                "STORE_OUTCOME_UNKNOWN",
+                "whether the events were stored is unknown: send them again",
+            ),
+            Self::DecisionLogFull => unavailable(
+                "DECISION_LOG_FULL",
+                "the decision log takes nothing at the moment: try again later",
+            ),
+            _ => unavailable("SHUTTING_DOWN", "the server is shutting down"),
+        }
+    }
+
+    /// As [`ServeError::describe`], for callers that are not let in.
+    fn describe_access(&self) -> (Code, &'static str, String) {
+        match self {
+            Self::Forbidden { caller, role } => (
+                Code::PermissionDenied,
+                "ROLE_MISSING",
+                format!("{caller} may not do this: the role {role} is needed"),
+            ),
+            Self::QuotaUsed { caller, limit } => (
+                Code::ResourceExhausted,
+                "QUOTA_USED",
+                format!("{caller} may make {limit} calls a second: slow down"),
+            ),
+            Self::Unauthenticated { is_wrong: true } => (
+                Code::Unauthenticated,
+                "KEY_UNKNOWN",
+                "the key is not known here, or no longer".to_owned(),
+            ),
+            _ => (
+                Code::Unauthenticated,
+                "KEY_MISSING",
+                "show a key (authorization: Bearer KEY) or a certificate that is known here"
+                    .to_owned(),
+            ),
+        }
+    }
+
     /// What ErrorInfo says beside the reason.
     fn metadata(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Invalid(violations) => vec![("violations", violations.len().to_string())],
             Self::MessageTooLarge { limit } => vec![("limit_bytes", limit.to_string())],
+            Self::Forbidden { caller, role } => {
+                vec![("caller", caller.clone()), ("role", role.to_string())]
+            }
+            Self::QuotaUsed { caller, limit } => {
+                vec![("caller", caller.clone()), ("calls_per_second", limit.to_string())]
+            }
             Self::UnknownCustomer(customer) => vec![("customer", customer.as_str().to_owned())],
             Self::UnknownModel { wanted, served } => {
                 vec![("wanted", wanted.clone()), ("served", served.clone())]
@@ -259,8 +334,10 @@ impl ServeError {
             Self::Overloaded { what } => vec![("what", (*what).to_owned())],
             Self::Internal(incident) => vec![("incident", incident.id.to_string())],
             Self::Unreadable { .. }
+            | Self::Unauthenticated { .. }
             | Self::UnknownMethod
             | Self::StoreReadOnly
+            | Self::StoreDiskLow
             | Self::StoreUnknown
             | Self::DecisionLogFull
             | Self::Closing
@@ -280,6 +357,11 @@ impl ServeError {
             Self::MessageTooLarge { .. } => {
                 let quota = QuotaViolation::new("message_bytes", message);
                 details.set_quota_failure(vec![quota]);
+            }
+            Self::QuotaUsed { caller, .. } => {
+                let quota = QuotaViolation::new(format!("calls_per_second of {caller}"), message);
+                details.set_quota_failure(vec![quota]);
+                details.set_retry_info(Some(QUOTA_PAUSE));
             }
             Self::UnknownCustomer(customer) => {
                 let kind = "tenure.v1.Customer";
@@ -304,10 +386,15 @@ impl ServeError {
             Self::Overloaded { .. } | Self::StoreUnknown => {
                 details.set_retry_info(Some(BUSY_PAUSE));
             }
-            Self::StoreReadOnly | Self::DecisionLogFull | Self::Closing => {
+            Self::StoreReadOnly | Self::StoreDiskLow | Self::DecisionLogFull | Self::Closing => {
                 details.set_retry_info(Some(DOWN_PAUSE));
             }
-            Self::Unreadable { .. } | Self::UnknownMethod | Self::Deadline | Self::Internal(_) => {}
+            Self::Unreadable { .. }
+            | Self::Unauthenticated { .. }
+            | Self::Forbidden { .. }
+            | Self::UnknownMethod
+            | Self::Deadline
+            | Self::Internal(_) => {}
         }
     }
 }
@@ -342,6 +429,7 @@ impl From<StoreError> for ServeError {
                 tracing::error!(%error, "the store takes no events");
                 Self::StoreReadOnly
             }
+            StoreError::DiskLow { .. } => Self::StoreDiskLow,
             StoreError::VersionConflict { .. }
             | StoreError::CustomerTwice { .. }
             | StoreError::StateTooLarge { .. }
@@ -366,7 +454,7 @@ impl From<StoreError> for ServeError {
 impl From<SubmitError> for ServeError {
     fn from(error: SubmitError) -> Self {
         match error {
-            SubmitError::Overloaded { .. } => Self::Overloaded { what: "events waiting" },
+            SubmitError::Overloaded { .. } => Self::Overloaded { what: "events" },
             SubmitError::TooLarge { .. } | SubmitError::BadSource { .. } => Self::internal(&error),
             SubmitError::Closed => Self::Closing,
         }
@@ -376,6 +464,9 @@ impl From<SubmitError> for ServeError {
 impl From<WriteError> for ServeError {
     fn from(error: WriteError) -> Self {
         match error {
+            WriteError::Commit(cause) if matches!(*cause, StoreError::DiskLow { .. }) => {
+                Self::StoreDiskLow
+            }
             WriteError::Commit(cause) => {
                 // The commit's outcome is told by the store's health; the log has the cause.
                 tracing::error!(%cause, "a commit failed");

@@ -172,6 +172,21 @@ pub enum StoreError {
         /// Directory of the store.
         dir: PathBuf,
     },
+    /// There is less room than is to be kept free.
+    #[error(
+        "{}: the disk has {} MiB free, {} MiB are kept free: free some space",
+        dir.display(),
+        free >> 20,
+        wanted >> 20
+    )]
+    DiskLow {
+        /// Directory of the store.
+        dir: PathBuf,
+        /// Free bytes.
+        free: u64,
+        /// Bytes that must be free.
+        wanted: u64,
+    },
     /// The file system refused.
     #[error("{operation} {}: {source}", path.display())]
     Io {

@@ -84,6 +84,11 @@ fn baseline() -> BaselineV1 {
 
 /// Writes the bundle as model `demo` with the alias champion and gives its version.
 pub(crate) fn write_bundle(models: &Path) -> String {
+    write_bundle_with_policy(models, Policy::default_text())
+}
+
+/// The same with another policy.
+pub(crate) fn write_bundle_with_policy(models: &Path, policy: &str) -> String {
     let manifest = ManifestV1 {
         format: 0,
         kind: tenure::bundle::BundleKind::Log,
@@ -114,7 +119,7 @@ pub(crate) fn write_bundle(models: &Path) -> String {
             spend_728d: vec![20.0, 50.0, 100.0, 200.0],
             churn_quantiles: (0..=100).map(|n| f64::from(n) / 100.0).collect(),
         },
-        policy: Policy::default_text().to_owned(),
+        policy: policy.to_owned(),
         metrics: serde_json::json!({"churn": {"champion": "btyd", "candidates": [
             {"name": "base_rate", "auc": 0.5}, {"name": "btyd", "auc": 0.75, "brier": 0.2}]}}),
         examples: Vec::new(),

@@ -7,7 +7,7 @@
     reason = "a test stops at the first surprise"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -15,12 +15,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prost_types::value::Kind;
+use tenure::bundle::{CHAMPION, set_alias};
+use tenure::decision::Policy;
 use tenure::serve::pb;
 use tenure::serve::pb::customer_service_client::CustomerServiceClient;
 use tenure::serve::pb::event_service_client::EventServiceClient;
+use tenure::serve::pb::model_service_client::ModelServiceClient;
+use tenure::serve::pb::scoring_service_client::ScoringServiceClient;
 use tonic::transport::Channel;
 
-use crate::serve_fixture::write_bundle;
+use crate::serve_fixture::{write_bundle, write_bundle_with_policy};
+use crate::store_kill::rounds;
 
 const N_KILLS: usize = 20;
 const N_CUSTOMERS: usize = 7;
@@ -61,10 +66,14 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
     /// Ends it in order and gives its exit code.
     fn terminate(mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("-TERM");
         self.child.wait().unwrap().code()
     }
 }
@@ -140,7 +149,7 @@ async fn no_acknowledged_event_is_lost_by_twenty_kills() {
     let dir = tempfile::tempdir().unwrap();
     write_bundle(&dir.path().join("models"));
     let mut n_acknowledged = 0;
-    for round in 0..N_KILLS {
+    for round in 0..rounds(N_KILLS) {
         let server = Server::start(dir.path());
         let batches = Arc::new(AtomicUsize::new(0));
         let channel = server.channel().await;
@@ -152,7 +161,7 @@ async fn no_acknowledged_event_is_lost_by_twenty_kills() {
         server.kill();
         n_acknowledged = sending.await.unwrap();
     }
-    assert!(n_acknowledged >= N_KILLS * BATCH);
+    assert!(n_acknowledged >= rounds(N_KILLS) * BATCH);
     // What a kill in the middle of opening leaves behind.
     let half = dir.path().join("store/snap.00000000000000FF.generating");
     std::fs::write(&half, b"half a snapshot").unwrap();
@@ -165,6 +174,47 @@ async fn no_acknowledged_event_is_lost_by_twenty_kills() {
     assert!(!missing(&channel, n_sent + 1, n_sent + 1).await.is_empty());
     drop(channel);
     assert_eq!(server.terminate(), Some(0));
+}
+
+/// The model's alias is moved and the server told, and it is killed in the middle of taking the
+/// other one in: afterwards it serves one of the two, and every acknowledged event is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_while_reloading_leaves_one_of_the_versions_and_every_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    let other = Policy::default_text().replacen("policy_version = \"", "policy_version = \"b-", 1);
+    let versions = [write_bundle(&models), write_bundle_with_policy(&models, &other)];
+    let (mut n_acknowledged, mut seen) = (0, BTreeSet::new());
+    for round in 0..rounds(10) {
+        let server = Server::start(dir.path());
+        let channel = server.channel().await;
+        let sending = tokio::spawn(ingest(channel.clone(), n_acknowledged, Arc::default()));
+        set_alias(&models, "demo", CHAMPION, &versions[round % 2]).unwrap();
+        server.signal("-HUP");
+        // More and more of the reloading happens before the kill.
+        let mut scoring = ScoringServiceClient::new(channel);
+        for _ in 0..round % 10 {
+            let subject = pb::ScoreSubject { customer: "nobody".to_owned(), ..Default::default() };
+            let request = pb::ScoreCustomerRequest { subject: Some(subject), ..Default::default() };
+            scoring.score_customer(request).await.unwrap_err();
+        }
+        server.kill();
+        n_acknowledged = sending.await.unwrap();
+        let server = Server::start(dir.path());
+        let channel = server.channel().await;
+        let n_sent = n_acknowledged + BATCH;
+        if n_acknowledged > 0 {
+            let wrong = missing(&channel, n_acknowledged, n_sent).await;
+            assert_eq!(wrong, Vec::<String>::new(), "round {round}");
+        }
+        let mut listing = ModelServiceClient::new(channel);
+        let listed = listing.list_models(pb::ListModelsRequest::default()).await.unwrap();
+        let served = listed.into_inner().served_version;
+        assert!(versions.iter().any(|version| served.ends_with(version)), "{served}");
+        seen.insert(served);
+        assert_eq!(server.terminate(), Some(0));
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
 }
 
 #[test]

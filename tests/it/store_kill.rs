@@ -46,6 +46,12 @@ const CHILD_WAY: &str = "TENURE_TEST_STORE_WAY";
 const N_CUSTOMERS: u64 = 300;
 const BATCH_CUSTOMERS: u64 = 25;
 
+/// Rounds of a test that kills: a few in every run, and so many times more where SLOW_TESTS is set.
+pub(crate) fn rounds(usual: usize) -> usize {
+    const SLOW: usize = 4;
+    if std::env::var_os("SLOW_TESTS").is_some() { SLOW * usual } else { usual }
+}
+
 /// Submissions that a child may have open at the writer.
 const WINDOW: u64 = 40;
 
@@ -293,7 +299,7 @@ fn a_kill_while_writing_loses_nothing_acknowledged() {
     let mut random = Random(seed);
     let dir = tempfile::tempdir().unwrap();
     let mut n_acknowledged = 0;
-    for round in 0..20 {
+    for round in 0..rounds(20) {
         let way = ["direct", "writer"][round % 2];
         let (child, mut lines) = start_child(dir.path(), way, "");
         let mut acknowledged = read_until(&mut lines, "opened").unwrap();
@@ -326,7 +332,7 @@ fn a_kill_while_opening_leaves_a_store_that_opens() {
     (1..=400).for_each(|batch| commit_batch(&store, batch).unwrap());
     drop(store);
     let (mut last, mut n_before_opened) = (400, 0);
-    for round in 0..12 {
+    for round in 0..rounds(12) {
         let (child, mut lines) = start_child(dir.path(), "direct", "");
         read_until(&mut lines, "opening").unwrap();
         std::thread::sleep(Duration::from_micros(random.below(12_000)));
@@ -347,7 +353,7 @@ fn a_kill_while_opening_leaves_a_store_that_opens() {
             last = last.max(acknowledged);
         }
     }
-    println!("{n_before_opened} of 12 kills came before the store was open");
+    println!("{n_before_opened} of {} kills came before the store was open", rounds(12));
     assert!(n_before_opened > 0, "no kill met the opening");
 }
 
@@ -355,7 +361,7 @@ fn a_kill_while_opening_leaves_a_store_that_opens() {
 fn a_kill_while_creating_leaves_a_directory_that_opens() {
     let seed = 0x7e57_0003;
     let mut random = Random(seed);
-    for round in 0..8 {
+    for round in 0..rounds(8) {
         let dir = tempfile::tempdir().unwrap();
         let (child, mut lines) = start_child(dir.path(), "direct", "");
         read_until(&mut lines, "opening").unwrap();
@@ -400,7 +406,7 @@ fn a_torn_tail_is_an_error_or_an_exact_prefix() {
     let log = fs::read(dir.path().join("db")).unwrap();
     let used = log.iter().rposition(|byte| *byte != 0).unwrap() as u64;
     let (mut n_errors, mut n_shorter, mut n_whole) = (0, 0, 0);
-    for round in 0..24 {
+    for round in 0..rounds(24) {
         let image = tempfile::tempdir().unwrap();
         copy(dir.path(), image.path());
         let mut torn = log.clone();
