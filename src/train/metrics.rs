@@ -217,6 +217,7 @@ fn churn(spec: &TrainSpec, fit: &FitResult, policy: Option<&Policy>) -> Value {
             "note": verdict.calibration_note,
         },
         "candidates": verdict.metrics,
+        "stacking_note": verdict.stacking.note,
         "windows": windows,
         "reliability": bins,
         "capture_of_rarer": capture,

@@ -118,6 +118,9 @@ fn churn(text: &mut String, churn: &Value) {
             ),
         );
     }
+    if let Some(note) = churn["stacking_note"].as_str() {
+        line(text, format_args!("  stacking: {note}"));
+    }
     if let Some(note) = churn["calibration"]["note"].as_str() {
         line(text, format_args!("  calibration: {note}"));
     }
@@ -147,6 +150,24 @@ fn value(text: &mut String, clv: &Value) {
                 number(&candidate["rmse"], 2),
                 number(&candidate["total_ratio"], 3),
             ),
+        );
+    }
+    let interval = &clv["total_interval"];
+    if interval["p05"].is_number() {
+        line(
+            text,
+            format_args!(
+                "  total of the base {} (90 % interval {} to {}{})",
+                number(&clv["total_predicted"], 0),
+                number(&interval["p05"], 0),
+                number(&interval["p95"], 0),
+                if interval["extrapolated"] == json!(true) { ", extrapolated" } else { "" },
+            ),
+        );
+    } else if let Some(why) = interval["note"].as_str() {
+        line(
+            text,
+            format_args!("  total of the base {}: {why}", number(&clv["total_predicted"], 0)),
         );
     }
     if clv["extrapolated"] == json!(true) {
