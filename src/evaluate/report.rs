@@ -8,9 +8,15 @@
 mod candidates;
 mod churn;
 mod counts;
+mod curves;
 mod doc;
+mod effects;
+mod figure;
+mod groups;
 mod page;
 mod plot;
+mod rhythm;
+mod spread;
 mod table;
 mod text;
 mod timeline;
@@ -25,7 +31,17 @@ use thiserror::Error;
 use doc::Source;
 
 /// The page; everything that depends on the input is a placeholder in it.
-const TEMPLATE: &str = include_str!("report.html.j2");
+const TEMPLATE: &str = concat!(
+    include_str!("report/macros.html.j2"),
+    include_str!("report/top.html.j2"),
+    include_str!("report/style.html.j2"),
+    include_str!("report/front.html.j2"),
+    include_str!("report/churn.html.j2"),
+    include_str!("report/value.html.j2"),
+    include_str!("report/rhythm.html.j2"),
+    include_str!("report/today.html.j2"),
+    include_str!("report/end.html.j2"),
+);
 
 /// Why there is no page.
 #[derive(Debug, Error)]

@@ -26,7 +26,7 @@ use super::count_choice::{CountChoice, choose_for_log};
 use super::error::TrainError;
 use super::plan::{DataVerdict, TrainSpec};
 use super::replay::Replay;
-use super::slice::{Slice, SliceSpec};
+use super::slice::{PastBase, Slice, SliceSpec};
 
 /// Quantiles kept of a distribution of scores: 0, 0.001, ..., 1.
 const QUANTILES: usize = 1000;
@@ -60,6 +60,8 @@ pub struct FitResult {
     pub activities: Vec<ActivityReport>,
     /// The slice of the last day: today's base.
     pub today: Slice,
+    /// The base of the judged cutoff, for plots; none without a window to judge on.
+    pub judged: Option<PastBase>,
 }
 
 /// Settings of the learned churn models.
@@ -163,6 +165,7 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         total_predicted,
         activities,
         today,
+        judged: past.last().map(PastBase::of),
     })
 }
 

@@ -14,6 +14,7 @@ mod fit;
 mod importance;
 mod metrics;
 mod plan;
+mod plots;
 mod program;
 mod replay;
 mod run;

@@ -22,6 +22,7 @@ use super::fit::{FitResult, fit};
 use super::importance::importance;
 use super::metrics::{Grade, metrics};
 use super::plan::TrainSpec;
+use super::plots::plots;
 use super::replay::Replay;
 use super::snapshot::Snapshot;
 
@@ -86,6 +87,7 @@ pub fn run(
     let mut metrics = metrics(spec, &log, &result, Some(&policy));
     let snapshot = Snapshot::take(spec, &log, &result)?;
     metrics["importance"] = importance(spec, &result, snapshot.baseline.typical())?;
+    metrics["plots"] = plots(spec, &log, &result, (&snapshot.baseline, &metrics["importance"]));
     let grade = Grade::of(&result);
     export(spec, &log, &result)?;
     let draft = draft(spec, &log, &result, (&metrics, &grade), snapshot)?;

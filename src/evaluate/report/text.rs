@@ -38,6 +38,21 @@ pub(super) fn number(x: f64) -> String {
     grouped(&format!("{x:.decimals$}"))
 }
 
+/// A number for an axis: three significant digits, without zeros behind them.
+pub(super) fn tick(x: f64) -> String {
+    let size = x.abs();
+    if size >= 1e7 || (size > 0.0 && size < 1e-3) {
+        return format!("{x:.0e}");
+    }
+    let decimals = [100.0, 10.0, 1.0, 0.1, 0.01].iter().take_while(|p| size < **p).count();
+    let text = grouped(&format!("{x:.decimals$}"));
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
 /// A whole number, grouped.
 pub(super) fn count(x: f64) -> String {
     if x.abs() >= 1e15 { number(x) } else { grouped(&format!("{x:.0}")) }
@@ -121,6 +136,18 @@ mod tests {
         ];
         for (x, wanted) in cases {
             assert_eq!(number(x), wanted, "{x}");
+        }
+        for (x, wanted) in [
+            (0.0, "0"),
+            (0.5, "0.5"),
+            (-2.5, "-2.5"),
+            (0.041_5, "0.0415"),
+            (1500.0, "1,500"),
+            (24.53, "24.5"),
+            (2e7, "2e7"),
+            (1.2e-7, "1e-7"),
+        ] {
+            assert_eq!(tick(x), wanted, "{x}");
         }
         assert_eq!(count(1_234_567.0), "1,234,567");
         assert_eq!(fixed(-0.000_01, 3), "0.000");
