@@ -11,6 +11,7 @@ use crate::bundle::{
 use crate::decision::{Policy, RfmCuts};
 use crate::domain::AsOf;
 use crate::evaluate::log_loss;
+use crate::evaluate::report;
 use crate::events::{IntakeReport, Log, LogSpec, Threshold};
 use crate::model::Predictor;
 use crate::model::btyd::Prior;
@@ -139,16 +140,15 @@ fn draft(
     let mut replay = Replay::new(log);
     replay.advance(as_of);
     let manifest = manifest(spec, log, grade);
+    let said = serde_json::to_value(&manifest).unwrap_or_default();
     Ok(Draft {
         fitted: result.fitted.clone(),
         cuts: cuts(result, &replay, as_of),
         policy: spec.policy.clone(),
         metrics: metrics.clone(),
         examples: examples(result, &replay, spec, as_of)?,
-        report: crate::evaluate::report::render(
-            &serde_json::to_value(&manifest).unwrap_or_default(),
-            metrics,
-        )?,
+        report: report::render(&said, metrics)?,
+        card: report::model_card(&said, metrics)?,
         manifest,
         baseline: snapshot.baseline,
         personas: snapshot.personas,

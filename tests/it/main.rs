@@ -13,6 +13,7 @@ mod grpc_life;
 mod learn;
 mod path;
 mod quality;
+mod report;
 mod serve_client;
 mod serve_faults;
 mod serve_fixture;

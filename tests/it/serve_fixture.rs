@@ -119,6 +119,7 @@ pub(crate) fn write_bundle(models: &Path) -> String {
             {"name": "base_rate", "auc": 0.5}, {"name": "btyd", "auc": 0.75, "brier": 0.2}]}}),
         examples: Vec::new(),
         report: "<html></html>".to_owned(),
+        card: "# Model card\n".to_owned(),
         baseline: baseline(),
         personas: None,
     };

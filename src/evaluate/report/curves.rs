@@ -36,10 +36,11 @@ fn roc(points: Vec<[f64; 2]>) -> Option<Value> {
         "Share of those who stayed across, share of those who left up, as the threshold falls; \
          guessing gives the diagonal.",
         "As more customers are taken for leavers, riskiest first, how many leavers are found for \
-         how many false alarms: the further above the dashed line of guessing, the better.",
+         how many wrong alarms: the further above the dashed line of guessing, the better.",
     );
-    let x = Scale::shares("of those who stayed: false alarms");
-    let mut figure = Figure::new(words, Size::Half, x, Scale::shares("of those who left: found"))?;
+    let x = Scale::shares("wrong alarms: share of those who stayed");
+    let mut figure =
+        Figure::new(words, Size::Half, x, Scale::shares("found: share of those who left"))?;
     figure.line("diagonal", &[[0.0, 0.0], [1.0, 1.0]]);
     figure.line("model", &points);
     Some(figure.done())
@@ -55,8 +56,9 @@ fn precision(points: Vec<[f64; 2]>, left: Option<f64>) -> Option<Value> {
         "How many of those taken for leavers are ones, against how many of all leavers are found; \
          the dashed line is what guessing gives.",
     );
-    let x = Scale::shares("of those who left: found");
-    let mut figure = Figure::new(words, Size::Half, x, Scale::shares("of those taken: leavers"))?;
+    let x = Scale::shares("found: share of those who left");
+    let mut figure =
+        Figure::new(words, Size::Half, x, Scale::shares("right: share of those taken"))?;
     if let Some(left) = left {
         figure.level("diagonal", left);
     }
@@ -73,8 +75,9 @@ fn gain(points: Vec<[f64; 2]>, left: Option<f64>) -> Option<Value> {
         "How many of all leavers are among the riskiest customers; a perfect list follows the \
          dotted line, chance the dashed one.",
     );
-    let x = Scale::shares("of all customers, riskiest first");
-    let mut figure = Figure::new(words, Size::Half, x, Scale::shares("of those who left: held"))?;
+    let x = Scale::shares("share of all customers, riskiest first");
+    let mut figure =
+        Figure::new(words, Size::Half, x, Scale::shares("share of all leavers among them"))?;
     figure.line("diagonal", &[[0.0, 0.0], [1.0, 1.0]]);
     if let Some(left) = left.filter(|left| *left > 0.0) {
         figure.line("perfect", &[[0.0, 0.0], [left, 1.0], [1.0, 1.0]]);

@@ -28,7 +28,7 @@ impl Size {
     /// Width and height of the view box; left, right, top and bottom end of the drawing in it.
     const fn room(self) -> ([f64; 2], [f64; 4]) {
         match self {
-            Self::Half => ([460.0, HEIGHT], [58.0, 440.0, 14.0, 244.0]),
+            Self::Half => ([460.0, HEIGHT], [62.0, 440.0, 14.0, 244.0]),
             Self::Wide => ([960.0, HEIGHT], [62.0, 946.0, 14.0, 244.0]),
             Self::Small => ([300.0, 168.0], [44.0, 292.0, 10.0, 140.0]),
         }
@@ -122,6 +122,8 @@ impl Scale {
 pub(super) struct Figure {
     words: Words,
     size: Size,
+    /// Left, right, top and bottom end of the drawing.
+    ends: [f64; 4],
     x: Axis,
     y: Axis,
     scales: [Scale; 2],
@@ -133,12 +135,17 @@ impl Figure {
     /// An empty one; none where a range cannot be drawn.
     pub(super) fn new(words: Words, size: Size, x: Scale, y: Scale) -> Option<Self> {
         let (_, [left, right, top, bottom]) = size.room();
+        // Long numbers need room beside the name of their axis.
+        let longest = y.ticks.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(0);
+        let name = if y.name.is_empty() { 10.0 } else { 28.0 };
+        let left = left.max(LETTER.mul_add(longest as f64, name)).min(right / 2.0);
         let x = x.thinned(right - left);
         Some(Self {
             x: Axis::new(x.range, [left, right])?,
             y: Axis::new(y.range, [bottom, top])?,
             words,
             size,
+            ends: [left, right, top, bottom],
             scales: [x, y],
             legend: Vec::new(),
             marks: Vec::new(),
@@ -178,7 +185,7 @@ impl Figure {
     pub(super) fn upright(&mut self, x: f64, text: &str) {
         let [low, high] = self.scales[1].range;
         self.line("until", &[[x, low], [x, high]]);
-        let (_, [left, right, top, _]) = self.size.room();
+        let [left, right, top, _] = self.ends;
         let place = self.x.place(x);
         // The word stands on the side that has more room.
         let is_left = place - left > right - place;
@@ -198,7 +205,7 @@ impl Figure {
 
     /// A short stroke up from the horizontal axis.
     pub(super) fn stroke(&mut self, class: &str, x: f64) {
-        let (_, [_, _, _, bottom]) = self.size.room();
+        let [_, _, _, bottom] = self.ends;
         let place = px(self.x.place(x));
         let line = format!("{place},{} {place},{}", px(bottom), px(bottom - 16.0));
         self.marks.push(json!({ "line": line, "class": class }));
@@ -217,7 +224,8 @@ impl Figure {
 
     /// The document.
     pub(super) fn done(self) -> Value {
-        let ([width, height], [left, right, top, bottom]) = self.size.room();
+        let ([width, height], _) = self.size.room();
+        let [left, right, top, bottom] = self.ends;
         let [x, y] = self.scales;
         let x_tick = |(at, text): &(f64, String)| {
             let place = self.x.place(*at);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::doc::{Doc, Source};
-use super::text::{ABSENT, candidate, count, fixed, number, or_absent, percent};
+use super::text::{ABSENT, candidate, count, fixed, number, or_absent, percent, points};
 
 /// How the champion did in groups of customers; none where no groups were judged.
 pub(super) fn subgroups(source: Source<'_>) -> Option<Vec<Value>> {
@@ -14,13 +14,13 @@ pub(super) fn subgroups(source: Source<'_>) -> Option<Vec<Value>> {
             .map(|group| {
                 let [observed, predicted] =
                     ["churn_share", "mean_prob"].map(|key| group.at(key).share());
-                let gap = predicted.zip(observed).map(|(p, o)| (o - p) * 100.0);
+                let gap = predicted.zip(observed).map(|(p, o)| o - p);
                 json!({
                     "name": group.at("group").text().unwrap_or(ABSENT),
                     "customers": or_absent(group.at("customers").number(), count),
                     "observed": or_absent(observed, percent),
                     "predicted": or_absent(predicted, percent),
-                    "gap": or_absent(gap, |gap| fixed(gap, 1)),
+                    "gap": or_absent(gap, points),
                     "auc": or_absent(group.at("auc").number(), |x| fixed(x, 3)),
                     "log_loss": or_absent(group.at("log_loss").number(), |x| fixed(x, 4)),
                 })

@@ -31,8 +31,8 @@ fn capture(doc: Doc<'_>) -> Option<Value> {
     );
     let all = model.iter().chain(&perfect).map(|point| point[1]);
     let (low, high) = all.fold((0.0_f64, 1.0_f64), |(low, high), y| (low.min(y), high.max(y)));
-    let y = Scale::round([low, high], "of all spend: held", percent_whole)?;
-    let x = Scale::shares("of all customers, highest prediction first");
+    let y = Scale::round([low, high], "share of all spend", percent_whole)?;
+    let x = Scale::shares("share of all customers, highest prediction first");
     let mut figure = Figure::new(words, Size::Half, x, y)?;
     figure.line("diagonal", &[[0.0, 0.0], [1.0, 1.0]]);
     for (class, points) in [("perfect", &perfect), ("model", &model)] {
@@ -71,7 +71,7 @@ fn coverage(list: Doc<'_>, source: Source<'_>) -> Option<Value> {
     );
     let names: Vec<String> = (1..=tenths.len()).map(|at| at.to_string()).collect();
     let x = Scale::slots(&names, "tenth of the customers, lowest prediction first");
-    let mut figure = Figure::new(words, Size::Half, x, Scale::shares("of the customers"))?;
+    let mut figure = Figure::new(words, Size::Half, x, Scale::shares("share of the customers"))?;
     figure.key_bar("actual", 1.0, "spent more");
     figure.key_bar("predicted", 1.0, "inside");
     figure.key_bar("other", 1.0, "spent less");
@@ -148,7 +148,7 @@ fn distribution(
     let shares = doc.at("shares").numbers();
     let high = shares.iter().copied().fold(0.0, f64::max);
     let x = Scale::exact([0.0, width * shares.len() as f64], x_name, text)?;
-    let y = Scale::round([0.0, high.min(1.0)], "of the customers", percent_whole)?;
+    let y = Scale::round([0.0, high.min(1.0)], "share of the customers", percent_whole)?;
     let mut figure = Figure::new(words, Size::Half, x, y)?;
     for (at, share) in shares.iter().enumerate().filter(|(_, s)| (0.0..=1.0).contains(*s)) {
         let from = width * at as f64;

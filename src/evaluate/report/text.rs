@@ -79,6 +79,12 @@ pub(super) fn percent_plain(share: f64) -> String {
     percent(share).replace(".0\u{a0}", "\u{a0}")
 }
 
+/// A difference of shares in percentage points, with its sign.
+pub(super) fn points(gap: f64) -> String {
+    let text = fixed(gap * 100.0, 1);
+    if gap > 0.0 && text != "0.0" { format!("+{text}") } else { text }
+}
+
 /// A number rounded to four significant digits: a forecast is not known to the last unit.
 pub(super) fn four_digits(x: f64) -> f64 {
     format!("{x:.3e}").parse().unwrap_or(x)

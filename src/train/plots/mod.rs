@@ -17,7 +17,7 @@ use crate::events::Log;
 use super::fit::FitResult;
 use super::plan::TrainSpec;
 
-pub(super) use scores::{capture, coverage, risk};
+pub(super) use scores::{WORST, capture, coverage, risk};
 
 /// The section; parts that a run cannot have are null.
 pub(super) fn plots(
