@@ -48,6 +48,7 @@ const EXAMPLES: &str = "examples.json";
 const METRICS: &str = "metrics.json";
 const POLICY: &str = "policy.toml";
 const REPORT: &str = "report.html";
+const CARD: &str = "model_card.md";
 const SCHEMA: &str = "schema.json";
 const FORESTS: [&str; 2] = ["forest_churn.json", "forest_value.json"];
 
@@ -112,6 +113,8 @@ pub struct Draft {
     pub examples: Vec<ExampleV1>,
     /// The report, one self-contained page.
     pub report: String,
+    /// The model card, Markdown.
+    pub card: String,
     /// What the base looks like.
     pub baseline: BaselineV1,
     /// Groups of customers alike in how they buy, where they were asked for.
@@ -141,6 +144,7 @@ impl Draft {
         add(SCHEMA, json(&model.join(SCHEMA), &schema_v1(&predictor))?);
         add(POLICY, self.policy.into_bytes());
         add(REPORT, self.report.into_bytes());
+        add(CARD, self.card.into_bytes());
         add(BASELINE, json(&model.join(BASELINE), &self.baseline)?);
         if let Some(personas) = &self.personas {
             add(PERSONAS, json(&model.join(PERSONAS), &PersonasV1::new(personas))?);
@@ -175,6 +179,8 @@ pub struct TableDraft {
     pub examples: Vec<TableExampleV1>,
     /// The report, one self-contained page.
     pub report: String,
+    /// The model card, Markdown.
+    pub card: String,
 }
 
 impl TableDraft {
@@ -195,6 +201,7 @@ impl TableDraft {
         add(SCHEMA, json(&model.join(SCHEMA), &table)?);
         add(POLICY, self.policy.into_bytes());
         add(REPORT, self.report.into_bytes());
+        add(CARD, self.card.into_bytes());
         let forests = [
             self.fitted.churn.as_ref().and_then(|churn| churn.forest.as_ref()),
             self.fitted.value.as_ref().and_then(|value| value.forest.as_ref()),

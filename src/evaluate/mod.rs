@@ -11,6 +11,7 @@ mod adoption;
 mod bootstrap;
 mod calibration;
 mod costs;
+mod curves;
 mod drift;
 mod empc;
 mod error;
@@ -28,6 +29,10 @@ pub use adoption::{
 pub use bootstrap::{BootstrapSpec, Interval, SplitMix64, bootstrap};
 pub use calibration::{ReliabilityBin, brier, calibration_line, ece, log_loss, reliability};
 pub use costs::{CostVerdict, RowCosts, judge_costs};
+pub use curves::{
+    CURVE_POINTS_MAX, CoverageTenth, RiskTenth, gain_curve, interval_coverage, pr_curve,
+    risk_tenths, roc_curve, score_histogram, value_curve, worst_misses,
+};
 pub use drift::{Histogram, PSI_MIN, Stability, stability};
 pub use empc::{CampaignProfit, RetentionCosts, empc, mpc};
 pub use error::MetricError;

@@ -10,6 +10,7 @@ mod calibrate;
 mod churn;
 mod columns;
 mod count;
+mod count_base;
 mod error;
 mod explain;
 mod fitted;

@@ -26,7 +26,7 @@ use super::error::TrainError;
 use super::origins::{OriginResult, OriginWork, log_level, value_parts};
 use super::plan::{DataVerdict, TrainSpec};
 use super::replay::Replay;
-use super::slice::{Slice, SliceSpec};
+use super::slice::{PastBase, Slice, SliceSpec};
 use super::stacking::{add_stacked, stack_churn, stack_value};
 use super::totals::CutoffTotals;
 
@@ -69,6 +69,8 @@ pub struct FitResult {
     pub activities: Vec<ActivityReport>,
     /// The slice of the last day: today's base.
     pub today: Slice,
+    /// The base of the judged cutoff, for plots; none without a window to judge on.
+    pub judged: Option<PastBase>,
 }
 
 /// Settings of the learned churn models.
@@ -124,6 +126,7 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     let Slices { choice: count_choice, spec: slice_spec, past, today } = slices;
     let mut rows: Vec<(Day, Rows)> = Vec::new();
     let mut totals = Vec::new();
+    let judged = past.last().map(PastBase::of);
     for slice in past {
         let matrix = slice.rows(&slice_spec)?;
         totals.extend(CutoffTotals::of(&slice_spec, &columns, log, &slice, &matrix));
@@ -182,6 +185,7 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         purchases_expected,
         activities,
         today,
+        judged,
     })
 }
 

@@ -17,6 +17,7 @@ mod importance;
 mod metrics;
 mod origins;
 mod plan;
+mod plots;
 mod program;
 mod promotion;
 mod recalibration;

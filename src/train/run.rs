@@ -10,6 +10,7 @@ use crate::bundle::{
 };
 use crate::decision::{Policy, RfmCuts};
 use crate::domain::AsOf;
+use crate::evaluate::report;
 use crate::events::{IntakeReport, Log, LogSpec, Threshold};
 use crate::model::Predictor;
 use crate::model::btyd::Prior;
@@ -21,6 +22,7 @@ use super::fit::{FitResult, fit};
 use super::importance::importance;
 use super::metrics::{Grade, metrics};
 use super::plan::TrainSpec;
+use super::plots::plots;
 use super::promotion::{Verdict, promote};
 use super::replay::Replay;
 use super::snapshot::Snapshot;
@@ -85,6 +87,7 @@ pub fn run(
     let mut metrics = metrics(spec, &log, &result, Some(&policy));
     let snapshot = Snapshot::take(spec, &log, &result)?;
     metrics["importance"] = importance(spec, &result, snapshot.baseline.typical())?;
+    metrics["plots"] = plots(spec, &log, &result, (&snapshot.baseline, &metrics["importance"]));
     let grade = Grade::of(&result);
     export(spec, &log, &result)?;
     let draft = draft(spec, &log, &result, (&metrics, &grade), snapshot)?;
@@ -137,16 +140,15 @@ fn draft(
     let mut replay = Replay::new(log);
     replay.advance(as_of);
     let manifest = manifest(spec, log, grade);
+    let said = serde_json::to_value(&manifest).unwrap_or_default();
     Ok(Draft {
         fitted: result.fitted.clone(),
         cuts: cuts(result, &replay, as_of),
         policy: spec.policy.clone(),
         metrics: metrics.clone(),
         examples: examples(result, &replay, spec, as_of)?,
-        report: crate::evaluate::report::render(
-            &serde_json::to_value(&manifest).unwrap_or_default(),
-            metrics,
-        )?,
+        report: report::render(&said, metrics)?,
+        card: report::model_card(&said, metrics)?,
         manifest,
         baseline: snapshot.baseline,
         personas: snapshot.personas,

@@ -204,6 +204,35 @@ impl Slice {
     }
 }
 
+/// What plots need of a past slice, without its features.
+#[derive(Debug, Clone)]
+pub struct PastBase {
+    /// The last day seen.
+    pub cutoff: Day,
+    /// Purchase-count model of the data before.
+    pub counts: CountModel,
+    /// The season clock of the data before.
+    pub clock: Option<SeasonClock>,
+    /// Positions of the customers in the log.
+    pub customers: Vec<usize>,
+    /// Days with a purchase of each customer in the horizon after.
+    pub purchases_after: Vec<u32>,
+}
+
+impl PastBase {
+    /// Of a slice.
+    #[must_use]
+    pub fn of(slice: &Slice) -> Self {
+        Self {
+            cutoff: slice.cutoff,
+            counts: slice.counts.clone(),
+            clock: slice.clock.clone(),
+            customers: slice.customers.clone(),
+            purchases_after: slice.outcomes.iter().map(|outcome| outcome.purchase_days).collect(),
+        }
+    }
+}
+
 fn rhythm(idx: usize, history: &History, as_of: AsOf) -> Option<Rhythm> {
     let summary = purchase_summary(history, as_of)?;
     let days: Vec<Day> = history.tiles().purchase_days().collect();

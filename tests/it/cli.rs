@@ -134,7 +134,9 @@ fn training_says_what_it_made() {
     assert!(["A", "B", "C"].contains(&said["grade"].as_str().unwrap()), "{said}");
     assert!(said["metrics"]["churn"]["candidates"].as_array().unwrap().len() >= 3);
     let folder = PathBuf::from(said["folder"].as_str().unwrap());
-    for name in ["manifest.json", "metrics.json", "report.html", "run.json", "policy.toml"] {
+    for name in
+        ["manifest.json", "metrics.json", "report.html", "model_card.md", "run.json", "policy.toml"]
+    {
         assert!(folder.join(name).is_file(), "{name}");
     }
     let run: Value = serde_json::from_slice(&fs::read(folder.join("run.json")).unwrap()).unwrap();

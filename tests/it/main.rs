@@ -17,6 +17,7 @@ mod nightly;
 mod origins;
 mod path;
 mod quality;
+mod report;
 mod serve_abuse;
 mod serve_client;
 mod serve_faults;

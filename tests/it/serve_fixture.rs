@@ -124,6 +124,7 @@ pub(crate) fn write_bundle_with_policy(models: &Path, policy: &str) -> String {
             {"name": "base_rate", "auc": 0.5}, {"name": "btyd", "auc": 0.75, "brier": 0.2}]}}),
         examples: Vec::new(),
         report: "<html></html>".to_owned(),
+        card: "# Model card\n".to_owned(),
         baseline: baseline(),
         personas: None,
     };

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::candidates::{Better, Measure, Style, find, table};
 use super::doc::{Doc, Source};
 use super::plot;
-use super::text::{ABSENT, candidate, count, fixed, number, or_absent, percent, percent_plain};
+use super::text::{
+    ABSENT, candidate, count, fixed, number, or_absent, percent, percent_plain, points,
+};
 
 /// Plain rules, shown for comparison. The base rate is used where nothing beats it.
 const REFERENCES: [&str; 3] = ["base_rate", "recency_rule", "column_rule"];
@@ -104,10 +106,7 @@ fn reliability_rows(bins: &[Doc<'_>]) -> Vec<Value> {
                 "customers": or_absent(bin.at("customers").number(), count),
                 "predicted": or_absent(predicted, percent),
                 "observed": or_absent(observed, percent),
-                "gap": or_absent(gap, |gap| {
-                    let text = fixed(gap * 100.0, 1);
-                    if gap > 0.0 && text != "0.0" { format!("+{text}") } else { text }
-                }),
+                "gap": or_absent(gap, points),
             })
         })
         .collect()

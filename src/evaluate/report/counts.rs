@@ -54,7 +54,7 @@ fn relative(estimate: f64, error: f64) -> Option<f64> {
     share.is_finite().then_some(share)
 }
 
-fn name(id: &str) -> &str {
+pub(super) fn name(id: &str) -> &str {
     match id {
         "bg_nbd" => "BG/NBD",
         "mbg_nbd" => "MBG/NBD",

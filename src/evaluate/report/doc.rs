@@ -6,6 +6,8 @@ use crate::domain::Day;
 
 /// At most this many entries of a list are shown: a page is read by people.
 const ITEMS_MAX: usize = 60;
+/// At most this many points of a curve are drawn.
+const POINTS_MAX: usize = 240;
 
 /// A place in a document, which may not exist.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +55,23 @@ impl<'v> Doc<'v> {
         items.iter().take(ITEMS_MAX).map(|item| Self(Some(item))).collect()
     }
 
+    /// The first entries of a list that is drawn.
+    pub(super) fn series(self) -> Vec<Self> {
+        let items = self.0.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        items.iter().take(POINTS_MAX).map(|item| Self(Some(item))).collect()
+    }
+
+    /// The numbers of a list that is drawn, up to the first entry that is none.
+    pub(super) fn numbers(self) -> Vec<f64> {
+        self.series().into_iter().map_while(Self::number).collect()
+    }
+
+    /// The points of a curve, up to the first entry that is none.
+    pub(super) fn points(self) -> Vec<[f64; 2]> {
+        let pair = |point: Self| <[f64; 2]>::try_from(point.numbers()).ok();
+        self.series().into_iter().map_while(pair).collect()
+    }
+
     /// The first entries of an object by name; none where there is no object.
     pub(super) fn entries(self) -> Vec<(&'v str, Self)> {
         let Some(object) = self.0.and_then(Value::as_object) else { return Vec::new() };
@@ -87,6 +106,11 @@ impl<'v> Source<'v> {
     /// The section on value.
     pub(super) fn value(self) -> Doc<'v> {
         self.metrics.at("clv")
+    }
+
+    /// The numbers behind the plots.
+    pub(super) fn plots(self) -> Doc<'v> {
+        self.metrics.at("plots")
     }
 
     /// The section on the data.

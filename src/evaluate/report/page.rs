@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::candidates::find;
 use super::doc::{Doc, Source};
 use super::text::{ABSENT, candidate, count, days, fixed, four_digits, money, or_absent, percent};
-use super::{churn, counts, table, timeline, value};
+use super::{churn, counts, curves, effects, groups, rhythm, spread, table, timeline, value};
 
 /// What the grades say, best first.
 const GRADES: [(&str, &str); 4] = [
@@ -30,9 +30,16 @@ pub(super) fn page(source: Source<'_>) -> Value {
         "data": data(source),
         "windows": { "plot": timeline::plot(source), "rows": timeline::rows(source) },
         "churn": churn::section(source),
+        "curves": curves::figures(source),
+        "effects": effects::section(source),
+        "subgroups": groups::subgroups(source),
+        "origins": groups::origins(source),
         "value": value::section(source),
+        "spread": spread::figures(source),
+        "today": spread::today(source),
+        "tracking": rhythm::figures(source),
         "counts": counts::models(source.metrics.at("btyd"), source.currency()),
-        "rhythm": rhythm(source.data().at("base_rhythm")),
+        "rhythm": gaps(source.data().at("base_rhythm")),
         "limits": if is_table { table::limits(source) } else { limits(source) },
         "grades": grades(source),
         "facts": facts(source),
@@ -208,7 +215,7 @@ fn data(source: Source<'_>) -> Value {
     json!({ "rows": rows, "findings": findings, "verdict": verdict, "short": short })
 }
 
-fn rhythm(doc: Doc<'_>) -> Option<Value> {
+fn gaps(doc: Doc<'_>) -> Option<Value> {
     let (usual, long) = (doc.at("gap_days_p50").number()?, doc.at("gap_days_p90").number()?);
     Some(json!({
         "usual": days(usual),

@@ -43,7 +43,7 @@ impl Axis {
 
 /// Round numbers that span a range, ascending; the first is at or below `low`, the last at or above
 /// `high`. Empty where the range cannot be drawn.
-fn round_ticks(low: f64, high: f64) -> Vec<f64> {
+pub(super) fn round_ticks(low: f64, high: f64) -> Vec<f64> {
     let span = high - low;
     if !(span.is_finite() && span > 0.0 && span > 1e-9 * high.abs().max(low.abs())) {
         return Vec::new();

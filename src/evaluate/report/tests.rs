@@ -1,8 +1,9 @@
 use serde_json::{Value, json};
 
-use super::render;
+use super::{model_card, render};
 
-const SAMPLES: [[&str; 2]; 2] = [
+/// Two bundles from before there were plots, then one of a log and one of a table with them.
+const SAMPLES: [[&str; 2]; 4] = [
     [
         include_str!("../../../tests/golden/report/cdnow_manifest.json"),
         include_str!("../../../tests/golden/report/cdnow.json"),
@@ -11,8 +12,24 @@ const SAMPLES: [[&str; 2]; 2] = [
         include_str!("../../../tests/golden/report/journey_manifest.json"),
         include_str!("../../../tests/golden/report/journey.json"),
     ],
+    [
+        include_str!("../../../tests/golden/report/sample_manifest.json"),
+        include_str!("../../../tests/golden/report/sample.json"),
+    ],
+    [
+        include_str!("../../../tests/golden/report/telco_manifest.json"),
+        include_str!("../../../tests/golden/report/telco.json"),
+    ],
 ];
+/// The samples without plots.
+const OLD: usize = 2;
+/// The sample of a log with plots.
+const LOG: usize = 2;
+/// The sample of a table with plots.
+const TABLE: usize = 3;
 
+/// A page is read on phones, too.
+const PAGE_BYTES_MAX: usize = 1_500_000;
 /// Elements that have no end tag.
 const VOID: [&str; 2] = ["meta", "br"];
 
@@ -31,7 +48,49 @@ fn check([manifest, metrics]: &[Value; 2]) -> String {
         assert!(!machine.contains(&word), "{word} in the text");
     }
     assert_eq!(open_tags(&page), Vec::<String>::new());
+    check_figures(&page);
+    check_card(&model_card(manifest, metrics).unwrap());
     page
+}
+
+/// Every drawing has a name and a description of its own, and every figure says how to read it.
+fn check_figures(page: &str) {
+    let mut ids: Vec<&str> = page
+        .split(" id=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('"').map(|(id, _)| id))
+        .collect();
+    let drawings = page.matches("role=\"img\"").count();
+    assert_eq!(ids.iter().filter(|id| id.ends_with("-title")).count(), drawings);
+    assert_eq!(ids.iter().filter(|id| id.ends_with("-desc")).count(), drawings);
+    assert_eq!(page.matches("<figure").count(), page.matches("<figcaption>").count());
+    let n_ids = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), n_ids, "an id stands twice");
+    assert!(page.len() < PAGE_BYTES_MAX, "{} bytes", page.len());
+}
+
+/// What must hold of every model card.
+fn check_card(card: &str) {
+    let heads: Vec<&str> = card.lines().filter(|line| line.starts_with("## ")).collect();
+    for head in ["Intended use", "Data", "Label", "How it was judged", "Limits", "People"] {
+        assert_eq!(heads.iter().filter(|h| h[3..].starts_with(head)).count(), 1, "{head}");
+    }
+    let parts: Vec<&str> = card.split("```").collect();
+    assert_eq!(parts.len(), 3, "one block of code");
+    assert!(![parts[0], parts[2]].concat().contains('<'), "no element: {card}");
+    for word in card.split(|c: char| !c.is_alphanumeric()) {
+        let machine = ["NaN", "null", "None", "undefined", "inf"];
+        assert!(!machine.contains(&word), "{word} in the card");
+    }
+    // A table is whole: all its rows have as many cells as its head.
+    let mut wanted = None;
+    for line in card.lines() {
+        let cells = line.replace("\\|", "").matches('|').count();
+        wanted = line.starts_with('|').then(|| *wanted.get_or_insert(cells));
+        assert!(wanted.is_none_or(|wanted| wanted == cells), "{line}");
+    }
 }
 
 /// The tags of a page, without their brackets.
@@ -61,7 +120,7 @@ fn open_tags(page: &str) -> Vec<String> {
 
 #[test]
 fn the_samples_show_every_section() {
-    for idx in 0..SAMPLES.len() {
+    for idx in 0..OLD {
         let page = check(&sample(idx));
         assert_eq!(page.matches("class=\"judged\" x=\"0\"").count(), 1, "its legend");
         assert_eq!(page.matches("role=\"img\"").count(), 3);
@@ -267,4 +326,132 @@ fn what_speaks_against_the_model_is_said() {
     let [manifest, metrics] = sample(1);
     let page = visible(&check(&[manifest, metrics]));
     assert!(!page.contains("No usable signal") && !page.contains("adds nothing"));
+}
+
+/// The ids of all drawings of a page.
+fn drawings(page: &str) -> Vec<&str> {
+    let titles = page.split("<title id=\"").skip(1);
+    titles.filter_map(|rest| rest.split_once("-title").map(|(id, _)| id)).collect()
+}
+
+#[test]
+fn a_log_is_drawn_in_full() {
+    let page = check(&sample(LOG));
+    let found = drawings(&page);
+    for id in [
+        "time",
+        "roc",
+        "pr",
+        "rel",
+        "gain",
+        "scores",
+        "effect-churn-0",
+        "dec",
+        "capture",
+        "coverage",
+        "effect-value-0",
+        "cumulative",
+        "incremental",
+        "repeats",
+        "by-frequency",
+        "alive",
+        "ahead",
+        "history",
+        "today-churn",
+        "today-value",
+    ] {
+        assert!(found.contains(&id), "{id} of {found:?}");
+    }
+    assert!(!page.contains("class=\"empty\""), "all sections are there");
+    let text = visible(&page);
+    for words in ["The most confident mistakes", "Tenths of the risk", "judged from here"] {
+        assert!(text.contains(words), "{words}");
+    }
+}
+
+#[test]
+fn a_table_is_drawn_as_far_as_it_goes() {
+    let page = check(&sample(TABLE));
+    let found = drawings(&page);
+    for id in ["roc", "pr", "rel", "gain", "scores", "effect-churn-0"] {
+        assert!(found.contains(&id), "{id} of {found:?}");
+    }
+    for id in ["cumulative", "alive", "history", "today-churn", "capture"] {
+        assert!(!found.contains(&id), "{id}: there is no log and no value");
+    }
+    assert!(visible(&page).contains("when everybody gets that value of the column"));
+}
+
+#[test]
+fn a_bundle_without_plots_has_a_page_all_the_same() {
+    let [manifest, mut metrics] = sample(LOG);
+    for key in ["plots", "importance"] {
+        metrics.as_object_mut().unwrap().remove(key);
+    }
+    assert_eq!(drawings(&check(&[manifest, metrics])), ["time", "rel", "dec"]);
+}
+
+#[test]
+fn any_number_behind_a_plot_may_be_odd() {
+    let mut places = Vec::new();
+    each_place(&sample(LOG)[1], "", &mut |path| places.push(path.to_owned()));
+    let later = |path: &String| path.split('/').any(|k| k.parse::<usize>().is_ok_and(|n| n > 0));
+    let drawn = |path: &String| ["/plots", "/importance"].iter().any(|at| path.starts_with(at));
+    places.retain(|path| drawn(path) && !later(path));
+    assert!(places.len() > 60, "{places:?}");
+    for (at, path) in places.iter().enumerate() {
+        let mut documents = sample(LOG);
+        let value = if at % 2 == 0 { json!(null) } else { json!(1e308) };
+        *documents[1].pointer_mut(path).unwrap() = value;
+        check(&documents);
+    }
+}
+
+#[test]
+fn groups_and_origins_are_shown_where_they_were_judged() {
+    let [manifest, mut metrics] = sample(LOG);
+    assert!(!visible(&check(&[manifest.clone(), metrics.clone()])).contains("Groups of customers"));
+    metrics["churn"]["subgroups"] = json!([
+        { "group": "new", "customers": 900, "churn_share": 0.9, "auc": 0.71, "log_loss": 0.3,
+          "mean_prob": 0.88 },
+        { "group": "repeat", "customers": 1457, "churn_share": 0.78, "auc": null },
+    ]);
+    metrics["backtest"] = json!({ "origins": [
+        { "cutoff": "1997-07-02", "window_end": "1997-10-01",
+          "churn": [{ "name": "blend", "auc": 0.81, "log_loss": 0.35, "ece": 0.01 }],
+          "value": [{ "name": "blend", "gini": 0.7, "rmse": 30.0, "total_ratio": 1.1 }] },
+        { "cutoff": "1997-10-01", "window_end": "1997-12-31", "churn": [], "value": "?" },
+    ] });
+    metrics["clv"]["total_interval"] = json!({ "p05": 70_000.0, "p95": 90_000.0 });
+    let documents = [manifest, metrics];
+    let text = visible(&check(&documents));
+    for words in ["+2.0", "0.710", "1997-07-02", "0.3500", "1.100", "70,000\u{a0}USD to"] {
+        assert!(text.contains(words), "{words}");
+    }
+    let card = model_card(&documents[0], &documents[1]).unwrap();
+    assert!(card.contains("| repeat | 1,457 |") && card.contains("2 origins were judged"));
+}
+
+#[test]
+fn the_card_says_what_the_model_reads_of_people() {
+    let [manifest, metrics] = sample(TABLE);
+    let card = model_card(&manifest, &metrics).unwrap();
+    for text in [
+        "attribute: female, senior_citizen",
+        "--positive Yes",
+        "--table FILE",
+        "suggest a protected attribute",
+    ] {
+        assert!(card.contains(text), "{text}");
+    }
+    let [manifest, mut metrics] = sample(LOG);
+    let card = model_card(&manifest, &metrics).unwrap();
+    assert!(card.contains("No attribute of a person"));
+    assert_eq!(card, model_card(&manifest, &metrics).unwrap());
+    metrics["btyd_covariates"] = json!({ "columns": [{ "name": "acquisition_channel = web" }] });
+    let card = model_card(&manifest, &metrics).unwrap();
+    assert!(card.contains("covariates: acquisition_channel = web"));
+    metrics["churn"]["candidates"][4]["auc_interval"] = json!([0.77, 0.82]);
+    let card = model_card(&manifest, &metrics).unwrap();
+    assert!(card.contains("auc 0.7700 to 0.8200 (interval)"), "{card}");
 }

@@ -39,6 +39,21 @@ pub(super) fn number(x: f64) -> String {
     grouped(&format!("{x:.decimals$}"))
 }
 
+/// A number for an axis: three significant digits, without zeros behind them.
+pub(super) fn tick(x: f64) -> String {
+    let size = x.abs();
+    if size >= 1e7 || (size > 0.0 && size < 1e-3) {
+        return format!("{x:.0e}");
+    }
+    let decimals = [100.0, 10.0, 1.0, 0.1, 0.01].iter().take_while(|p| size < **p).count();
+    let text = grouped(&format!("{x:.decimals$}"));
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
 /// A whole number, grouped.
 pub(super) fn count(x: f64) -> String {
     if x.abs() >= 1e15 { number(x) } else { grouped(&format!("{x:.0}")) }
@@ -63,6 +78,12 @@ pub(super) fn percent(share: f64) -> String {
 /// A share as a percentage, without decimals where there is nothing behind the point.
 pub(super) fn percent_plain(share: f64) -> String {
     percent(share).replace(".0\u{a0}", "\u{a0}")
+}
+
+/// A difference of shares in percentage points, with its sign.
+pub(super) fn points(gap: f64) -> String {
+    let text = fixed(gap * 100.0, 1);
+    if gap > 0.0 && text != "0.0" { format!("+{text}") } else { text }
 }
 
 /// A number rounded to four significant digits: a forecast is not known to the last unit.
@@ -122,6 +143,18 @@ mod tests {
         ];
         for (x, wanted) in cases {
             assert_eq!(number(x), wanted, "{x}");
+        }
+        for (x, wanted) in [
+            (0.0, "0"),
+            (0.5, "0.5"),
+            (-2.5, "-2.5"),
+            (0.041_5, "0.0415"),
+            (1500.0, "1,500"),
+            (24.53, "24.5"),
+            (2e7, "2e7"),
+            (1.2e-7, "1e-7"),
+        ] {
+            assert_eq!(tick(x), wanted, "{x}");
         }
         assert_eq!(count(1_234_567.0), "1,234,567");
         assert_eq!(fixed(-0.000_01, 3), "0.000");

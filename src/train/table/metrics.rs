@@ -43,6 +43,7 @@ pub(super) fn metrics(subject: &Subject<'_>, grade: &Grade) -> Value {
     if let Some(verdict) = &subject.verdict.value {
         all["clv"] = clv(subject, verdict);
     }
+    all["plots"] = super::plots::plots(subject);
     all
 }
 

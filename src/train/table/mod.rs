@@ -9,6 +9,7 @@ mod error;
 mod infer;
 mod judge;
 mod metrics;
+mod plots;
 mod rows;
 mod rule;
 mod run;

@@ -16,6 +16,7 @@ use crate::bundle::{
 use crate::config::{TableConfig, TrainConfig};
 use crate::decision::{Facts, Policy, RfmCuts};
 use crate::domain::{Currency, Day, Timestamp};
+use crate::evaluate::report;
 use crate::evaluate::{LEAK_AUC, leaks, log_loss, spearman};
 use crate::events::{RawValue, Table};
 use crate::model::{BoostedSpec, TableFitSpec, TableFitted, TablePredictor, TableValue};
@@ -221,10 +222,7 @@ fn draft(
     let facts = table_config.map.iter();
     table_v1.facts = facts.map(|(f, column)| (f.as_str().to_owned(), column.clone())).collect();
     table_v1.ignored = rows.ignored.iter().cloned().collect();
-    let report = crate::evaluate::report::render(
-        &serde_json::to_value(&manifest).unwrap_or_default(),
-        metrics,
-    )?;
+    let said = serde_json::to_value(&manifest).unwrap_or_default();
     Ok(TableDraft {
         schema: rows.schema.clone(),
         table: table_v1,
@@ -233,7 +231,8 @@ fn draft(
         policy: policy_text.to_owned(),
         metrics: metrics.clone(),
         examples: examples(table, rows, &predictor)?,
-        report,
+        report: report::render(&said, metrics)?,
+        card: report::model_card(&said, metrics)?,
         manifest,
     })
 }
