@@ -11,6 +11,7 @@ mod explain;
 mod grpc;
 mod grpc_life;
 mod learn;
+mod lightgbm;
 mod path;
 mod quality;
 mod serve_client;
