@@ -10,6 +10,7 @@ pub mod report;
 mod adoption;
 mod bootstrap;
 mod calibration;
+mod compare;
 mod costs;
 mod drift;
 mod empc;
@@ -17,14 +18,16 @@ mod error;
 mod experiment;
 mod leak;
 mod rank;
+mod subgroup;
 mod ties;
 mod value;
 
 pub use adoption::{
     AdoptionEffect, AdoptionRow, AdoptionVerdict, COVARIATES, Difference, adoption_effects,
 };
-pub use bootstrap::{BootstrapSpec, Interval, SplitMix64, bootstrap};
+pub use bootstrap::{BootstrapSpec, Interval, SplitMix64, bootstrap, bootstrap_many};
 pub use calibration::{ReliabilityBin, brier, calibration_line, ece, log_loss, reliability};
+pub use compare::{Compared, Estimate, Gain, compare};
 pub use costs::{CostVerdict, RowCosts, judge_costs};
 pub use drift::{Histogram, PSI_MIN, Stability, stability};
 pub use empc::{CampaignProfit, RetentionCosts, empc, mpc};
@@ -37,6 +40,7 @@ pub use leak::{LEAK_AUC, Leak, leaks, single_feature_auc};
 pub use rank::{
     TopShare, auc, gini_normalised, pr_auc, spearman, top_share, top_share_of_rarer, value_capture,
 };
+pub use subgroup::{SUBGROUP_ROWS_MIN, Subgroup};
 pub use value::{Decile, DecileMape, decile_mape, deciles, mae, rmse, total_ratio};
 
 #[cfg(test)]

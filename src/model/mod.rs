@@ -21,6 +21,7 @@ mod logistic;
 mod onnx;
 mod optimize;
 mod personas;
+mod scope;
 mod score;
 mod stage;
 mod standardize;
@@ -44,6 +45,7 @@ pub use link::{PROB_MIN, clamp_prob, logit, sigmoid};
 pub use logistic::{Logistic, LogisticSpec};
 pub use onnx::{OnnxError, churn_onnx};
 pub use personas::{PERSONAS_MAX, PERSONAS_MIN, Persona, PersonaError, PersonaTrait, Personas};
+pub use scope::SearchScope;
 pub use score::{Clv, Score};
 pub use stage::{BTYD_COLUMNS, BtydStage, StageCovariates, StageInput, StageView};
 pub use table::{

@@ -5,10 +5,11 @@
 
 use serde::Serialize;
 
+use super::signal::beats_base;
 use crate::dataset::FeatureMatrix;
 use crate::evaluate::{
-    MetricError, auc, brier, ece, gini_normalised, log_loss, pr_auc, rmse, spearman, total_ratio,
-    value_capture,
+    MetricError, auc, brier, calibration_line, ece, gini_normalised, log_loss, pr_auc, rmse,
+    spearman, total_ratio, value_capture,
 };
 use crate::model::{
     ChurnKind, ChurnParts, ChurnSpec, Columns, FitError, LogitLine, ValueHorizon, ValueKind,
@@ -41,6 +42,16 @@ impl Rows {
             spend: parts.iter().flat_map(|part| part.spend.iter().copied()).collect(),
         })
     }
+
+    /// The rows at these positions, in their order.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            matrix: self.matrix.select_rows(rows),
+            churned: rows.iter().map(|&row| self.churned[row]).collect(),
+            spend: rows.iter().map(|&row| self.spend[row]).collect(),
+        }
+    }
 }
 
 /// A churn candidate's metrics on the judged window.
@@ -58,6 +69,11 @@ pub struct ChurnMetrics {
     pub brier: f64,
     /// Expected calibration error, ten bins of equal mass.
     pub ece: f64,
+    /// Calibration intercept: 0 is ideal, above 0 predictions are too low. None where all are
+    /// equal.
+    pub calibration_intercept: Option<f64>,
+    /// Calibration slope: 1 is ideal, below 1 predictions are too extreme.
+    pub calibration_slope: Option<f64>,
 }
 
 impl ChurnMetrics {
@@ -66,6 +82,9 @@ impl ChurnMetrics {
     /// # Errors
     /// [`MetricError`] for one outcome only.
     pub fn new(name: &str, probs: &[f64], churned: &[bool]) -> Result<Self, MetricError> {
+        let varies =
+            probs.first().is_some_and(|first| probs.iter().any(|p| p.to_bits() != first.to_bits()));
+        let line = calibration_line(probs, churned).ok().filter(|_| varies);
         Ok(Self {
             name: name.to_owned(),
             auc: auc(probs, churned)?,
@@ -73,6 +92,8 @@ impl ChurnMetrics {
             log_loss: log_loss(probs, churned)?,
             brier: brier(probs, churned)?,
             ece: ece(probs, churned)?,
+            calibration_intercept: line.map(|line| line.intercept()),
+            calibration_slope: line.map(|line| line.slope()),
         })
     }
 }
@@ -171,8 +192,14 @@ pub(super) fn judge_churn(
     metrics.extend(recency_rule(columns, training, judged));
     // Where nothing was learned or nothing can be told apart, the closed form needs no proof.
     let learned = kinds.contains(&ChurnKind::Logistic);
+    let is_signal = |(kind, _): &(ChurnKind, f64)| {
+        let probs: Vec<f64> =
+            parts.logits(*kind, columns, &judged.matrix).into_iter().map(sigmoid).collect();
+        beats_base(&probs, sigmoid(parts.base_logit), &judged.churned)
+    };
     let (champion, loss) = match best {
-        Some(best) if learned => best,
+        Some(best) if learned && is_signal(&best) => best,
+        Some(_) if learned => (ChurnKind::BaseRate, base_loss),
         _ => (
             ChurnKind::Btyd,
             metrics.iter().find(|m| m.name == "btyd").map_or(base_loss, |m| m.log_loss),

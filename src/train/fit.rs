@@ -12,8 +12,8 @@ use crate::labels::StayRule;
 use crate::model::btyd::BtydError;
 use crate::model::{
     BoostedSpec, ChurnKind, ChurnModel, ChurnParts, ChurnSpec, Columns, CountKind, CountModel,
-    Fitted, IntervalTable, LogisticSpec, LogitLine, Objective, TreeShape, ValueKind, ValueModel,
-    ValueParts, row_definitions,
+    Fitted, IntervalTable, LogisticSpec, LogitLine, Objective, SearchScope, TreeShape, ValueKind,
+    ValueModel, ValueParts, row_definitions,
 };
 
 use super::activities::{ActivityReport, candidates, report};
@@ -24,9 +24,12 @@ use super::base_facts;
 use super::base_facts::Offered;
 use super::count_choice::{CountChoice, choose_for_log};
 use super::error::TrainError;
+use super::judgement::Judgement;
 use super::plan::{DataVerdict, TrainSpec};
 use super::replay::Replay;
+use super::search::{CutoffRows, Search, SearchTask, search, signs};
 use super::slice::{Slice, SliceSpec};
+use super::usability::{check_history, warnings};
 
 /// Quantiles kept of a distribution of scores: 0, 0.001, ..., 1.
 const QUANTILES: usize = 1000;
@@ -60,12 +63,17 @@ pub struct FitResult {
     pub activities: Vec<ActivityReport>,
     /// The slice of the last day: today's base.
     pub today: Slice,
+    /// Settings of the churn trees, and what else was tried.
+    pub search: Search,
+    /// A closer look at the champion on the judged window.
+    pub judgement: Option<Judgement>,
 }
 
 /// Settings of the learned churn models.
 #[must_use]
 pub fn churn_spec(seed: u64, n_threads: usize) -> ChurnSpec {
-    let boosted = boosted((seed, n_threads), Objective::Logistic);
+    let mut boosted = boosted((seed, n_threads), Objective::Logistic);
+    boosted.monotone = signs(false);
     ChurnSpec { logistic: LogisticSpec::default(), boosted }
 }
 
@@ -118,11 +126,14 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         .iter()
         .map(|slice| Ok((slice.cutoff, rows_of(slice)?)))
         .collect::<Result<_, TrainError>>()?;
-    let data = data_verdict(spec, log, plan.as_ref(), rows.last().map(|(_, rows)| rows), &today);
-    let mut work = Work { spec, columns: &columns, rows: &rows, learn: data.learn };
-    // With `allow_small` the rows to learn from may still hold one outcome only.
-    work.learn = work.learn && work.can_learn();
+    let mut data =
+        data_verdict(spec, log, plan.as_ref(), rows.last().map(|(_, rows)| rows), &today);
+    check_history(spec, spec.until.days_since(first) + 1, &data)?;
+    data.warnings = warnings(log, &today.base.rhythm, &rows);
+    let mut work = Work::new(spec, &columns, &rows, data.learn);
+    let search = work.search_settings(&past)?;
     let churn = work.judge_churn()?;
+    let judgement = churn.as_ref().and_then(|verdict| Judgement::new(spec, log, verdict, &rows));
     let churn_model = work.final_churn(churn.as_ref())?;
     let value = work.judge_value()?;
     let value_model = work.final_value(value.as_ref())?;
@@ -163,6 +174,8 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         total_predicted,
         activities,
         today,
+        search,
+        judgement,
     })
 }
 
@@ -276,14 +289,50 @@ struct Work<'w> {
     columns: &'w Columns,
     rows: &'w [(Day, Rows)],
     learn: bool,
+    churn_spec: ChurnSpec,
 }
 
-impl Work<'_> {
+impl<'w> Work<'w> {
+    fn new(
+        spec: &'w TrainSpec,
+        columns: &'w Columns,
+        rows: &'w [(Day, Rows)],
+        learn: bool,
+    ) -> Self {
+        let usual = churn_spec(spec.seed, spec.threads);
+        let work = Self { spec, columns, rows, learn, churn_spec: usual };
+        Self { learn: learn && work.can_learn(), ..work }
+    }
+
+    /// Searches settings of the churn trees on the windows that end before the judged one begins,
+    /// and works with them from then on.
+    fn search_settings(&mut self, past: &[Slice]) -> Result<Search, TrainError> {
+        let judged = self.rows.last().map(|(cutoff, _)| *cutoff);
+        let horizon_days = self.spec.churn.as_i32();
+        let cutoffs: Vec<CutoffRows<'_>> = past
+            .iter()
+            .zip(self.rows)
+            .filter(|(slice, _)| judged.is_some_and(|j| j.days_since(slice.cutoff) >= horizon_days))
+            .map(|(slice, (cutoff, rows))| CutoffRows {
+                cutoff: *cutoff,
+                customers: &slice.customers,
+                rows,
+            })
+            .collect();
+        let scope = if self.learn { self.spec.extras.search } else { SearchScope::Off };
+        let usual = self.churn_spec.boosted.clone();
+        let task = SearchTask { scope, horizon_days, usual: &usual, columns: self.columns };
+        let found = search(task, &cutoffs)?;
+        self.churn_spec.boosted = found.spec.clone();
+        Ok(found)
+    }
+
     fn kinds(&self) -> &'static [ChurnKind] {
         if self.learn { &ChurnKind::ALL } else { &[ChurnKind::BaseRate, ChurnKind::Btyd] }
     }
 
-    /// Whether both outcomes are among the rows to learn from.
+    /// Whether both outcomes are among the rows to learn from: with `allow_small` they may hold
+    /// one only.
     fn can_learn(&self) -> bool {
         let newest = self.rows.last().and_then(|(cutoff, _)| self.training_before(*cutoff));
         newest.is_some_and(|rows| {
@@ -317,8 +366,7 @@ impl Work<'_> {
         let earlier = self.earlier_origin(*cutoff);
         let before = earlier.as_ref().map(|(training, judged)| Origin { training, judged });
         let newest = Origin { training: &training, judged };
-        let spec = churn_spec(self.spec.seed, self.spec.threads);
-        Ok(Some(judge_churn(&spec, self.columns, newest, before, self.kinds())?))
+        Ok(Some(judge_churn(&self.churn_spec, self.columns, newest, before, self.kinds())?))
     }
 
     /// The champion, fitted again on all complete windows.
@@ -334,9 +382,7 @@ impl Work<'_> {
             });
         };
         let kind = verdict.champion;
-        let parts =
-            fit_parts(&churn_spec(self.spec.seed, self.spec.threads), self.columns, &all, &[kind])?
-                .only(kind);
+        let parts = fit_parts(&self.churn_spec, self.columns, &all, &[kind])?.only(kind);
         Ok(ChurnModel { kind, parts, calibration: verdict.calibration })
     }
 

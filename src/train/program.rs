@@ -106,7 +106,11 @@ pub fn execute(
         season_clock: config.season_clock,
         currency: defaults.currency,
         policy,
-        extras: Extras { personas: config.personas, export_dataset: config.export_dataset.clone() },
+        extras: Extras {
+            personas: config.personas,
+            export_dataset: config.export_dataset.clone(),
+            search: config.search,
+        },
     };
     let mut timings = Timings::start();
     let outcome = pool.install(|| {

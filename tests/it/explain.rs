@@ -67,7 +67,11 @@ fn train(dir: &Path, threads: usize) -> (PathBuf, String, Value) {
         assume_complete: false,
         currency: Currency::try_new("USD").unwrap(),
         policy: Policy::default_text().to_owned(),
-        extras: Extras { personas: Some(4), export_dataset: Some(dir.join("rows")) },
+        extras: Extras {
+            personas: Some(4),
+            export_dataset: Some(dir.join("rows")),
+            ..Extras::default()
+        },
     };
     let models = dir.join("models");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -3,6 +3,7 @@
 mod btyd;
 mod btyd_base;
 mod btyd_discrete;
+mod churn;
 mod cli;
 mod cli_contract;
 mod decisions;
