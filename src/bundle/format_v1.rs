@@ -10,8 +10,8 @@ use crate::features::{BaseStats, GammaPrior, RhythmBase};
 use crate::model::btyd::{GammaGamma, GammaGammaParams};
 use crate::model::{
     BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, Forest, IntervalBin,
-    IntervalTable, LinearV1, Logistic, LogitLine, Score, TweedieGlm, ValueKind, ValueModel,
-    ValueParts,
+    IntervalTable, LinearV1, Logistic, LogitLine, STACK_MEMBERS, Score, StackWeights, TweedieGlm,
+    ValueKind, ValueModel, ValueParts,
 };
 
 use super::stage_v1::{CovariatesV1, SeasonV1};
@@ -159,6 +159,9 @@ struct ChurnV1 {
     forest: bool,
     /// Intercept and slope.
     calibration: [f64; 2],
+    /// Weights of closed form, regression and trees; of the stacked kind only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stack: Option<[f64; STACK_MEMBERS]>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -169,6 +172,9 @@ struct ValueV1 {
     forest: bool,
     glm: Option<LinearV1>,
     factor: f64,
+    /// As that of churn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stack: Option<[f64; STACK_MEMBERS]>,
 }
 
 /// `cuts.json`: frozen cut points, as plain numbers.
@@ -269,12 +275,14 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
             logistic: churn.parts.logistic.as_ref().map(Logistic::to_v1),
             forest: churn.parts.forest.is_some(),
             calibration: [churn.calibration.intercept(), churn.calibration.slope()],
+            stack: (churn.kind == ChurnKind::Stacked).then(|| churn.parts.stack.weights()),
         },
         value: value.as_ref().map(|value| ValueV1 {
             kind: value.kind.as_str().to_owned(),
             forest: value.parts.forest.is_some(),
             glm: value.parts.glm.as_ref().map(TweedieGlm::to_v1),
             factor: value.factor,
+            stack: (value.kind == ValueKind::Stacked).then(|| value.parts.stack.weights()),
         }),
         intervals: intervals
             .bins
@@ -363,7 +371,8 @@ impl ChurnV1 {
         let [intercept, slope] = self.calibration;
         let calibration =
             LogitLine::try_new(intercept, slope).map_err(|error| error.to_string())?;
-        let parts = ChurnParts { base_logit: self.base_logit, logistic, forest };
+        let stack = stack_weights(self.stack, kind == ChurnKind::Stacked)?;
+        let parts = ChurnParts { base_logit: self.base_logit, logistic, forest, stack };
         Ok(ChurnModel { kind, parts, calibration })
     }
 }
@@ -379,7 +388,20 @@ impl ValueV1 {
         if !(self.factor.is_finite() && self.factor > 0.0) {
             return Err(format!("the value factor is {}, it must be above 0", self.factor));
         }
-        Ok(ValueModel { kind, parts: ValueParts { glm, forest }, factor: self.factor })
+        let stack = stack_weights(self.stack, kind == ValueKind::Stacked)?;
+        Ok(ValueModel { kind, parts: ValueParts { glm, forest, stack }, factor: self.factor })
+    }
+}
+
+/// Checked weights; those of a plain blend where none are stored and none are needed.
+fn stack_weights(
+    stored: Option<[f64; STACK_MEMBERS]>,
+    is_needed: bool,
+) -> Result<StackWeights, String> {
+    match stored {
+        Some(weights) => StackWeights::try_new(weights).map_err(|error| error.to_string()),
+        None if is_needed => Err("a stacked model has no weights".to_owned()),
+        None => Ok(StackWeights::BLEND),
     }
 }
 

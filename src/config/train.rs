@@ -25,6 +25,9 @@ const CLV: Days = Days::YEAR;
 const HORIZON_DAYS_MAX: i64 = 3_650;
 /// Any fixed number would do; it is part of the bundle.
 const SEED: u64 = 42;
+/// When a new bundle becomes champion.
+const IF_NOT_WORSE: &str = "if-not-worse";
+const ALWAYS: &str = "always";
 /// Beyond this no machine has use for threads.
 const THREADS_MAX: u64 = 1_024;
 
@@ -101,6 +104,9 @@ pub struct TrainArgs {
     /// Takes the log for complete up to --until although its last event is older
     #[arg(long, help_heading = "The models")]
     assume_complete: bool,
+    /// When the new bundle becomes champion: if-not-worse or always [default: if-not-worse]
+    #[arg(long, value_name = "WHEN")]
+    promote: Option<String>,
     /// Ends with code 3 where the new bundle does not become champion
     #[arg(long)]
     require_promotion: bool,
@@ -149,6 +155,7 @@ impl TrainArgs {
             ("seed", self.seed.clone()),
             ("allow_small", said(self.allow_small)),
             ("assume_complete", said(self.assume_complete)),
+            ("promote", self.promote.clone()),
             ("require_promotion", said(self.require_promotion)),
             ("threads", self.threads.clone()),
             ("json", said(self.json)),
@@ -212,6 +219,8 @@ pub struct TrainConfig {
     pub allow_small: bool,
     /// Whether the log counts as complete up to `until` whatever its last event.
     pub assume_complete: bool,
+    /// Whether the new bundle becomes champion even where it is worse than the present one.
+    pub promote_always: bool,
     /// Whether not to be promoted is a failure.
     pub require_promotion: bool,
     /// Threads, 0 for one a core.
@@ -264,6 +273,7 @@ impl TrainConfig {
         let seed = reader.number("seed", SEED, 0..=u64::MAX);
         let allow_small = reader.flag("allow_small");
         let assume_complete = reader.flag("assume_complete");
+        let promote = reader.parsed("promote", IF_NOT_WORSE.to_owned(), parse_promote);
         let require_promotion = reader.flag("require_promotion");
         let threads = read_threads(&mut reader);
         let (json, quiet) = (reader.flag("json"), reader.flag("quiet"));
@@ -287,6 +297,7 @@ impl TrainConfig {
             seed,
             allow_small,
             assume_complete,
+            promote_always: promote == ALWAYS,
             require_promotion,
             threads,
             json,
@@ -335,6 +346,13 @@ fn parse_personas(text: &str) -> Result<usize, String> {
 
 fn parse_search(text: &str) -> Result<SearchScope, String> {
     SearchScope::parse(text).ok_or_else(|| "off, default or wide".to_owned())
+}
+
+fn parse_promote(text: &str) -> Result<String, String> {
+    match text {
+        IF_NOT_WORSE | ALWAYS => Ok(text.to_owned()),
+        _ => Err(format!("{IF_NOT_WORSE} or {ALWAYS}")),
+    }
 }
 
 pub(super) fn parse_prior(text: &str) -> Result<String, String> {

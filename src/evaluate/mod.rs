@@ -20,6 +20,7 @@ mod leak;
 mod rank;
 mod subgroup;
 mod ties;
+mod total;
 mod value;
 
 pub use adoption::{
@@ -41,7 +42,11 @@ pub use rank::{
     TopShare, auc, gini_normalised, pr_auc, spearman, top_share, top_share_of_rarer, value_capture,
 };
 pub use subgroup::{SUBGROUP_ROWS_MIN, Subgroup};
-pub use value::{Decile, DecileMape, decile_mape, deciles, mae, rmse, total_ratio};
+pub use total::{LogRatio, TotalInterval, TotalSpread, effective_windows};
+pub use value::{
+    Decile, DecileMape, decile_mape, deciles, mae, poisson_deviance, rmse, total_ratio,
+    tweedie_deviance,
+};
 
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,40 @@ pub fn mae(predicted: &[f64], actual: &[f64]) -> Result<f64, MetricError> {
     Ok(misses.sum::<f64>() / actual.len() as f64)
 }
 
+/// Predicted means below this count as this much where a deviance divides by them.
+const MEAN_MIN: f64 = 1e-6;
+
+/// Mean Tweedie deviance of power 1.5, >= 0: the loss that fits money which is often exactly 0.
+/// Negative outcomes (more refunds than purchases) count as 0.
+///
+/// # Errors
+/// As [`rmse`].
+#[allow(clippy::cast_precision_loss, reason = "row counts are far below 2^52")]
+pub fn tweedie_deviance(predicted: &[f64], actual: &[f64]) -> Result<f64, MetricError> {
+    check_values(predicted, actual)?;
+    let deviance = |(mean, actual): (&f64, &f64)| {
+        let root = mean.max(MEAN_MIN).sqrt();
+        let gap = actual.max(0.0).sqrt() - root;
+        4.0 * gap * gap / root
+    };
+    Ok(predicted.iter().zip(actual).map(deviance).sum::<f64>() / actual.len() as f64)
+}
+
+/// Mean Poisson deviance of predicted against actual counts, >= 0.
+///
+/// # Errors
+/// As [`rmse`].
+#[allow(clippy::cast_precision_loss, reason = "row counts are far below 2^52")]
+pub fn poisson_deviance(predicted: &[f64], actual: &[f64]) -> Result<f64, MetricError> {
+    check_values(predicted, actual)?;
+    let deviance = |(mean, actual): (&f64, &f64)| {
+        let (mean, count) = (mean.max(MEAN_MIN), actual.max(0.0));
+        let ratio = if count > 0.0 { count * libm::log(count / mean) } else { 0.0 };
+        2.0 * (ratio - (count - mean))
+    };
+    Ok(predicted.iter().zip(actual).map(deviance).sum::<f64>() / actual.len() as f64)
+}
+
 /// Total of the predictions over the actual total; 1 is unbiased.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use super::error::FitError;
 use super::forest::Forest;
 use super::link::{clamp_prob, logit, sigmoid};
 use super::logistic::{Logistic, LogisticSpec};
+use super::stack::StackWeights;
 
 /// A candidate. Closed: a bundle must list what it can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,12 +27,19 @@ pub enum ChurnKind {
     Boosted,
     /// Mean of the log-odds of the last two.
     Blend,
+    /// Mean of the log-odds of closed form, regression and trees, by weights that a backtest fitted.
+    Stacked,
 }
 
 impl ChurnKind {
     /// All candidates, simplest first.
-    pub const ALL: [Self; 5] =
+    pub const ALL: [Self; 6] =
+        [Self::BaseRate, Self::Btyd, Self::Logistic, Self::Boosted, Self::Blend, Self::Stacked];
+    /// Those that need no weights of a backtest.
+    pub const PLAIN: [Self; 5] =
         [Self::BaseRate, Self::Btyd, Self::Logistic, Self::Boosted, Self::Blend];
+    /// The members of the stacked one, in the order of its weights.
+    pub const MEMBERS: [Self; 3] = [Self::Btyd, Self::Logistic, Self::Boosted];
 
     /// Its name in metrics and bundles.
     #[must_use]
@@ -42,6 +50,7 @@ impl ChurnKind {
             Self::Logistic => "logistic",
             Self::Boosted => "boosted",
             Self::Blend => "blend",
+            Self::Stacked => "stacked",
         }
     }
 
@@ -61,6 +70,8 @@ pub struct ChurnParts {
     pub logistic: Option<Logistic>,
     /// The boosted trees.
     pub forest: Option<Forest>,
+    /// Weights of the stacked candidate.
+    pub stack: StackWeights,
 }
 
 /// Settings of the learned parts.
@@ -101,13 +112,19 @@ impl ChurnParts {
             base_logit: logit(clamp_prob(share)),
             logistic: Some(Logistic::fit(&spec.logistic, &design, churned)?),
             forest: Some(Boosted::fit_on_margin(&spec.boosted, rows, &target, &margin)?),
+            stack: StackWeights::BLEND,
         })
     }
 
     /// Parts without anything learned but the base rate.
     #[must_use]
     pub fn unlearned(base_rate: f64) -> Self {
-        Self { base_logit: logit(clamp_prob(base_rate)), logistic: None, forest: None }
+        Self {
+            base_logit: logit(clamp_prob(base_rate)),
+            logistic: None,
+            forest: None,
+            stack: StackWeights::BLEND,
+        }
     }
 
     /// Log-odds of churn by one candidate; the closed form stands in for an absent part.
@@ -122,7 +139,8 @@ impl ChurnParts {
             ChurnKind::Btyd => btyd(),
             ChurnKind::Logistic => logistic(),
             ChurnKind::Boosted => boosted(),
-            ChurnKind::Blend => 0.5 * (logistic() + boosted()),
+            ChurnKind::Blend => StackWeights::BLEND.sum([&btyd, &logistic, &boosted]),
+            ChurnKind::Stacked => self.stack.sum([&btyd, &logistic, &boosted]),
         }
     }
 
@@ -135,11 +153,19 @@ impl ChurnParts {
     /// Keeps only what a candidate needs.
     #[must_use]
     pub fn only(self, kind: ChurnKind) -> Self {
-        let Self { base_logit, logistic, forest } = self;
+        let Self { base_logit, logistic, forest, stack } = self;
+        let [linear, trees] = match kind {
+            ChurnKind::BaseRate | ChurnKind::Btyd => [false, false],
+            ChurnKind::Logistic => [true, false],
+            ChurnKind::Boosted => [false, true],
+            ChurnKind::Blend => [true, true],
+            ChurnKind::Stacked => [stack.uses(1), stack.uses(2)],
+        };
         Self {
             base_logit,
-            logistic: logistic.filter(|_| matches!(kind, ChurnKind::Logistic | ChurnKind::Blend)),
-            forest: forest.filter(|_| matches!(kind, ChurnKind::Boosted | ChurnKind::Blend)),
+            logistic: logistic.filter(|_| linear),
+            forest: forest.filter(|_| trees),
+            stack,
         }
     }
 }

@@ -190,6 +190,18 @@ impl Columns {
         self.recency
     }
 
+    /// Positions of the purchases expected within the churn and within the value horizon.
+    #[must_use]
+    pub const fn purchases(&self) -> [usize; 2] {
+        [self.btyd_purchases_churn, self.btyd_purchases_value]
+    }
+
+    /// Position of the expected spend a purchase.
+    #[must_use]
+    pub const fn spend_mean(&self) -> usize {
+        self.btyd_spend
+    }
+
     /// Position of the spend so far: the plain rule of thumb for value.
     #[must_use]
     pub const fn spend_total(&self) -> usize {

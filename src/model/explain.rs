@@ -20,6 +20,7 @@ use super::columns::{Columns, RATE_MIN};
 use super::fitted::{Fitted, Predictor};
 use super::linear::Linear;
 use super::link::{clamp_prob, logit, sigmoid, softplus};
+use super::stack::StackWeights;
 use super::treeshap::{ShapError, TreeShap};
 use super::value::{VALUE_MIN, ValueHorizon, ValueKind, ValueModel};
 
@@ -257,7 +258,8 @@ impl Explainer {
             ChurnKind::Btyd => [1.0, 0.0, 0.0],
             ChurnKind::Logistic => [0.0, 1.0, 0.0],
             ChurnKind::Boosted => [0.0, 0.0, 1.0],
-            ChurnKind::Blend => [0.0, 0.5, 0.5],
+            ChurnKind::Blend => StackWeights::BLEND.weights(),
+            ChurnKind::Stacked => model.parts.stack.weights(),
         };
         let closed_form = self.rhythm(&self.game(predictor, row), |says| says.churn);
         sum.add(closed, &closed_form);
@@ -308,6 +310,10 @@ impl Explainer {
             ValueKind::Glm => glm(),
             ValueKind::Boosted => boosted(true),
             ValueKind::Blend => log_of_mean([(0.5, glm()), (0.5, boosted(true))]),
+            ValueKind::Stacked => {
+                let [closed, linear, trees] = model.parts.stack.weights();
+                log_of_mean([(closed, boosted(false)), (linear, glm()), (trees, boosted(true))])
+            }
         };
         found.base_value += libm::log(model.factor);
         found.total = libm::log(mean);
@@ -329,12 +335,13 @@ impl Explainer {
         let spend = stage.spend.as_ref().map_or(1.0, |spend| spend.population_spend());
         let spend = libm::log(spend.max(VALUE_MIN));
         // The trees' base has a floor, which belongs to the spend: purchases are above 0.
-        let floor = match model.parts.forest {
-            Some(_) if model.kind != ValueKind::Btyd => {
-                VALUE_MIN * libm::exp(own.far) / libm::exp(own.near)
-            }
-            _ => 0.0,
+        let has_floor = match model.kind {
+            ValueKind::Btyd => false,
+            ValueKind::Stacked => true,
+            ValueKind::Glm | ValueKind::Boosted | ValueKind::Blend => model.parts.forest.is_some(),
         };
+        let floor =
+            if has_floor { VALUE_MIN * libm::exp(own.far) / libm::exp(own.near) } else { 0.0 };
         let said = row[columns.btyd_purchases_value] * row[columns.btyd_spend];
         found.base_value += spend;
         found.contributions[self.n_columns + INPUTS] = libm::log(said.max(floor)) - own.far - spend;

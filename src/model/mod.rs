@@ -23,6 +23,7 @@ mod optimize;
 mod personas;
 mod scope;
 mod score;
+mod stack;
 mod stage;
 mod standardize;
 mod table;
@@ -47,6 +48,7 @@ pub use onnx::{OnnxError, churn_onnx};
 pub use personas::{PERSONAS_MAX, PERSONAS_MIN, Persona, PersonaError, PersonaTrait, Personas};
 pub use scope::SearchScope;
 pub use score::{Clv, Score};
+pub use stack::{STACK_MEMBERS, StackWeights};
 pub use stage::{BTYD_COLUMNS, BtydStage, StageCovariates, StageInput, StageView};
 pub use table::{
     CellIssue, ColumnKind, NumberScale, Slot, SlotMeaning, TableChurn, TableColumn, TableFitSpec,

@@ -85,6 +85,22 @@ fn log_odds(graph: &mut Graph, columns: &Columns, model: &ChurnModel) -> Result<
             graph.node("Add", &[&first, &second], "blend_sum", &[]);
             graph.scaled("blend_sum", 0.5, 0.0)
         }
+        ChurnKind::Stacked => {
+            let [closed, linear, forest] = model.parts.stack.weights();
+            let mut sum = closed_form(graph, columns);
+            sum = graph.scaled(&sum, closed, 0.0);
+            if linear > 0.0 {
+                let member = logistic(graph)?;
+                let member = graph.scaled(&member, linear, 0.0);
+                sum = graph.next("Add", &[&sum, &member]);
+            }
+            if forest > 0.0 {
+                let member = boosted(graph)?;
+                let member = graph.scaled(&member, forest, 0.0);
+                sum = graph.next("Add", &[&sum, &member]);
+            }
+            sum
+        }
     };
     Ok(graph.scaled(&raw, model.calibration.slope(), model.calibration.intercept()))
 }

@@ -10,7 +10,7 @@ use crate::features::{
 };
 use crate::history::History;
 
-use super::btyd::{CovariateEffects, GammaGamma};
+use super::btyd::{BtydRow, CovariateEffects, GammaGamma};
 use super::count::CountModel;
 
 /// The columns, in order.
@@ -138,17 +138,35 @@ impl BtydStage {
         view.input(history, as_of)
     }
 
+    /// The purchase-count model of a customer with covariates; none where all have the same.
+    fn own_counts(&self, covariates: &[f64]) -> Option<CountModel> {
+        let held = self.covariates.as_ref()?;
+        let params = held.effects.params_of(covariates);
+        // Parameters of a customer stay in the range that every model takes.
+        CountModel::try_from_params(held.effects.base.name(), params).ok()
+    }
+
+    /// Predictive quantiles of the number of purchases within the churn horizon.
+    #[must_use]
+    pub fn purchase_quantiles<const N: usize>(
+        &self,
+        input: &StageInput,
+        levels: [f64; N],
+    ) -> [u32; N] {
+        let StageInput { summary, weeks: [weeks, _], covariates } = input;
+        let own = self.own_counts(covariates);
+        let counts = own.as_ref().unwrap_or(&self.counts);
+        let row = BtydRow { x: summary.x, t_x: summary.t_x, t: summary.t };
+        levels.map(|level| counts.purchase_quantile(&row, *weeks, level))
+    }
+
     /// Appends the columns; NaN for a customer who has not bought.
     pub fn append(&self, input: Option<&StageInput>, row: &mut Vec<f64>) {
         let Some(StageInput { summary, weeks, covariates }) = input else {
             row.resize(row.len() + BTYD_COLUMNS.len(), f64::NAN);
             return;
         };
-        let own = self.covariates.as_ref().and_then(|held| {
-            let params = held.effects.params_of(covariates);
-            // Parameters of a customer stay in the range that every model takes.
-            CountModel::try_from_params(held.effects.base.name(), params).ok()
-        });
+        let own = self.own_counts(covariates);
         let counts = own.as_ref().unwrap_or(&self.counts);
         let [alive, churn, near, far] = counts.predict(summary, *weeks);
         let spend = self

@@ -11,6 +11,7 @@ use super::columns::Columns;
 use super::error::FitError;
 use super::forest::Forest;
 use super::glm::{TweedieGlm, TweedieGlmSpec};
+use super::stack::StackWeights;
 
 /// A candidate. Closed: a bundle must list what it can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,11 +24,17 @@ pub enum ValueKind {
     Boosted,
     /// Mean of the last two.
     Blend,
+    /// Mean of the first three, by weights that a backtest fitted.
+    Stacked,
 }
 
 impl ValueKind {
     /// All candidates, simplest first.
-    pub const ALL: [Self; 4] = [Self::Btyd, Self::Glm, Self::Boosted, Self::Blend];
+    pub const ALL: [Self; 5] = [Self::Btyd, Self::Glm, Self::Boosted, Self::Blend, Self::Stacked];
+    /// Those that need no weights of a backtest.
+    pub const PLAIN: [Self; 4] = [Self::Btyd, Self::Glm, Self::Boosted, Self::Blend];
+    /// The members of the stacked one, in the order of its weights.
+    pub const MEMBERS: [Self; 3] = [Self::Btyd, Self::Glm, Self::Boosted];
 
     /// Its name in metrics and bundles.
     #[must_use]
@@ -37,6 +44,7 @@ impl ValueKind {
             Self::Glm => "tweedie_glm",
             Self::Boosted => "boosted_ratio",
             Self::Blend => "blend",
+            Self::Stacked => "stacked",
         }
     }
 
@@ -54,6 +62,8 @@ pub struct ValueParts {
     pub glm: Option<TweedieGlm>,
     /// Correction of the buy-till-you-die expectation of the observed horizon (log link).
     pub forest: Option<Forest>,
+    /// Weights of the stacked candidate.
+    pub stack: StackWeights,
 }
 
 impl ValueParts {
@@ -81,17 +91,22 @@ impl ValueParts {
         Ok(Self {
             glm: Some(TweedieGlm::fit(&TweedieGlmSpec::default(), &design, spend, None)?),
             forest: Some(Boosted::fit_on_margin(spec, rows, spend, &margin)?),
+            stack: StackWeights::BLEND,
         })
     }
 
     /// Keeps only what a candidate needs.
     #[must_use]
     pub fn only(self, kind: ValueKind) -> Self {
-        let Self { glm, forest } = self;
-        Self {
-            glm: glm.filter(|_| matches!(kind, ValueKind::Glm | ValueKind::Blend)),
-            forest: forest.filter(|_| matches!(kind, ValueKind::Boosted | ValueKind::Blend)),
-        }
+        let Self { glm, forest, stack } = self;
+        let [linear, trees] = match kind {
+            ValueKind::Btyd => [false, false],
+            ValueKind::Glm => [true, false],
+            ValueKind::Boosted => [false, true],
+            ValueKind::Blend => [true, true],
+            ValueKind::Stacked => [stack.uses(1), stack.uses(2)],
+        };
+        Self { glm: glm.filter(|_| linear), forest: forest.filter(|_| trees), stack }
     }
 }
 
@@ -148,15 +163,18 @@ impl ValueModel {
             let glm = self.parts.glm.as_ref();
             glm.map_or(btyd, |glm| glm.predict(&columns.value_design(row)) * ratio)
         };
+        // What the trees multiply has a floor; in a mean with them the closed form has it, too.
+        let floored = || btyd.max(VALUE_MIN * ratio);
         let boosted = || {
             let forest = self.parts.forest.as_ref();
-            forest.map_or(btyd, |forest| btyd.max(VALUE_MIN * ratio) * forest.predict(row))
+            forest.map_or(btyd, |forest| floored() * forest.predict(row))
         };
         match kind {
             ValueKind::Btyd => btyd,
             ValueKind::Glm => glm(),
             ValueKind::Boosted => boosted(),
-            ValueKind::Blend => 0.5 * (glm() + boosted()),
+            ValueKind::Blend => StackWeights::BLEND.sum([&floored, &glm, &boosted]),
+            ValueKind::Stacked => self.parts.stack.sum([&floored, &glm, &boosted]),
         }
     }
 

@@ -1,20 +1,27 @@
-//! Judging candidates on a window that they have not seen, and choosing one.
+//! Judging candidates on windows that they have not seen, and choosing one.
 //!
-//! In: slices of the log. Out: every candidate's predictions and metrics on the newest complete
-//! window, the champion, and its calibration. Training windows end at or before the judged cutoff.
+//! In: what the candidates said at the origins. Out: their metrics on the newest complete window,
+//! the champion, and its calibration. What was learned comes from windows that end by the judged
+//! cutoff.
 
 use serde::Serialize;
 
-use super::signal::beats_base;
 use crate::dataset::FeatureMatrix;
+use crate::domain::Day;
 use crate::evaluate::{
-    MetricError, auc, brier, calibration_line, ece, gini_normalised, log_loss, pr_auc, rmse,
-    spearman, total_ratio, value_capture,
+    MetricError, auc, brier, calibration_line, decile_mape, ece, gini_normalised, log_loss, pr_auc,
+    rmse, spearman, total_ratio, tweedie_deviance, value_capture,
 };
 use crate::model::{
-    ChurnKind, ChurnParts, ChurnSpec, Columns, FitError, LogitLine, ValueHorizon, ValueKind,
-    ValueModel, clamp_prob, logit, sigmoid,
+    ChurnKind, ChurnParts, ChurnSpec, Columns, FitError, LogitLine, ValueKind, clamp_prob, logit,
+    sigmoid,
 };
+
+use super::correction::Correction;
+use super::origins::{OriginResult, probs};
+use super::recalibration::{Recalibrated, recalibrate};
+use super::signal::beats_base;
+use super::stacking::StackVerdict;
 
 /// Rows of one or more slices, stacked.
 #[derive(Debug, Clone)]
@@ -113,6 +120,11 @@ pub struct ValueMetrics {
     pub total_ratio: f64,
     /// Share of the value that the top tenth of the predictions holds.
     pub top_10_capture: f64,
+    /// Mean Tweedie deviance of power 1.5.
+    pub deviance: f64,
+    /// Mean distance of predicted and actual value over the tenths, as a share of the actual one;
+    /// none where no tenth spent anything.
+    pub decile_mape: Option<f64>,
 }
 
 impl ValueMetrics {
@@ -128,6 +140,8 @@ impl ValueMetrics {
             rmse: rmse(predicted, actual)?,
             total_ratio: total_ratio(predicted, actual)?,
             top_10_capture: value_capture(predicted, actual, 0.1)?,
+            deviance: tweedie_deviance(predicted, actual)?,
+            decile_mape: decile_mape(predicted, actual).ok().map(|found| found.mape_ratio),
         })
     }
 }
@@ -135,7 +149,7 @@ impl ValueMetrics {
 /// What judging the churn candidates gave.
 #[derive(Debug, Clone)]
 pub struct ChurnVerdict {
-    /// Metrics of all candidates, then of the plain recency rule.
+    /// Metrics of all candidates on the newest window, then of the plain recency rule.
     pub metrics: Vec<ChurnMetrics>,
     /// The chosen candidate.
     pub champion: ChurnKind,
@@ -145,73 +159,78 @@ pub struct ChurnVerdict {
     pub calibration: LogitLine,
     /// Why it was kept or left out.
     pub calibration_note: String,
-    /// Windows that were judged out of time: 2 where the log has room for an earlier one.
+    /// Windows that were judged out of time by models that had learned something, or by the
+    /// closed form where nothing may be learned.
     pub n_windows: usize,
     /// The champion's probabilities on the judged window, calibrated on earlier data only.
     pub probs: Vec<f64>,
+    /// Weights of the stacked candidate and what became of them.
+    pub stacking: StackVerdict,
 }
 
-/// A window to judge on and the rows whose windows end before it begins.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Origin<'r> {
-    /// Rows to learn from.
-    pub training: &'r Rows,
-    /// Rows to judge on.
-    pub judged: &'r Rows,
+/// The candidate with the lowest log loss at an origin; the stacked one, whose weights take
+/// several origins, is not among them.
+pub(super) fn pick_churn(origin: &OriginResult, rows: &Rows) -> Option<ChurnKind> {
+    let kinds = origin.churn.iter().map(|(kind, _)| *kind);
+    kinds
+        .filter(|kind| *kind != ChurnKind::Stacked)
+        .map(|kind| (kind, origin.churn_loss(kind, rows)))
+        .filter(|(_, loss)| loss.is_finite())
+        .min_by(|(_, a), (_, b)| a.total_cmp(b))
+        .map(|(kind, _)| kind)
 }
 
-/// Judges the churn candidates on the newest origin; `before` is an origin one horizon earlier,
-/// where the log is long enough for one, on which the calibration is tried.
-///
-/// # Errors
-/// [`FitError`] of a part; metrics that cannot be had leave a candidate out.
+/// Whether a candidate beats the base rate at an origin by more than luck.
+fn knows_more(origin: &OriginResult, kind: ChurnKind, rows: &Rows) -> bool {
+    let (Some(logits), Some(base)) = (origin.logits(kind), origin.logits(ChurnKind::BaseRate))
+    else {
+        return false;
+    };
+    base.first().is_some_and(|&base| beats_base(&probs(logits), sigmoid(base), &rows.churned))
+}
+
+/// Chooses the churn champion: the stacked candidate where the origins support it, else the one
+/// with the lowest log loss on the newest window. None where no window ended before that one.
+#[must_use]
 pub(super) fn judge_churn(
-    spec: &ChurnSpec,
-    columns: &Columns,
-    newest: Origin<'_>,
-    before: Option<Origin<'_>>,
-    kinds: &[ChurnKind],
-) -> Result<ChurnVerdict, FitError> {
-    let Origin { training, judged } = newest;
-    let parts = fit_parts(spec, columns, training, kinds)?;
-    let mut metrics = Vec::new();
-    let mut best: Option<(ChurnKind, f64)> = None;
-    let mut base_loss = f64::INFINITY;
-    for &kind in kinds {
-        let probs: Vec<f64> =
-            parts.logits(kind, columns, &judged.matrix).into_iter().map(sigmoid).collect();
-        let Ok(found) = ChurnMetrics::new(kind.as_str(), &probs, &judged.churned) else { continue };
-        if kind == ChurnKind::BaseRate {
-            base_loss = found.log_loss;
-        }
-        if best.is_none_or(|(_, loss)| found.log_loss < loss) {
-            best = Some((kind, found.log_loss));
-        }
-        metrics.push(found);
-    }
-    metrics.extend(recency_rule(columns, training, judged));
+    origins: &[OriginResult],
+    rows: &[(Day, Rows)],
+    stacking: StackVerdict,
+) -> Option<ChurnVerdict> {
+    let newest = origins.last().filter(|origin| origin.n_windows > 0)?;
+    let judged = &rows[newest.at].1;
+    let mut metrics = newest.churn_metrics(judged);
+    metrics.extend(newest.recency.clone());
     // Where nothing was learned or nothing can be told apart, the closed form needs no proof.
-    let learned = kinds.contains(&ChurnKind::Logistic);
-    let is_signal = |(kind, _): &(ChurnKind, f64)| {
-        let probs: Vec<f64> =
-            parts.logits(*kind, columns, &judged.matrix).into_iter().map(sigmoid).collect();
-        beats_base(&probs, sigmoid(parts.base_logit), &judged.churned)
+    let champion = match pick_churn(newest, judged) {
+        Some(_) if newest.mature && stacking.used => ChurnKind::Stacked,
+        Some(kind) if newest.learned => kind,
+        _ => ChurnKind::Btyd,
     };
-    let (champion, loss) = match best {
-        Some(best) if learned && is_signal(&best) => best,
-        Some(_) if learned => (ChurnKind::BaseRate, base_loss),
-        _ => (
-            ChurnKind::Btyd,
-            metrics.iter().find(|m| m.name == "btyd").map_or(base_loss, |m| m.log_loss),
-        ),
+    let champion = if newest.learned && !knows_more(newest, champion, judged) {
+        ChurnKind::BaseRate
+    } else {
+        champion
     };
-    let logits = parts.logits(champion, columns, &judged.matrix);
-    let tried = judge_calibration(spec, columns, champion, (&logits, judged), before);
-    let Calibrated { line: calibration, judged_by, note: calibration_note } = tried;
+    let Recalibrated { line: calibration, judged_by, note: calibration_note } =
+        recalibrate(origins, rows, champion);
+    let logits = newest.logits(champion)?;
     let probs = logits.iter().map(|&z| sigmoid(judged_by.apply(z))).collect();
+    let loss = newest.churn_loss(champion, judged);
+    let base_loss = newest.churn_loss(ChurnKind::BaseRate, judged);
     let signal = loss < base_loss && champion != ChurnKind::BaseRate;
-    let n_windows = if before.is_some() { 2 } else { 1 };
-    Ok(ChurnVerdict { metrics, champion, signal, calibration, calibration_note, n_windows, probs })
+    let others = origins.iter().filter(|origin| origin.cutoff != newest.cutoff);
+    let n_windows = 1 + others.filter(|o| o.mature || (!newest.learned && o.n_windows > 0)).count();
+    Some(ChurnVerdict {
+        metrics,
+        champion,
+        signal,
+        calibration,
+        calibration_note,
+        n_windows,
+        probs,
+        stacking,
+    })
 }
 
 /// Fits the learned parts if a candidate needs them.
@@ -234,7 +253,11 @@ pub(super) fn fit_parts(
 }
 
 /// The best rule of thumb: days since the last purchase, as a logistic curve of its logarithm.
-fn recency_rule(columns: &Columns, training: &Rows, judged: &Rows) -> Option<ChurnMetrics> {
+pub(super) fn recency_rule(
+    columns: &Columns,
+    training: &Rows,
+    judged: &Rows,
+) -> Option<ChurnMetrics> {
     let scores = |rows: &Rows| -> Vec<f64> {
         rows.matrix.column(columns.recency()).iter().map(|days| days.max(0.0).ln_1p()).collect()
     };
@@ -242,63 +265,6 @@ fn recency_rule(columns: &Columns, training: &Rows, judged: &Rows) -> Option<Chu
     let line = LogitLine::measure(&scores(training), &training.churned).ok()?;
     let probs: Vec<f64> = scores(judged).iter().map(|&score| sigmoid(line.apply(score))).collect();
     ChurnMetrics::new("recency_rule", &probs, &judged.churned).ok()
-}
-
-/// A recalibration and what became of it.
-struct Calibrated {
-    /// For use: fitted on all out-of-time predictions.
-    line: LogitLine,
-    /// For judging: fitted before the judged window.
-    judged_by: LogitLine,
-    /// Why it was kept or left out.
-    note: String,
-}
-
-/// Tries the recalibration of the champion: fitted one window earlier, it is kept only if it
-/// lowers the log loss on the newest window; then it is fitted again on the newest predictions.
-fn judge_calibration(
-    spec: &ChurnSpec,
-    columns: &Columns,
-    champion: ChurnKind,
-    (logits, judged): (&[f64], &Rows),
-    before: Option<Origin<'_>>,
-) -> Calibrated {
-    let none = |why: &str| Calibrated {
-        line: LogitLine::IDENTITY,
-        judged_by: LogitLine::IDENTITY,
-        note: why.to_owned(),
-    };
-    if champion == ChurnKind::BaseRate {
-        return none("not tried: the base rate has nothing to recalibrate");
-    }
-    let Some(before) = before else {
-        return none("skipped: the log is too short for a second window to judge it on");
-    };
-    let Ok(parts) = fit_parts(spec, columns, before.training, &[champion]) else {
-        return none("left out: the models could not be fitted before the earlier window");
-    };
-    let earlier = parts.logits(champion, columns, &before.judged.matrix);
-    let Ok(line) = LogitLine::fit(&earlier, &before.judged.churned) else {
-        return none("left out: it could not be fitted on the earlier window");
-    };
-    let loss = |apply: &dyn Fn(f64) -> f64| {
-        let probs: Vec<f64> = logits.iter().map(|&z| sigmoid(apply(z))).collect();
-        log_loss(&probs, &judged.churned).unwrap_or(f64::INFINITY)
-    };
-    let (plain, recalibrated) = (loss(&|z| z), loss(&|z| line.apply(z)));
-    if recalibrated >= plain {
-        return none(&format!(
-            "left out: fitted one window earlier it gives log loss {recalibrated:.4} on the newest \
-             window, without it {plain:.4}"
-        ));
-    }
-    let both: Vec<f64> = earlier.iter().chain(logits).copied().collect();
-    let churned: Vec<bool> = before.judged.churned.iter().chain(&judged.churned).copied().collect();
-    let note = format!(
-        "kept: fitted one window earlier it lowers the newest window's log loss from {plain:.4} to \
-         {recalibrated:.4}"
-    );
-    Calibrated { line: LogitLine::fit(&both, &churned).unwrap_or(line), judged_by: line, note }
 }
 
 /// Log loss of the purchase-count model's closed form, by which BG/NBD and MBG/NBD are compared.
@@ -311,59 +277,54 @@ pub(super) fn closed_form_loss(probs: &[f64], churned: &[bool]) -> f64 {
 /// What judging the value candidates gave.
 #[derive(Debug, Clone)]
 pub struct ValueVerdict {
-    /// Metrics of all candidates, then of the plain rule; totals before the correction.
+    /// Metrics of all candidates on the newest window, then of the plain rule; totals before the
+    /// correction.
     pub metrics: Vec<ValueMetrics>,
-    /// The chosen candidate with its factor, fitted for the judged window.
-    pub model: ValueModel,
+    /// The chosen candidate.
+    pub champion: ValueKind,
+    /// The correction of its total.
+    pub correction: Correction,
     /// Its corrected predictions for the observed horizon on the judged window.
     pub predicted: Vec<f64>,
+    /// Weights of the stacked candidate and what became of them.
+    pub stacking: StackVerdict,
 }
 
 /// A candidate may give up this much Gini for a lower error.
 const GINI_TOLERANCE: f64 = 0.01;
 
-/// Judges the value candidates on a window: ranking first (normalised Gini), then error among
-/// those that rank about as well. Never by the absolute error, which the zero prediction wins.
+/// The candidate that ranks about best (normalised Gini) with the lowest error among those. Never
+/// by the absolute error, which the zero prediction wins.
+pub(super) fn pick_value(found: &[(ValueKind, ValueMetrics)]) -> Option<ValueKind> {
+    let found: Vec<&(ValueKind, ValueMetrics)> =
+        found.iter().filter(|(kind, _)| *kind != ValueKind::Stacked).collect();
+    let best_gini = found.iter().map(|(_, m)| m.gini).fold(f64::NEG_INFINITY, f64::max);
+    found
+        .into_iter()
+        .filter(|(_, m)| m.gini >= best_gini - GINI_TOLERANCE)
+        .min_by(|(_, a), (_, b)| a.rmse.total_cmp(&b.rmse))
+        .map(|(kind, _)| *kind)
+}
+
+/// Chooses the value champion as [`pick_value`] does on the newest window, or the stacked
+/// candidate where the origins support it.
 #[must_use]
 pub(super) fn judge_value(
     columns: &Columns,
-    judged: &Rows,
-    mut model: ValueModel,
-    kinds: &[ValueKind],
+    origins: &[OriginResult],
+    rows: &[(Day, Rows)],
+    stacking: StackVerdict,
 ) -> Option<ValueVerdict> {
-    let found: Vec<(ValueKind, ValueMetrics)> = kinds
-        .iter()
-        .filter_map(|&kind| {
-            let predicted = predict_value(columns, judged, &model, kind);
-            Some((kind, ValueMetrics::new(kind.as_str(), &predicted, &judged.spend).ok()?))
-        })
-        .collect();
-    let best_gini = found.iter().map(|(_, m)| m.gini).fold(f64::NEG_INFINITY, f64::max);
-    let champion = found
-        .iter()
-        .filter(|(_, m)| m.gini >= best_gini - GINI_TOLERANCE)
-        .min_by(|(_, a), (_, b)| a.rmse.total_cmp(&b.rmse))
-        .map(|(kind, _)| *kind)?;
+    let newest = origins.last().filter(|origin| origin.n_windows > 0)?;
+    let judged = &rows[newest.at].1;
+    let found = newest.value_metrics(judged);
+    let picked = pick_value(&found)?;
+    let champion = if newest.mature && stacking.used { ValueKind::Stacked } else { picked };
     let mut metrics: Vec<ValueMetrics> = found.into_iter().map(|(_, m)| m).collect();
     let past = judged.matrix.column(columns.spend_total());
     metrics.extend(ValueMetrics::new("past_spend", past, &judged.spend));
-    model.kind = champion;
-    model.factor = total_factor(columns, judged, &model);
-    let predicted = predict_value(columns, judged, &model, champion)
-        .into_iter()
-        .map(|mean| mean * model.factor)
-        .collect();
-    Some(ValueVerdict { metrics, model, predicted })
-}
-
-/// The factor that makes a model's total on a window the actual one; 1 where either is nothing.
-#[must_use]
-pub(super) fn total_factor(columns: &Columns, judged: &Rows, model: &ValueModel) -> f64 {
-    let actual: f64 = judged.spend.iter().sum();
-    let total: f64 = predict_value(columns, judged, model, model.kind).iter().sum();
-    if total > 0.0 && actual > 0.0 { actual / total } else { 1.0 }
-}
-
-fn predict_value(columns: &Columns, rows: &Rows, model: &ValueModel, kind: ValueKind) -> Vec<f64> {
-    rows.matrix.map_rows(|row| model.mean_by(kind, columns, row, ValueHorizon::Observed))
+    let correction = Correction::of(origins, rows, champion);
+    let means = newest.means(champion)?;
+    let predicted = means.iter().map(|mean| mean * correction.judged).collect();
+    Some(ValueVerdict { metrics, champion, correction, predicted, stacking })
 }

@@ -1,7 +1,7 @@
 //! The recipe: from a log to everything that a bundle holds.
 //!
-//! Replay the log at past cutoffs; judge candidates on the newest complete window; refit the
-//! champion on all complete windows; freeze cut points. No clock, no file.
+//! Replay the log at past cutoffs; judge candidates at several origins; refit the champion on all
+//! complete windows; freeze cut points. No clock, no file.
 
 use crate::dataset::CutoffPlan;
 use crate::decision::Policy;
@@ -17,18 +17,19 @@ use crate::model::{
 };
 
 use super::activities::{ActivityReport, candidates, report};
-use super::backtest::{
-    ChurnVerdict, Origin, Rows, ValueVerdict, fit_parts, judge_churn, judge_value, total_factor,
-};
+use super::backtest::{ChurnVerdict, Rows, ValueVerdict, fit_parts, judge_churn, judge_value};
 use super::base_facts;
 use super::base_facts::Offered;
 use super::count_choice::{CountChoice, choose_for_log};
 use super::error::TrainError;
 use super::judgement::Judgement;
+use super::origins::{OriginResult, OriginWork, log_level, value_parts};
 use super::plan::{DataVerdict, TrainSpec};
 use super::replay::Replay;
 use super::search::{CutoffRows, Search, SearchTask, search, signs};
 use super::slice::{Slice, SliceSpec};
+use super::stacking::{add_stacked, stack_churn, stack_value};
+use super::totals::CutoffTotals;
 use super::usability::{check_history, warnings};
 
 /// Quantiles kept of a distribution of scores: 0, 0.001, ..., 1.
@@ -49,6 +50,10 @@ pub struct FitResult {
     pub value: Option<ValueVerdict>,
     /// The rows of every cutoff, oldest first; the last one is judged.
     pub rows: Vec<(Day, Rows)>,
+    /// What every candidate said at each origin, oldest first; the last one is judged.
+    pub origins: Vec<OriginResult>,
+    /// Totals of the base at every cutoff by the purchase models, oldest first.
+    pub totals: Vec<CutoffTotals>,
     /// All purchase-count models on all data, for the record; the first is BG/NBD.
     pub counts: Vec<CountModel>,
     /// Which of them the columns come from, and why.
@@ -59,6 +64,9 @@ pub struct FitResult {
     pub churn_quantiles: Vec<f64>,
     /// Predicted value of today's base in all; 0 without a value model.
     pub total_predicted: f64,
+    /// Purchase days that the purchase-count model expects of today's base within the value
+    /// horizon.
+    pub purchases_expected: f64,
     /// What the log says of activities, the most promising first.
     pub activities: Vec<ActivityReport>,
     /// The slice of the last day: today's base.
@@ -75,6 +83,12 @@ pub fn churn_spec(seed: u64, n_threads: usize) -> ChurnSpec {
     let mut boosted = boosted((seed, n_threads), Objective::Logistic);
     boosted.monotone = signs(false);
     ChurnSpec { logistic: LogisticSpec::default(), boosted }
+}
+
+/// Settings of the boosted spend.
+#[must_use]
+pub(super) fn value_spec(seed: u64, n_threads: usize) -> BoostedSpec {
+    boosted((seed, n_threads), Objective::Tweedie { power: 1.5 })
 }
 
 /// Small steps, shallow trees, many rows a leaf: purchase logs are noisy and few features matter.
@@ -115,30 +129,21 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     let columns = Columns::try_new(&schema)?;
     let slices = build_slices(spec, log, plan.as_ref(), schema.id())?;
     let Slices { choice: count_choice, spec: slice_spec, past, today } = slices;
-    let rows_of = |slice: &Slice| -> Result<Rows, TrainError> {
-        Ok(Rows {
-            matrix: slice.rows(&slice_spec)?,
-            churned: slice.churned(),
-            spend: slice.spend_after(),
-        })
-    };
-    let rows: Vec<(Day, Rows)> = past
-        .iter()
-        .map(|slice| Ok((slice.cutoff, rows_of(slice)?)))
-        .collect::<Result<_, TrainError>>()?;
+    let Cutoffs { rows, totals, customers } = Cutoffs::of(log, &slice_spec, &columns, past)?;
     let mut data =
         data_verdict(spec, log, plan.as_ref(), rows.last().map(|(_, rows)| rows), &today);
     check_history(spec, spec.until.days_since(first) + 1, &data)?;
     data.warnings = warnings(log, &today.base.rhythm, &rows);
     let mut work = Work::new(spec, &columns, &rows, data.learn);
-    let search = work.search_settings(&past)?;
-    let churn = work.judge_churn()?;
+    let search = work.search_settings(&customers)?;
+    let Judged { origins, churn, value } = work.judge()?;
     let judgement = churn.as_ref().and_then(|verdict| Judgement::new(spec, log, verdict, &rows));
     let churn_model = work.final_churn(churn.as_ref())?;
-    let value = work.judge_value()?;
     let value_model = work.final_value(value.as_ref())?;
     let intervals = match (&value, rows.last()) {
-        (Some(verdict), Some((_, judged))) => IntervalTable::fit(&verdict.predicted, &judged.spend),
+        (Some(verdict), Some((_, judged))) => {
+            IntervalTable::fit(&at_actual_level(&verdict.predicted, &judged.spend), &judged.spend)
+        }
         _ => IntervalTable::default(),
     };
     let today_rows = today.rows(&slice_spec)?;
@@ -159,6 +164,8 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     let means = value_means(&fitted, &columns, &today_rows);
     fitted.value_quantiles = quantiles(&means);
     let total_predicted = means.iter().sum();
+    let [_, purchases] = columns.purchases();
+    let purchases_expected = today_rows.column(purchases).iter().sum();
     let churn_quantiles = quantiles(&today_rows.map_rows(|row| fitted.churn.prob(&columns, row)));
     let counts = all_count_models(spec, &today)?;
     Ok(FitResult {
@@ -168,10 +175,13 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         churn,
         value,
         rows,
+        origins,
+        totals,
         counts,
         count_choice,
         churn_quantiles,
         total_predicted,
+        purchases_expected,
         activities,
         today,
         search,
@@ -283,6 +293,40 @@ fn data_verdict(
     DataVerdict::new(spec, today.customers.len(), outcomes, history_days, n_training)
 }
 
+/// What the past cutoffs gave, oldest first.
+struct Cutoffs {
+    rows: Vec<(Day, Rows)>,
+    totals: Vec<CutoffTotals>,
+    /// Positions in the log of each cutoff's customers, in the order of its rows.
+    customers: Vec<Vec<usize>>,
+}
+
+impl Cutoffs {
+    fn of(
+        log: &Log,
+        spec: &SliceSpec,
+        columns: &Columns,
+        past: Vec<Slice>,
+    ) -> Result<Self, TrainError> {
+        let mut found = Self { rows: Vec::new(), totals: Vec::new(), customers: Vec::new() };
+        for slice in past {
+            let matrix = slice.rows(spec)?;
+            found.totals.extend(CutoffTotals::of(spec, columns, log, &slice, &matrix));
+            let (churned, spend) = (slice.churned(), slice.spend_after());
+            found.rows.push((slice.cutoff, Rows { matrix, churned, spend }));
+            found.customers.push(slice.customers);
+        }
+        Ok(found)
+    }
+}
+
+/// What judging gave.
+struct Judged {
+    origins: Vec<OriginResult>,
+    churn: Option<ChurnVerdict>,
+    value: Option<ValueVerdict>,
+}
+
 /// The rows of all cutoffs (oldest first, the judged one last) and what may be done with them.
 struct Work<'w> {
     spec: &'w TrainSpec,
@@ -306,18 +350,16 @@ impl<'w> Work<'w> {
 
     /// Searches settings of the churn trees on the windows that end before the judged one begins,
     /// and works with them from then on.
-    fn search_settings(&mut self, past: &[Slice]) -> Result<Search, TrainError> {
+    fn search_settings(&mut self, customers: &[Vec<usize>]) -> Result<Search, TrainError> {
         let judged = self.rows.last().map(|(cutoff, _)| *cutoff);
         let horizon_days = self.spec.churn.as_i32();
-        let cutoffs: Vec<CutoffRows<'_>> = past
+        let cutoffs: Vec<CutoffRows<'_>> = customers
             .iter()
             .zip(self.rows)
-            .filter(|(slice, _)| judged.is_some_and(|j| j.days_since(slice.cutoff) >= horizon_days))
-            .map(|(slice, (cutoff, rows))| CutoffRows {
-                cutoff: *cutoff,
-                customers: &slice.customers,
-                rows,
+            .filter(|(_, (cutoff, _))| {
+                judged.is_some_and(|j| j.days_since(*cutoff) >= horizon_days)
             })
+            .map(|(customers, (cutoff, rows))| CutoffRows { cutoff: *cutoff, customers, rows })
             .collect();
         let scope = if self.learn { self.spec.extras.search } else { SearchScope::Off };
         let usual = self.churn_spec.boosted.clone();
@@ -325,10 +367,6 @@ impl<'w> Work<'w> {
         let found = search(task, &cutoffs)?;
         self.churn_spec.boosted = found.spec.clone();
         Ok(found)
-    }
-
-    fn kinds(&self) -> &'static [ChurnKind] {
-        if self.learn { &ChurnKind::ALL } else { &[ChurnKind::BaseRate, ChurnKind::Btyd] }
     }
 
     /// Whether both outcomes are among the rows to learn from: with `allow_small` they may hold
@@ -352,21 +390,28 @@ impl<'w> Work<'w> {
         Rows::stack(&parts)
     }
 
-    /// The newest cutoff whose own window ends at or before the judged one begins.
-    fn earlier_origin(&self, judged: Day) -> Option<(Rows, &Rows)> {
-        let horizon = self.spec.churn.as_i32();
-        let (cutoff, rows) =
-            self.rows.iter().rev().find(|(cutoff, _)| judged.days_since(*cutoff) >= horizon)?;
-        Some((self.training_before(*cutoff)?, rows))
+    fn judge(&self) -> Result<Judged, TrainError> {
+        let mut origins = self.origins()?;
+        let (churn, value) = (stack_churn(&origins, self.rows), stack_value(&origins, self.rows));
+        add_stacked(&mut origins, self.rows, (&churn, &value));
+        let churn = judge_churn(&origins, self.rows, churn);
+        let value = judge_value(self.columns, &origins, self.rows, value);
+        Ok(Judged { origins, churn, value })
     }
 
-    fn judge_churn(&self) -> Result<Option<ChurnVerdict>, TrainError> {
-        let Some((cutoff, judged)) = self.rows.last() else { return Ok(None) };
-        let Some(training) = self.training_before(*cutoff) else { return Ok(None) };
-        let earlier = self.earlier_origin(*cutoff);
-        let before = earlier.as_ref().map(|(training, judged)| Origin { training, judged });
-        let newest = Origin { training: &training, judged };
-        Ok(Some(judge_churn(&self.churn_spec, self.columns, newest, before, self.kinds())?))
+    /// Every candidate at every origin, oldest first.
+    fn origins(&self) -> Result<Vec<OriginResult>, TrainError> {
+        let value = value_spec(self.spec.seed, self.spec.threads);
+        let work = OriginWork {
+            columns: self.columns,
+            rows: self.rows,
+            horizon_days: self.spec.churn.as_i32(),
+            learn: self.learn,
+            allow_small: self.spec.allow_small,
+            churn: &self.churn_spec,
+            value: &value,
+        };
+        Ok(work.run()?)
     }
 
     /// The champion, fitted again on all complete windows.
@@ -382,29 +427,10 @@ impl<'w> Work<'w> {
             });
         };
         let kind = verdict.champion;
-        let parts = fit_parts(&self.churn_spec, self.columns, &all, &[kind])?.only(kind);
+        let mut parts = fit_parts(&self.churn_spec, self.columns, &all, &[kind])?;
+        parts.stack = verdict.stacking.weights.unwrap_or_default();
+        let parts = parts.only(kind);
         Ok(ChurnModel { kind, parts, calibration: verdict.calibration })
-    }
-
-    fn value_parts(&self, rows: &Rows) -> Result<ValueParts, TrainError> {
-        // Refunds may exceed purchases; the Tweedie mean is not negative.
-        let target: Vec<f64> = rows.spend.iter().map(|spend| spend.max(0.0)).collect();
-        if !self.learn || !target.iter().any(|&spend| spend > 0.0) {
-            return Ok(ValueParts::default());
-        }
-        let spec = boosted((self.spec.seed, self.spec.threads), Objective::Tweedie { power: 1.5 });
-        Ok(ValueParts::fit(&spec, self.columns, &rows.matrix, &target)?)
-    }
-
-    fn value_kinds(&self) -> &'static [ValueKind] {
-        if self.learn { &ValueKind::ALL } else { &[ValueKind::Btyd] }
-    }
-
-    fn judge_value(&self) -> Result<Option<ValueVerdict>, TrainError> {
-        let Some((cutoff, judged)) = self.rows.last() else { return Ok(None) };
-        let Some(training) = self.training_before(*cutoff) else { return Ok(None) };
-        let model = plain_value(self.value_parts(&training)?);
-        Ok(judge_value(self.columns, judged, model, self.value_kinds()))
     }
 
     /// The chosen value candidate with its factor, fitted again on all complete windows.
@@ -413,19 +439,31 @@ impl<'w> Work<'w> {
         let (Some(verdict), Some(all)) = (verdict, Rows::stack(&all)) else {
             return Ok(plain_value(ValueParts::default()));
         };
-        let kind = verdict.model.kind;
-        let parts = match kind {
+        let kind = verdict.champion;
+        let mut parts = match kind {
             ValueKind::Btyd => ValueParts::default(),
-            _ => self.value_parts(&all)?.only(kind),
+            _ => {
+                let spec = value_spec(self.spec.seed, self.spec.threads);
+                value_parts(&spec, self.columns, &all, self.learn)?
+            }
         };
-        // The correction belongs to the model that will be used: it is measured where this one
-        // meets the newest complete window.
-        let mut model = ValueModel { kind, parts, factor: 1.0 };
+        parts.stack = verdict.stacking.weights.unwrap_or_default();
+        let mut model = ValueModel { kind, parts: parts.only(kind), factor: 1.0 };
+        // The level belongs to the model that will be used: it is measured where this one meets
+        // the newest complete window.
         if let Some((_, judged)) = self.rows.last() {
-            model.factor = total_factor(self.columns, judged, &model);
+            let level = log_level(self.columns, judged, &model);
+            model.factor = libm::exp(level + verdict.correction.log_shift);
         }
         Ok(model)
     }
+}
+
+/// Predictions at the level of what came: intervals are about customers, not about the total.
+pub(super) fn at_actual_level(predicted: &[f64], actual: &[f64]) -> Vec<f64> {
+    let (expected, came): (f64, f64) = (predicted.iter().sum(), actual.iter().sum());
+    let level = if expected > 0.0 && came > 0.0 { came / expected } else { 1.0 };
+    predicted.iter().map(|mean| mean * level).collect()
 }
 
 const fn plain_value(parts: ValueParts) -> ValueModel {

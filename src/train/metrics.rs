@@ -11,10 +11,12 @@ use crate::features::SeasonClock;
 use crate::model::btyd::{CovariateInfo, FitInfo, GammaGamma};
 use crate::model::{CountModel, StageCovariates};
 
+use super::backtest_json::backtest;
 use super::count_choice::CountChoice;
-use super::fit::FitResult;
+use super::fit::{FitResult, at_actual_level};
 use super::judgement::Judgement;
 use super::plan::TrainSpec;
+use super::total_interval::{purchases_total, value_interval};
 
 /// Bins of the reliability table.
 const RELIABILITY_BINS: usize = 10;
@@ -59,8 +61,10 @@ impl Grade {
             let reason = format!("{numbers} on one judged window; no second one to confirm it");
             return Self { letter: "B", reason };
         }
-        let reason =
-            format!("{numbers} on the newest window; recalibration judged on a second one");
+        let reason = format!(
+            "{numbers} on the newest window; choices judged on {} windows",
+            churn.n_windows
+        );
         Self { letter: "A", reason }
     }
 }
@@ -93,6 +97,8 @@ pub fn metrics(spec: &TrainSpec, log: &Log, fit: &FitResult, policy: Option<&Pol
         "season_clock": fit.today.clock.as_ref().map(season_clock),
         "churn": churn(spec, fit, policy),
         "clv": clv(spec, fit),
+        "purchases_total": purchases_total(spec, fit),
+        "backtest": backtest(spec, fit),
         "activities": super::activities::to_json(&fit.activities),
         "data": data(spec, log, fit),
         "grade": grade.letter,
@@ -288,8 +294,7 @@ fn clv(spec: &TrainSpec, fit: &FitResult) -> Value {
         "judged_horizon_days": spec.churn.get(),
         "extrapolated": fit.fitted.extrapolated,
         "basis": "revenue less refunds, undiscounted",
-        // One judged window gives one residual of the total: no interval can be had from it.
-        "total_interval": { "p05": null, "p95": null },
+        "total_interval": value_interval(spec, fit),
         "total_predicted": total_predicted(fit),
     });
     let (Some(verdict), Some((_, judged))) = (&fit.value, fit.rows.last()) else {
@@ -320,7 +325,8 @@ fn clv(spec: &TrainSpec, fit: &FitResult) -> Value {
 /// set on this window: this is a check of the arithmetic, not of the future.
 fn covered_share(fit: &FitResult, judged: &super::backtest::Rows) -> Option<f64> {
     let verdict = fit.value.as_ref()?;
-    let pairs = verdict.predicted.iter().zip(&judged.spend).filter(|(mean, _)| **mean > 0.0);
+    let means = at_actual_level(&verdict.predicted, &judged.spend);
+    let pairs = means.iter().zip(&judged.spend).filter(|(mean, _)| **mean > 0.0);
     let (n, inside) = pairs.fold((0_usize, 0_usize), |(n, inside), (&mean, actual)| {
         let [low, _, high] = fit.fitted.intervals.quantiles(mean, mean);
         (n + 1, inside + usize::from((low..=high).contains(actual)))

@@ -49,7 +49,17 @@ pub struct TrainSpec {
     pub extras: Extras,
 }
 
-/// What a run makes beside models and metrics, where it is asked to.
+/// When a new bundle becomes champion.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Promotion {
+    /// Unless it is worse than the present champion on the newest complete window.
+    #[default]
+    IfNotWorse,
+    /// Whatever the comparison says.
+    Always,
+}
+
+/// What a run makes beside models and metrics, where it is asked to, and what becomes of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras {
     /// How many personas to find; none: no personas.
@@ -58,6 +68,8 @@ pub struct Extras {
     pub export_dataset: Option<std::path::PathBuf>,
     /// How far to search for settings of the churn trees.
     pub search: SearchScope,
+    /// When the new bundle becomes champion.
+    pub promotion: Promotion,
 }
 
 /// One finding on whether the data suffice.

@@ -15,7 +15,7 @@ use crate::decision::{Policy, PolicyErrors};
 use crate::domain::{AsOf, Timestamp};
 
 use super::error::TrainError;
-use super::plan::{Extras, TrainSpec};
+use super::plan::{Extras, Promotion, TrainSpec};
 use super::run::{TrainOutcome, run};
 
 /// Beside the bundle's files, outside of its digest.
@@ -110,6 +110,11 @@ pub fn execute(
             personas: config.personas,
             export_dataset: config.export_dataset.clone(),
             search: config.search,
+            promotion: if config.promote_always {
+                Promotion::Always
+            } else {
+                Promotion::IfNotWorse
+            },
         },
     };
     let mut timings = Timings::start();
@@ -214,6 +219,11 @@ impl Timings {
             "seconds": total,
             "steps": steps,
             "intake": outcome.intake_report,
+            "promotion": {
+                "promoted": outcome.promoted,
+                "reason": outcome.promotion_reason,
+                "comparison": outcome.comparison,
+            },
         })
     }
 }

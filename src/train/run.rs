@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::bundle::{
-    BTYD_OCCASION, BTYD_TIME_UNIT, Bundle, BundleError, BundleSelector, CHALLENGER, CHAMPION,
-    CutsV1, Draft, ExampleV1, ManifestV1, aliases, set_alias,
+    BTYD_OCCASION, BTYD_TIME_UNIT, Bundle, CHALLENGER, CHAMPION, CutsV1, Draft, ExampleV1,
+    ManifestV1,
 };
 use crate::decision::{Policy, RfmCuts};
 use crate::domain::AsOf;
-use crate::evaluate::log_loss;
 use crate::events::{IntakeReport, Log, LogSpec, Threshold};
 use crate::model::Predictor;
 use crate::model::btyd::Prior;
@@ -22,15 +21,12 @@ use super::fit::{FitResult, fit};
 use super::importance::importance;
 use super::metrics::{Grade, metrics};
 use super::plan::TrainSpec;
+use super::promotion::{Verdict, promote};
 use super::replay::Replay;
 use super::snapshot::Snapshot;
 
 /// Histories kept in a bundle with the scores that must come out.
 const EXAMPLES: usize = 16;
-/// A new bundle may be this much worse in log loss and still be promoted: noise of one window.
-const LOSS_TOLERANCE: f64 = 0.001;
-/// The same where the champion was fitted on the window that the new one had not seen.
-const LOSS_TOLERANCE_SEEN: f64 = 0.01;
 
 /// What a run gave.
 #[derive(Debug)]
@@ -51,6 +47,9 @@ pub struct TrainOutcome {
     pub intake: String,
     /// The same as numbers.
     pub intake_report: IntakeReport,
+    /// The new bundle and the champion it was held against on one window, for `run.json`; null
+    /// where there was nothing to compare.
+    pub comparison: Value,
 }
 
 impl TrainOutcome {
@@ -93,7 +92,7 @@ pub fn run(
     let bundle = Bundle::load(&folder)?;
     self_test(&bundle)?;
     progress("comparing with the champion");
-    let (promoted, promotion_reason) = promote(spec, &log, &result, models, &version)?;
+    let Verdict { promoted, reason, comparison } = promote(spec, &log, &result, models, &version)?;
     let mut intake = log.report.to_text();
     if let Some(report) = &log.profiles_report {
         intake.push_str(&report.to_text());
@@ -102,11 +101,12 @@ pub fn run(
         version,
         folder,
         promoted,
-        promotion_reason,
+        promotion_reason: reason,
         grade,
         metrics,
         intake,
         intake_report: log.report,
+        comparison,
     })
 }
 
@@ -211,71 +211,4 @@ fn examples(
         ExampleV1::new(&history.to_bytes(), spec.until.to_string(), &score)
     });
     Ok(examples.collect())
-}
-
-/// Makes the version champion unless the present champion does better on the newest window.
-fn promote(
-    spec: &TrainSpec,
-    log: &Log,
-    result: &FitResult,
-    models: &Path,
-    version: &str,
-) -> Result<(bool, String), TrainError> {
-    let incumbent = aliases(models, &spec.name)?.get(CHAMPION).cloned();
-    let (promoted, reason) = match incumbent {
-        None => (true, "first bundle of its name".to_owned()),
-        Some(held) if held == version => (true, "it is the champion already".to_owned()),
-        Some(held) => {
-            let selector = BundleSelector { name: spec.name.clone(), version: held };
-            match Bundle::find(models, &selector) {
-                Ok(bundle) => compare(spec, log, result, &bundle),
-                Err(error @ BundleError::Io { .. }) => return Err(error.into()),
-                Err(error) => (true, format!("the champion cannot be read ({error})")),
-            }
-        }
-    };
-    let alias = if promoted { CHAMPION } else { CHALLENGER };
-    set_alias(models, &spec.name, alias, version)?;
-    Ok((promoted, reason))
-}
-
-/// The incumbent against the new champion on the newest complete window of this log.
-fn compare(spec: &TrainSpec, log: &Log, result: &FitResult, incumbent: &Bundle) -> (bool, String) {
-    let version = &incumbent.version;
-    let Some(predictor) = incumbent.predictor() else {
-        return (false, format!("champion {version} scores a table: not comparable"));
-    };
-    if incumbent.manifest.churn_horizon_days != spec.churn.get() {
-        let held = incumbent.manifest.churn_horizon_days;
-        let why =
-            format!("champion {version} has another churn horizon ({held} days): not comparable");
-        return (false, why);
-    }
-    let (grade, held) = (Grade::of(result).letter, &incumbent.manifest.grade);
-    if grade > held.as_str() {
-        return (false, format!("grade {grade}, champion {version} has grade {held}"));
-    }
-    let (Some(churn), Some((cutoff, judged))) = (&result.churn, result.rows.last()) else {
-        return (false, "no complete window to compare on".to_owned());
-    };
-    let seen = crate::domain::Day::parse(&incumbent.manifest.data_until).is_ok_and(|d| d > *cutoff);
-    let as_of = AsOf::end_of(*cutoff, &spec.zone);
-    let mut replay = Replay::new(log);
-    replay.advance(as_of);
-    let mut row = Vec::new();
-    let mut probs = Vec::new();
-    for idx in 0..replay.len() {
-        predictor.row(replay.history(idx), as_of, &mut row);
-        probs.extend(predictor.score(&row, 0.0).churn_prob);
-    }
-    let (Ok(theirs), Ok(ours)) =
-        (log_loss(&probs, &judged.churned), log_loss(&churn.probs, &judged.churned))
-    else {
-        return (false, "the newest window has one outcome only: not comparable".to_owned());
-    };
-    let note = if seen { " (the champion was fitted on that window)" } else { "" };
-    let numbers =
-        format!("log loss on the newest window {ours:.4}, champion {version} {theirs:.4}{note}");
-    let tolerance = if seen { LOSS_TOLERANCE_SEEN } else { LOSS_TOLERANCE };
-    (ours <= theirs + tolerance, numbers)
 }

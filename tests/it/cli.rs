@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const TRAIN: &str = env!("CARGO_BIN_EXE_tenure-train");
-const SCORE: &str = env!("CARGO_BIN_EXE_tenure-score");
+pub(crate) const TRAIN: &str = env!("CARGO_BIN_EXE_tenure-train");
+pub(crate) const SCORE: &str = env!("CARGO_BIN_EXE_tenure-score");
 pub(crate) const OPS: &str = env!("CARGO_BIN_EXE_tenure-ops");
 
 /// What one run gave.
@@ -107,7 +107,7 @@ impl Place {
         run(SCORE, &args.concat())
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.0.path().join(name)).unwrap()
     }
 }

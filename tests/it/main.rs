@@ -13,6 +13,7 @@ mod grpc;
 mod grpc_life;
 mod learn;
 mod lightgbm;
+mod origins;
 mod path;
 mod quality;
 mod serve_client;

@@ -13,7 +13,7 @@ use tenure::events::{Log, LogSpec, ReadSpec, Rules, Threshold};
 use tenure::history::History;
 use tenure::model::btyd::Prior;
 use tenure::scoring::{Engine, ScoringError, self_test};
-use tenure::train::{Extras, TrainOutcome, TrainSpec, run};
+use tenure::train::{Extras, Promotion, TrainOutcome, TrainSpec, run};
 
 const UNTIL: &str = "1997-09-30";
 const SALT: &str = "a salt of this test";
@@ -223,6 +223,13 @@ fn a_second_bundle_is_compared_with_the_champion() {
     let log = log_spec(UNTIL);
     let second = run(&spec, &log, &Threshold::default(), models.path(), &mut |_| {}).unwrap();
     assert!(second.promotion_reason.contains("log loss"), "{}", second.promotion_reason);
+    assert!(second.promotion_reason.contains("value Gini"), "{}", second.promotion_reason);
+    assert_eq!(second.comparison["champion"], first.version);
+    for side in ["new", "held"] {
+        let numbers = &second.comparison[side];
+        assert!(numbers["gini"].as_f64().unwrap() > 0.3, "{numbers}");
+        assert!(numbers["total_ratio"].as_f64().unwrap() > 0.0, "{numbers}");
+    }
 
     let other = TrainSpec { churn: Days::try_new(60).unwrap(), ..train_spec("gate") };
     let other = run(&other, &log, &Threshold::default(), models.path(), &mut |_| {}).unwrap();
@@ -415,4 +422,15 @@ fn a_worse_grade_does_not_replace_the_champion() {
         "{}",
         poor.promotion_reason
     );
+    // Told to, it does; and the reason says what was against it.
+    let extras = Extras { promotion: Promotion::Always, ..Extras::default() };
+    let told = TrainSpec { extras, ..spec };
+    let told = run(&told, &log, &Threshold::default(), models.path(), &mut |_| {}).unwrap();
+    assert!(told.promoted && told.version == poor.version, "{}", told.promotion_reason);
+    assert!(
+        told.promotion_reason.contains("--promote always, although"),
+        "{}",
+        told.promotion_reason
+    );
+    assert_eq!(aliases(models.path(), "gate").unwrap()["champion"], poor.version);
 }

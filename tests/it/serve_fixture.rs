@@ -54,7 +54,7 @@ fn fitted() -> Fitted {
         },
         value: Some(ValueModel {
             kind: ValueKind::Btyd,
-            parts: ValueParts { glm: None, forest: None },
+            parts: ValueParts::default(),
             factor: 1.0,
         }),
         intervals: IntervalTable {

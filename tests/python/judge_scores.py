@@ -3,8 +3,8 @@
     python3 tests/python/judge_scores.py SCORES.csv LOG.csv[.gz] AS_OF CHURN_DAYS CLV_DAYS \\
         [CUSTOMER_COLUMN TIME_COLUMN AMOUNT_COLUMN]
 
-Churned: no row in the log within CHURN_DAYS after AS_OF. Value: the amounts within CLV_DAYS after
-it. Only the standard library is used.
+Churned: no row in the log within CHURN_DAYS after AS_OF. Value and purchases: the amounts and the
+days with a row within CLV_DAYS after it. Only the standard library is used.
 """
 
 import csv
@@ -43,7 +43,7 @@ def gini(order, actual):
 
 def main(scores, log, as_of, churn_days, clv_days, columns):
     as_of = datetime.date.fromisoformat(as_of)
-    bought, spent = set(), {}
+    bought, spent, days = set(), {}, {}
     for row in read(log):
         age = (datetime.date.fromisoformat(row[columns[1]][:10]) - as_of).days
         if 0 < age <= churn_days:
@@ -51,6 +51,7 @@ def main(scores, log, as_of, churn_days, clv_days, columns):
         if 0 < age <= clv_days:
             customer = row[columns[0]]
             spent[customer] = spent.get(customer, 0.0) + float(row[columns[2]])
+            days.setdefault(customer, set()).add(age)
     rows = [row for row in read(scores) if row["churn_probability"]]
     prob = [float(row["churn_probability"]) for row in rows]
     left = [row["customer_id"] not in bought for row in rows]
@@ -76,6 +77,13 @@ def main(scores, log, as_of, churn_days, clv_days, columns):
         f"value in {clv_days} days: normalised Gini {gini(by_value, actual) / gini(perfect, actual):.4f}, "
         f"RMSE {rmse:.2f}, total {sum(value) / sum(actual):.3f}, top tenth {top:.4f}, "
         f"in p10..p90 {inside / n:.3f}"
+    )
+    expected = [float(row["expected_purchases"]) for row in rows]
+    came = [len(days.get(row["customer_id"], ())) for row in rows]
+    rmse = math.sqrt(sum((a - b) ** 2 for a, b in zip(expected, came)) / n)
+    print(
+        f"purchases in {clv_days} days: RMSE {rmse:.4f}, total {sum(expected):.0f} expected, "
+        f"{sum(came)} came ({sum(expected) / sum(came):.3f})"
     )
 
 

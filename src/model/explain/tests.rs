@@ -118,11 +118,15 @@ fn fitted(columns: &Columns, stage: BtydStage, rows: &FeatureMatrix) -> Fitted {
 /// Explains 10,000 rows by every candidate; gives the largest gap and contribution.
 fn check(fitted: &Fitted, rows: &FeatureMatrix) {
     for (churn, value) in
-        ChurnKind::ALL.into_iter().zip(ValueKind::ALL.into_iter().chain([ValueKind::Blend]))
+        ChurnKind::ALL.into_iter().zip(ValueKind::ALL.into_iter().chain([ValueKind::Stacked]))
     {
         let mut fitted = fitted.clone();
+        let weights = [0.2, 0.35, 0.45];
         fitted.churn.kind = churn;
-        fitted.value.as_mut().unwrap().kind = value;
+        fitted.churn.parts.stack = StackWeights::try_new(weights).unwrap();
+        let model = fitted.value.as_mut().unwrap();
+        model.kind = value;
+        model.parts.stack = StackWeights::try_new(weights).unwrap();
         let predictor = Predictor::try_new(fitted).unwrap();
         let typical = TypicalCustomer::of(predictor.columns(), rows);
         let explainer = Explainer::try_new(&predictor, typical).unwrap();

@@ -101,6 +101,7 @@ pub(in crate::train) fn run(
         intake: schema_text(&metrics),
         metrics,
         intake_report: table.report.clone(),
+        comparison: serde_json::Value::Null,
     })
 }
 
@@ -344,6 +345,11 @@ fn promote(
                 Err(error) => (true, format!("the champion cannot be read ({error})")),
             }
         }
+    };
+    let (promoted, reason) = if config.promote_always && !promoted {
+        (true, format!("as told (--promote always), although: {reason}"))
+    } else {
+        (promoted, reason)
     };
     let alias = if promoted { CHAMPION } else { CHALLENGER };
     set_alias(models, &config.name, alias, version)?;
