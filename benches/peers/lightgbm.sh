@@ -9,7 +9,8 @@
 #
 # BINS names the folder of the programs (default: target/release, built if need be). The rows are
 # exported by tenure-train; LightGBM learns from those with the role "training" and both are judged
-# on those with the role "judged", which begin after every training window has ended.
+# on those with the role "judged", which begin after every training window has ended. Neither side
+# searches settings. Fit times are CPU seconds: ours of the regression and the trees together.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -39,6 +40,6 @@ fi
 
 "$bins/tenure-train" --events "$events" --until "$until" --churn-horizon-days "$days" \
     --clv-horizon-days "$days" --models "$work/models" --name peer \
-    --export-dataset "$work/rows" --quiet "$@" >/dev/null
+    --search off --export-dataset "$work/rows" --quiet "$@" >/dev/null
 "$fit" "$work/rows" >"$work/ours.json"
 "$venv/bin/python" "$here/lightgbm_fit.py" "$work/rows" "$work/ours.json"

@@ -13,7 +13,7 @@ use crate::bundle::BundleSelector;
 use crate::domain::{Currency, Day, Days, Zone};
 use crate::features::CovariateSource;
 use crate::model::btyd::Prior;
-use crate::model::{PERSONAS_MAX, PERSONAS_MIN};
+use crate::model::{PERSONAS_MAX, PERSONAS_MIN, SearchScope};
 
 // Defaults. Each says why it is this number.
 /// A quarter: most regular buyers of retail come back within it, and a log of a year holds
@@ -89,6 +89,9 @@ pub struct TrainArgs {
     /// Finds so many personas, 2 to 12: groups of customers alike in how they buy
     #[arg(long, value_name = "NUMBER", help_heading = "The models")]
     personas: Option<String>,
+    /// How far to search for settings of the churn trees: off, default or wide [default: default]
+    #[arg(long, value_name = "SCOPE", help_heading = "The models")]
+    search: Option<String>,
     /// Writes the rows learned from and judged on into this directory
     #[arg(long, value_name = "DIR", help_heading = "The models")]
     export_dataset: Option<String>,
@@ -147,6 +150,7 @@ impl TrainArgs {
             ("season_clock", said(self.season_clock)),
             ("policy", self.policy.clone()),
             ("personas", self.personas.clone()),
+            ("search", self.search.clone()),
             ("export_dataset", self.export_dataset.clone()),
             ("seed", self.seed.clone()),
             ("allow_small", said(self.allow_small)),
@@ -205,6 +209,8 @@ pub struct TrainConfig {
     pub policy: Option<PathBuf>,
     /// How many personas to find, 2 to 12; none: no personas.
     pub personas: Option<usize>,
+    /// How far to search for settings of the churn trees.
+    pub search: SearchScope,
     /// Where the rows that were learned from go.
     pub export_dataset: Option<PathBuf>,
     /// Seed of all sampling.
@@ -262,6 +268,7 @@ impl TrainConfig {
         let season_clock = reader.flag("season_clock");
         let policy = reader.optional("policy").map(PathBuf::from);
         let personas = reader.optional_parsed("personas", parse_personas);
+        let search = reader.parsed("search", SearchScope::default(), parse_search);
         let export_dataset = reader.optional("export_dataset").map(PathBuf::from);
         let seed = reader.number("seed", SEED, 0..=u64::MAX);
         let allow_small = reader.flag("allow_small");
@@ -285,6 +292,7 @@ impl TrainConfig {
             season_clock,
             policy,
             personas,
+            search,
             export_dataset,
             seed,
             allow_small,
@@ -334,6 +342,10 @@ fn parse_name(text: &str) -> Result<String, String> {
 fn parse_personas(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (PERSONAS_MIN..=PERSONAS_MAX).contains(number));
     number.ok_or_else(|| format!("a whole number from {PERSONAS_MIN} to {PERSONAS_MAX}"))
+}
+
+fn parse_search(text: &str) -> Result<SearchScope, String> {
+    SearchScope::parse(text).ok_or_else(|| "off, default or wide".to_owned())
 }
 
 fn parse_promote(text: &str) -> Result<String, String> {

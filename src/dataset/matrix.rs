@@ -136,6 +136,17 @@ impl FeatureMatrix {
             .collect()
     }
 
+    /// A matrix of the columns at these positions, in their order, under the same schema: what is
+    /// made of it must know which columns they were.
+    ///
+    /// # Panics
+    /// Never for positions below [`FeatureMatrix::n_columns`].
+    #[must_use]
+    pub fn select_columns(&self, columns: &[usize]) -> Self {
+        let columns = columns.iter().map(|&column| self.columns[column].clone()).collect();
+        Self { schema_id: self.schema_id.clone(), n_rows: self.n_rows, columns }
+    }
+
     /// A matrix of the rows at these positions, in their order.
     #[must_use]
     pub fn select_rows(&self, rows: &[usize]) -> Self {

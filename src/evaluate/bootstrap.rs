@@ -86,12 +86,28 @@ pub struct Interval {
 /// # Errors
 /// [`MetricError::Empty`], [`MetricError::Parameter`] for a setting out of range,
 /// [`MetricError::Resamples`] when less than 90 % of the resamples have a value.
-#[allow(clippy::cast_precision_loss, reason = "resamples number at most a million")]
 pub fn bootstrap(
     n_rows: usize,
     spec: &BootstrapSpec,
     statistic: &(dyn Fn(&[usize]) -> Option<f64> + Sync),
 ) -> Result<Interval, MetricError> {
+    let one = |rows: &[usize]| statistic(rows).map(|found| vec![found]);
+    let found = bootstrap_many(n_rows, spec, &one)?;
+    let n_resamples = spec.n_resamples;
+    found.first().copied().ok_or(MetricError::Resamples { n_defined: 0, n_resamples })
+}
+
+/// Intervals of several statistics, always of the same number, from the same resamples: so that
+/// rows are drawn once, and differences of metrics are paired.
+///
+/// # Errors
+/// As [`bootstrap`]; a resample counts as undefined if one of its statistics is.
+#[allow(clippy::cast_precision_loss, reason = "resamples number at most a million")]
+pub fn bootstrap_many(
+    n_rows: usize,
+    spec: &BootstrapSpec,
+    statistics: &(dyn Fn(&[usize]) -> Option<Vec<f64>> + Sync),
+) -> Result<Vec<Interval>, MetricError> {
     let BootstrapSpec { n_resamples, level, seed } = *spec;
     if n_rows == 0 {
         return Err(MetricError::Empty);
@@ -110,19 +126,24 @@ pub fn bootstrap(
             SplitMix64::new(seed ^ (resample as u64).wrapping_mul(0xd134_2543_de82_ef95));
         let mut random = SplitMix64::new(seeds.next_u64());
         rows.iter_mut().for_each(|row| *row = random.below(n_rows));
-        statistic(rows).filter(|found| found.is_finite())
+        statistics(rows).filter(|found| found.iter().all(|number| number.is_finite()))
     };
-    let found: Vec<Option<f64>> =
+    let found: Vec<Option<Vec<f64>>> =
         (0..n_resamples).into_par_iter().map_init(|| vec![0; n_rows], draw).collect();
-    let mut defined: Vec<f64> = found.into_iter().flatten().collect();
+    let defined: Vec<Vec<f64>> = found.into_iter().flatten().collect();
     let n_defined = defined.len();
     if (n_defined as f64) < DEFINED_SHARE_MIN * n_resamples as f64 {
         return Err(MetricError::Resamples { n_defined, n_resamples });
     }
-    defined.sort_unstable_by(f64::total_cmp);
     let tail = (1.0 - level) / 2.0;
-    let (low, high) = (quantile(&defined, tail), quantile(&defined, 1.0 - tail));
-    Ok(Interval { low, high, n_defined })
+    let n_statistics = defined.iter().map(Vec::len).min().unwrap_or(0);
+    let interval = |at: usize| {
+        let mut numbers: Vec<f64> = defined.iter().map(|found| found[at]).collect();
+        numbers.sort_unstable_by(f64::total_cmp);
+        let (low, high) = (quantile(&numbers, tail), quantile(&numbers, 1.0 - tail));
+        Interval { low, high, n_defined }
+    };
+    Ok((0..n_statistics).map(interval).collect())
 }
 
 /// Quantile of sorted numbers, linear between neighbours.

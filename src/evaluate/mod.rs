@@ -10,6 +10,7 @@ pub mod report;
 mod adoption;
 mod bootstrap;
 mod calibration;
+mod compare;
 mod costs;
 mod curves;
 mod drift;
@@ -18,6 +19,7 @@ mod error;
 mod experiment;
 mod leak;
 mod rank;
+mod subgroup;
 mod ties;
 mod total;
 mod uplift;
@@ -26,8 +28,9 @@ mod value;
 pub use adoption::{
     AdoptionEffect, AdoptionRow, AdoptionVerdict, COVARIATES, Difference, adoption_effects,
 };
-pub use bootstrap::{BootstrapSpec, Interval, SplitMix64, bootstrap};
+pub use bootstrap::{BootstrapSpec, Interval, SplitMix64, bootstrap, bootstrap_many};
 pub use calibration::{ReliabilityBin, brier, calibration_line, ece, log_loss, reliability};
+pub use compare::{Compared, Estimate, Gain, compare};
 pub use costs::{CostVerdict, RowCosts, judge_costs};
 pub use curves::{
     CURVE_POINTS_MAX, CoverageTenth, RiskTenth, gain_curve, interval_coverage, pr_curve,
@@ -44,6 +47,7 @@ pub use leak::{LEAK_AUC, Leak, leaks, single_feature_auc};
 pub use rank::{
     TopShare, auc, gini_normalised, pr_auc, spearman, top_share, top_share_of_rarer, value_capture,
 };
+pub use subgroup::{SUBGROUP_ROWS_MIN, Subgroup};
 pub use total::{LogRatio, TotalInterval, TotalSpread, effective_windows};
 pub use uplift::{
     PartOf, PerfectOrder, RankedResponses, Responses, parts_by_score, uplift_at,

@@ -128,7 +128,7 @@ impl Boosted {
         valid: Option<(&FeatureMatrix, &[f64])>,
     ) -> Result<Forest, FitError> {
         let rows = TrainingRows { x, target, weights, margin: None };
-        Self::export(&train(spec, rows, valid)?)
+        Self::grow(spec, rows, valid)
     }
 
     /// Grows trees on top of a known margin a row (a logit; for Tweedie the logarithm of a mean):
@@ -149,7 +149,33 @@ impl Boosted {
             return Err(FitError::Number { what, row, found, wanted });
         }
         let rows = TrainingRows { x, target, weights: None, margin: Some(margin) };
-        Self::export(&train(spec, rows, None)?)
+        Self::grow(spec, rows, None)
+    }
+
+    /// Grows trees on the columns that vary, and gives them in terms of all columns. Columns that
+    /// do not vary cost time and take places in the sample of columns, and no tree can use them.
+    fn grow(
+        spec: &BoostedSpec,
+        rows: TrainingRows<'_>,
+        valid: Option<(&FeatureMatrix, &[f64])>,
+    ) -> Result<Forest, FitError> {
+        check_spec(spec, rows.x.n_columns(), valid.is_some())?;
+        if let Some((valid_x, _)) = valid {
+            check_schema(valid_x, rows.x)?;
+        }
+        let active = active_columns(rows.x);
+        if active.len() == rows.x.n_columns() {
+            return Self::export(&train(spec, rows, valid)?);
+        }
+        let mut narrow = spec.clone();
+        if !spec.monotone.is_empty() {
+            narrow.monotone = active.iter().map(|&column| spec.monotone[column]).collect();
+        }
+        let x = rows.x.select_columns(&active);
+        let valid_x = valid.map(|(valid_x, target)| (valid_x.select_columns(&active), target));
+        let valid = valid_x.as_ref().map(|(valid_x, target)| (valid_x, *target));
+        let forest = Self::export(&train(&narrow, TrainingRows { x: &x, ..rows }, valid)?)?;
+        Ok(forest.widened(&active, rows.x.n_columns()))
     }
 
     fn export(model: &BoostedModel) -> Result<Forest, FitError> {
@@ -174,6 +200,31 @@ struct TrainingRows<'r> {
     margin: Option<&'r [f64]>,
 }
 
+fn check_schema(valid: &FeatureMatrix, x: &FeatureMatrix) -> Result<(), FitError> {
+    if valid.schema_id() == x.schema_id() && valid.n_columns() == x.n_columns() {
+        return Ok(());
+    }
+    let (expected, found) = (x.schema_id().to_owned(), valid.schema_id().to_owned());
+    Err(FitError::Schema { expected, found })
+}
+
+/// Columns that hold two different values as `f32`, a missing one being a value; the first column
+/// where none does.
+#[allow(clippy::cast_possible_truncation, reason = "trees are grown on f32")]
+fn active_columns(x: &FeatureMatrix) -> Vec<usize> {
+    let bits =
+        |number: f64| if number.is_nan() { f32::NAN.to_bits() } else { (number as f32).to_bits() };
+    let varies = |column: &usize| {
+        let numbers = x.column(*column);
+        numbers.first().is_some_and(|&first| numbers.iter().any(|&n| bits(n) != bits(first)))
+    };
+    let mut active: Vec<usize> = (0..x.n_columns()).filter(varies).collect();
+    if active.is_empty() && x.n_columns() > 0 {
+        active.push(0);
+    }
+    active
+}
+
 /// Grows the trees and cuts them back to the best round.
 fn train(
     spec: &BoostedSpec,
@@ -196,11 +247,6 @@ fn train(
     let params = params(spec, base_score)?;
     let valid_rows = match valid {
         Some((valid_x, valid_target)) => {
-            if valid_x.schema_id() != x.schema_id() || valid_x.n_columns() != x.n_columns() {
-                let expected = x.schema_id().to_owned();
-                let found = valid_x.schema_id().to_owned();
-                return Err(FitError::Schema { expected, found });
-            }
             check_target(spec.objective, valid_target, None)?;
             Some(matrix(valid_x, valid_target, None)?)
         }

@@ -12,6 +12,8 @@ use super::link::{clamp_prob, sigmoid, softplus};
 const RIDGE: f64 = 1e-3;
 /// Newton steps; about six are needed.
 const STEPS_MAX: usize = 100;
+/// Relative rounding of a loss summed over many rows.
+const LOSS_ROUNDING: f64 = 1e-13;
 /// Largest absolute gradient a row at the optimum.
 const GRADIENT_ROW_MAX: f64 = 1e-9;
 
@@ -132,7 +134,10 @@ fn newton(logits: &[f64], y: &[bool]) -> Result<LogitLine, FitError> {
                 slope: line.slope - share * db,
             };
             let found = derivatives(next, logits, y);
-            if found.0 < loss {
+            // Near the optimum the loss, a sum over the rows, falls by less than its own rounding:
+            // there the gradient tells.
+            let is_equal = found.0 <= loss * (1.0 + LOSS_ROUNDING);
+            if found.0 < loss || (is_equal && size(found.1) < size(gradient)) {
                 break Some((next, found));
             }
             share *= 0.5;

@@ -243,6 +243,36 @@ impl Forest {
         self.link.predict(self.margin(row))
     }
 
+    /// Tells the margin of a row after each tree, from the first on: what a forest of fewer rounds
+    /// would say. Tells nothing if the row has not [`Forest::n_features`] values.
+    pub fn staged_margins(&self, row: &[f64], mut tell: impl FnMut(usize, f64)) {
+        if row.len() != self.n_features {
+            return;
+        }
+        let mut sum = self.base_margin;
+        for (tree, &root) in self.roots.iter().enumerate() {
+            let mut node = &self.nodes[root as usize];
+            while !node.is_leaf() {
+                let next = if node.goes_left(row[node.feature()]) { node.left } else { node.right };
+                node = &self.nodes[next as usize];
+            }
+            sum += node.value();
+            tell(tree, sum);
+        }
+    }
+
+    /// The same trees in terms of rows with more columns: feature `i` becomes `features[i]`.
+    pub(super) fn widened(mut self, features: &[usize], n_features: usize) -> Self {
+        for node in self.nodes.iter_mut().filter(|node| !node.is_leaf()) {
+            let wide = features.get(node.feature()).copied().unwrap_or(0);
+            // Positions of features came from a u32 and stay below n_features.
+            let wide = u32::try_from(wide).unwrap_or(0);
+            node.feature = (node.feature & DEFAULT_LEFT) | wide;
+        }
+        self.n_features = n_features;
+        self
+    }
+
     /// Margins of all rows of a matrix, in their order.
     ///
     /// # Errors

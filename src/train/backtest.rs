@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::dataset::FeatureMatrix;
 use crate::domain::Day;
 use crate::evaluate::{
-    MetricError, auc, brier, decile_mape, ece, gini_normalised, log_loss, pr_auc, rmse, spearman,
-    total_ratio, tweedie_deviance, value_capture,
+    MetricError, auc, brier, calibration_line, decile_mape, ece, gini_normalised, log_loss, pr_auc,
+    rmse, spearman, total_ratio, tweedie_deviance, value_capture,
 };
 use crate::model::{
     ChurnKind, ChurnParts, ChurnSpec, Columns, FitError, LogitLine, ValueKind, clamp_prob, logit,
@@ -18,8 +18,9 @@ use crate::model::{
 };
 
 use super::correction::Correction;
-use super::origins::OriginResult;
+use super::origins::{OriginResult, probs};
 use super::recalibration::{Recalibrated, recalibrate};
+use super::signal::beats_base;
 use super::stacking::StackVerdict;
 
 /// Rows of one or more slices, stacked.
@@ -48,6 +49,16 @@ impl Rows {
             spend: parts.iter().flat_map(|part| part.spend.iter().copied()).collect(),
         })
     }
+
+    /// The rows at these positions, in their order.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            matrix: self.matrix.select_rows(rows),
+            churned: rows.iter().map(|&row| self.churned[row]).collect(),
+            spend: rows.iter().map(|&row| self.spend[row]).collect(),
+        }
+    }
 }
 
 /// A churn candidate's metrics on the judged window.
@@ -65,6 +76,11 @@ pub struct ChurnMetrics {
     pub brier: f64,
     /// Expected calibration error, ten bins of equal mass.
     pub ece: f64,
+    /// Calibration intercept: 0 is ideal, above 0 predictions are too low. None where all are
+    /// equal.
+    pub calibration_intercept: Option<f64>,
+    /// Calibration slope: 1 is ideal, below 1 predictions are too extreme.
+    pub calibration_slope: Option<f64>,
 }
 
 impl ChurnMetrics {
@@ -73,6 +89,9 @@ impl ChurnMetrics {
     /// # Errors
     /// [`MetricError`] for one outcome only.
     pub fn new(name: &str, probs: &[f64], churned: &[bool]) -> Result<Self, MetricError> {
+        let varies =
+            probs.first().is_some_and(|first| probs.iter().any(|p| p.to_bits() != first.to_bits()));
+        let line = calibration_line(probs, churned).ok().filter(|_| varies);
         Ok(Self {
             name: name.to_owned(),
             auc: auc(probs, churned)?,
@@ -80,6 +99,8 @@ impl ChurnMetrics {
             log_loss: log_loss(probs, churned)?,
             brier: brier(probs, churned)?,
             ece: ece(probs, churned)?,
+            calibration_intercept: line.map(|line| line.intercept()),
+            calibration_slope: line.map(|line| line.slope()),
         })
     }
 }
@@ -159,6 +180,15 @@ pub(super) fn pick_churn(origin: &OriginResult, rows: &Rows) -> Option<ChurnKind
         .map(|(kind, _)| kind)
 }
 
+/// Whether a candidate beats the base rate at an origin by more than luck.
+fn knows_more(origin: &OriginResult, kind: ChurnKind, rows: &Rows) -> bool {
+    let (Some(logits), Some(base)) = (origin.logits(kind), origin.logits(ChurnKind::BaseRate))
+    else {
+        return false;
+    };
+    base.first().is_some_and(|&base| beats_base(&probs(logits), sigmoid(base), &rows.churned))
+}
+
 /// Chooses the churn champion: the stacked candidate where the origins support it, else the one
 /// with the lowest log loss on the newest window. None where no window ended before that one.
 #[must_use]
@@ -176,6 +206,11 @@ pub(super) fn judge_churn(
         Some(_) if newest.mature && stacking.used => ChurnKind::Stacked,
         Some(kind) if newest.learned => kind,
         _ => ChurnKind::Btyd,
+    };
+    let champion = if newest.learned && !knows_more(newest, champion, judged) {
+        ChurnKind::BaseRate
+    } else {
+        champion
     };
     let Recalibrated { line: calibration, judged_by, note: calibration_note } =
         recalibrate(origins, rows, champion);

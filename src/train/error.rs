@@ -42,6 +42,19 @@ pub enum TrainError {
         /// Customers read.
         n_customers: usize,
     },
+    /// The history is too short to say anything.
+    #[error(
+        "the log covers {days} days, at least {wanted} are needed to see a customer come back{report}\n\
+         take a longer log; --allow-small goes on with a weak prior in place of data"
+    )]
+    TooLittle {
+        /// Days covered.
+        days: i32,
+        /// Days needed.
+        wanted: i32,
+        /// All findings, a line each.
+        report: String,
+    },
     /// The log ends long before the last day to look at: the days between would count as days
     /// on which nobody bought.
     #[error(
@@ -106,6 +119,7 @@ impl TrainError {
             | Self::Table(_)
             | Self::Cutoff(_)
             | Self::NoPurchase { .. }
+            | Self::TooLittle { .. }
             | Self::Incomplete { .. }
             | Self::Btyd(_)
             | Self::Covariates(_)

@@ -12,8 +12,8 @@ use crate::labels::StayRule;
 use crate::model::btyd::BtydError;
 use crate::model::{
     BoostedSpec, ChurnKind, ChurnModel, ChurnParts, ChurnSpec, Columns, CountKind, CountModel,
-    Fitted, IntervalTable, LogisticSpec, LogitLine, Objective, TreeShape, ValueHorizon, ValueKind,
-    ValueModel, ValueParts, row_definitions,
+    Fitted, IntervalTable, LogisticSpec, LogitLine, Objective, SearchScope, TreeShape,
+    ValueHorizon, ValueKind, ValueModel, ValueParts, row_definitions,
 };
 
 use super::activities::{ActivityReport, candidates, report};
@@ -23,12 +23,15 @@ use super::base_facts::Offered;
 use super::correction::combining;
 use super::count_choice::{CountChoice, choose_for_log};
 use super::error::TrainError;
+use super::judgement::Judgement;
 use super::origins::{OriginResult, OriginWork, log_level, value_parts};
 use super::plan::{DataVerdict, TrainSpec};
 use super::replay::Replay;
+use super::search::{CutoffRows, Search, SearchTask, search, signs};
 use super::slice::{PastBase, Slice, SliceSpec};
 use super::stacking::{add_stacked, stack_churn, stack_value};
 use super::totals::CutoffTotals;
+use super::usability::{check_history, warnings};
 
 /// Quantiles kept of a distribution of scores: 0, 0.001, ..., 1.
 const QUANTILES: usize = 1000;
@@ -71,12 +74,17 @@ pub struct FitResult {
     pub today: Slice,
     /// The base of the judged cutoff, for plots; none without a window to judge on.
     pub judged: Option<PastBase>,
+    /// Settings of the churn trees, and what else was tried.
+    pub search: Search,
+    /// A closer look at the champion on the judged window.
+    pub judgement: Option<Judgement>,
 }
 
 /// Settings of the learned churn models.
 #[must_use]
 pub fn churn_spec(seed: u64, n_threads: usize) -> ChurnSpec {
-    let boosted = boosted((seed, n_threads), Objective::Logistic);
+    let mut boosted = boosted((seed, n_threads), Objective::Logistic);
+    boosted.monotone = signs(false);
     ChurnSpec { logistic: LogisticSpec::default(), boosted }
 }
 
@@ -124,20 +132,16 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     let columns = Columns::try_new(&schema)?;
     let slices = build_slices(spec, log, plan.as_ref(), schema.id())?;
     let Slices { choice: count_choice, spec: slice_spec, past, today } = slices;
-    let mut rows: Vec<(Day, Rows)> = Vec::new();
-    let mut totals = Vec::new();
     let judged = past.last().map(PastBase::of);
-    for slice in past {
-        let matrix = slice.rows(&slice_spec)?;
-        totals.extend(CutoffTotals::of(&slice_spec, &columns, log, &slice, &matrix));
-        let (churned, spend) = (slice.churned(), slice.spend_after());
-        rows.push((slice.cutoff, Rows { matrix, churned, spend }));
-    }
-    let data = data_verdict(spec, log, plan.as_ref(), rows.last().map(|(_, rows)| rows), &today);
-    let mut work = Work { spec, columns: &columns, rows: &rows, learn: data.learn };
-    // With `allow_small` the rows to learn from may still hold one outcome only.
-    work.learn = work.learn && work.can_learn();
+    let Cutoffs { rows, totals, customers } = Cutoffs::of(log, &slice_spec, &columns, past)?;
+    let mut data =
+        data_verdict(spec, log, plan.as_ref(), rows.last().map(|(_, rows)| rows), &today);
+    check_history(spec, spec.until.days_since(first) + 1, &data)?;
+    data.warnings = warnings(log, &today.base.rhythm, &rows);
+    let mut work = Work::new(spec, &columns, &rows, data.learn);
+    let search = work.search_settings(&customers)?;
     let Judged { origins, churn, value } = work.judge()?;
+    let judgement = churn.as_ref().and_then(|verdict| Judgement::new(spec, log, verdict, &rows));
     let churn_model = work.final_churn(churn.as_ref())?;
     let value_model = work.final_value(value.as_ref())?;
     let intervals = match (&value, rows.last()) {
@@ -186,6 +190,8 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         activities,
         today,
         judged,
+        search,
+        judgement,
     })
 }
 
@@ -293,6 +299,33 @@ fn data_verdict(
     DataVerdict::new(spec, today.customers.len(), outcomes, history_days, n_training)
 }
 
+/// What the past cutoffs gave, oldest first.
+struct Cutoffs {
+    rows: Vec<(Day, Rows)>,
+    totals: Vec<CutoffTotals>,
+    /// Positions in the log of each cutoff's customers, in the order of its rows.
+    customers: Vec<Vec<usize>>,
+}
+
+impl Cutoffs {
+    fn of(
+        log: &Log,
+        spec: &SliceSpec,
+        columns: &Columns,
+        past: Vec<Slice>,
+    ) -> Result<Self, TrainError> {
+        let mut found = Self { rows: Vec::new(), totals: Vec::new(), customers: Vec::new() };
+        for slice in past {
+            let matrix = slice.rows(spec)?;
+            found.totals.extend(CutoffTotals::of(spec, columns, log, &slice, &matrix));
+            let (churned, spend) = (slice.churned(), slice.spend_after());
+            found.rows.push((slice.cutoff, Rows { matrix, churned, spend }));
+            found.customers.push(slice.customers);
+        }
+        Ok(found)
+    }
+}
+
 /// What judging gave.
 struct Judged {
     origins: Vec<OriginResult>,
@@ -306,10 +339,44 @@ struct Work<'w> {
     columns: &'w Columns,
     rows: &'w [(Day, Rows)],
     learn: bool,
+    churn_spec: ChurnSpec,
 }
 
-impl Work<'_> {
-    /// Whether both outcomes are among the rows to learn from.
+impl<'w> Work<'w> {
+    fn new(
+        spec: &'w TrainSpec,
+        columns: &'w Columns,
+        rows: &'w [(Day, Rows)],
+        learn: bool,
+    ) -> Self {
+        let usual = churn_spec(spec.seed, spec.threads);
+        let work = Self { spec, columns, rows, learn, churn_spec: usual };
+        Self { learn: learn && work.can_learn(), ..work }
+    }
+
+    /// Searches settings of the churn trees on the windows that end before the judged one begins,
+    /// and works with them from then on.
+    fn search_settings(&mut self, customers: &[Vec<usize>]) -> Result<Search, TrainError> {
+        let judged = self.rows.last().map(|(cutoff, _)| *cutoff);
+        let horizon_days = self.spec.churn.as_i32();
+        let cutoffs: Vec<CutoffRows<'_>> = customers
+            .iter()
+            .zip(self.rows)
+            .filter(|(_, (cutoff, _))| {
+                judged.is_some_and(|j| j.days_since(*cutoff) >= horizon_days)
+            })
+            .map(|(customers, (cutoff, rows))| CutoffRows { cutoff: *cutoff, customers, rows })
+            .collect();
+        let scope = if self.learn { self.spec.extras.search } else { SearchScope::Off };
+        let usual = self.churn_spec.boosted.clone();
+        let task = SearchTask { scope, horizon_days, usual: &usual, columns: self.columns };
+        let found = search(task, &cutoffs)?;
+        self.churn_spec.boosted = found.spec.clone();
+        Ok(found)
+    }
+
+    /// Whether both outcomes are among the rows to learn from: with `allow_small` they may hold
+    /// one only.
     fn can_learn(&self) -> bool {
         let newest = self.rows.last().and_then(|(cutoff, _)| self.training_before(*cutoff));
         newest.is_some_and(|rows| {
@@ -340,7 +407,6 @@ impl Work<'_> {
 
     /// Every candidate at every origin, oldest first.
     fn origins(&self) -> Result<Vec<OriginResult>, TrainError> {
-        let churn = churn_spec(self.spec.seed, self.spec.threads);
         let value = value_spec(self.spec.seed, self.spec.threads);
         let work = OriginWork {
             columns: self.columns,
@@ -348,7 +414,7 @@ impl Work<'_> {
             horizon_days: self.spec.churn.as_i32(),
             learn: self.learn,
             allow_small: self.spec.allow_small,
-            churn: &churn,
+            churn: &self.churn_spec,
             value: &value,
         };
         Ok(work.run()?)
@@ -367,8 +433,7 @@ impl Work<'_> {
             });
         };
         let kind = verdict.champion;
-        let spec = churn_spec(self.spec.seed, self.spec.threads);
-        let mut parts = fit_parts(&spec, self.columns, &all, &[kind])?;
+        let mut parts = fit_parts(&self.churn_spec, self.columns, &all, &[kind])?;
         parts.stack = verdict.stacking.weights.unwrap_or_default();
         let parts = parts.only(kind);
         Ok(ChurnModel { kind, parts, calibration: verdict.calibration })

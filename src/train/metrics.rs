@@ -14,6 +14,7 @@ use crate::model::{CountModel, StageCovariates};
 use super::backtest_json::backtest;
 use super::count_choice::CountChoice;
 use super::fit::{FitResult, at_actual_level};
+use super::judgement::Judgement;
 use super::plan::TrainSpec;
 use super::total_interval::{purchases_total, value_interval};
 
@@ -21,6 +22,9 @@ use super::total_interval::{purchases_total, value_interval};
 const RELIABILITY_BINS: usize = 10;
 /// Shares at which lift and capture are shown.
 const CAPTURE_SHARES: [f64; 3] = [0.05, 0.1, 0.2];
+
+/// Calibration slopes that are good enough for the best grade.
+const SLOPES: std::ops::RangeInclusive<f64> = 0.8..=1.25;
 
 /// How far the result can be trusted, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +54,9 @@ impl Grade {
         if champion.auc < 0.65 || champion.ece > 0.05 {
             return Self { letter: "C", reason: format!("weak or badly calibrated: {numbers}") };
         }
+        if let Some(doubt) = fit.judgement.as_ref().and_then(doubt) {
+            return Self { letter: "B", reason: format!("{numbers}; {doubt}") };
+        }
         if churn.n_windows < 2 {
             let reason = format!("{numbers} on one judged window; no second one to confirm it");
             return Self { letter: "B", reason };
@@ -60,6 +67,21 @@ impl Grade {
         );
         Self { letter: "A", reason }
     }
+}
+
+/// What keeps a good champion from the best grade.
+fn doubt(found: &Judgement) -> Option<String> {
+    let beaten = found.comparison.as_ref().map_or(&[][..], |compared| &compared.gains[..]);
+    if let Some(gain) = beaten.iter().find(|gain| !gain.is_beyond_luck()) {
+        return Some(format!("its gain over {} may be luck", gain.against));
+    }
+    if let Some(line) = found.line.filter(|line| !SLOPES.contains(&line.slope)) {
+        return Some(format!("its calibration slope is {:.2}", line.slope));
+    }
+    // Parts overlap: it is off somewhere in most bases, so only large parts count.
+    let n: usize = found.subgroups.iter().filter(|p| p.by == "buyers").map(|p| p.customers).sum();
+    let off = found.subgroups.iter().find(|p| p.warning.is_some() && 3 * p.customers >= n)?;
+    Some(format!("{} {}: {}", off.by, off.group, off.warning.as_deref().unwrap_or_default()))
 }
 
 /// Builds the metrics of a run.
@@ -218,6 +240,10 @@ fn churn(spec: &TrainSpec, fit: &FitResult, policy: Option<&Policy>) -> Value {
         },
         "candidates": verdict.metrics,
         "stacking_note": verdict.stacking.note,
+        "search": fit.search.report,
+        "comparison": fit.judgement.as_ref().and_then(|found| found.comparison.as_ref()),
+        "calibration_line": fit.judgement.as_ref().and_then(|found| found.line),
+        "subgroups": fit.judgement.as_ref().map_or(&[][..], |found| &found.subgroups[..]),
         "windows": windows,
         "reliability": bins,
         "capture_of_rarer": capture,
@@ -336,6 +362,7 @@ fn data(spec: &TrainSpec, log: &Log, fit: &FitResult) -> Value {
         "last": day(log.days.map(|(_, last)| last)),
         "until": spec.until.to_string(),
         "usability": fit.data.findings,
+        "warnings": fit.data.warnings,
         "learned": fit.data.learn,
         "base_rhythm": {
             "gap_days_p50": fit.fitted.base.rhythm.gap_days_p50,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::domain::{Currency, Day, Days};
 use crate::features::CovariateSource;
+use crate::model::SearchScope;
 use crate::model::btyd::Prior;
 
 /// Fewer customers than this, and nothing is learned.
@@ -65,6 +66,8 @@ pub struct Extras {
     pub personas: Option<usize>,
     /// Where to write the rows that were learned from and judged on.
     pub export_dataset: Option<std::path::PathBuf>,
+    /// How far to search for settings of the churn trees.
+    pub search: SearchScope,
     /// When the new bundle becomes champion.
     pub promotion: Promotion,
 }
@@ -89,6 +92,8 @@ pub struct DataVerdict {
     pub findings: Vec<Usability>,
     /// Whether models may be learned.
     pub learn: bool,
+    /// What is worth knowing and stops nothing.
+    pub warnings: Vec<String>,
 }
 
 impl DataVerdict {
@@ -118,7 +123,7 @@ impl DataVerdict {
         // Without a window to learn from there is nothing to allow.
         let enough = findings.iter().all(|finding| finding.ok);
         let learn = enough || (spec.allow_small && n_training_cutoffs > 0);
-        Self { findings, learn }
+        Self { findings, learn, warnings: Vec::new() }
     }
 
     /// The findings that do not suffice, as text.

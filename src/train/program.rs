@@ -109,6 +109,7 @@ pub fn execute(
         extras: Extras {
             personas: config.personas,
             export_dataset: config.export_dataset.clone(),
+            search: config.search,
             promotion: if config.promote_always {
                 Promotion::Always
             } else {

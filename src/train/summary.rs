@@ -79,6 +79,9 @@ fn usability(text: &mut String, data: &Value) {
         let (what, found, needed) = (word(&finding["what"]), &finding["found"], &finding["needed"]);
         line(text, format_args!("  {what:<42}{found:>10} of {needed:>4} needed  {mark}"));
     }
+    for warning in items(&data["warnings"]) {
+        line(text, format_args!("  note: {}", word(warning)));
+    }
     if data["learned"] != json!(true) {
         let only = "nothing is learned: purchase models with a weak prior only (--allow-small)";
         line(text, format_args!("  {only}"));
@@ -120,6 +123,26 @@ fn churn(text: &mut String, churn: &Value) {
     }
     if let Some(note) = churn["stacking_note"].as_str() {
         line(text, format_args!("  stacking: {note}"));
+    }
+    for gain in items(&churn["comparison"]["gains"]) {
+        let (against, loss) = (word(&gain["against"]), &gain["log_loss"]);
+        let [value, low, high] = ["value", "low", "high"].map(|part| number(&loss[part], 4));
+        line(
+            text,
+            format_args!("  against {against}: log loss lower by {value} ({low} to {high})"),
+        );
+    }
+    for part in items(&churn["subgroups"]) {
+        if let Some(warning) = part["warning"].as_str() {
+            let (by, group) = (word(&part["by"]), word(&part["group"]));
+            line(text, format_args!("  {by}, {group}: {warning}"));
+        }
+    }
+    let settings = &churn["search"]["chosen"];
+    if settings.is_object() {
+        let tried = items(&churn["search"]["tried"]).len();
+        let (name, rounds) = (word(&settings["name"]), &settings["rounds"]);
+        line(text, format_args!("  trees: {name}, {rounds} rounds; {tried} settings tried"));
     }
     if let Some(note) = churn["calibration"]["note"].as_str() {
         line(text, format_args!("  calibration: {note}"));

@@ -270,7 +270,9 @@ fn b_2_the_number_of_threads_changes_no_byte_of_a_bundle() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let outcome = pool
             .install(|| {
-                let (spec, log) = (JOURNEY.train_spec(threads), JOURNEY.log_spec(JOURNEY.until));
+                let (mut spec, log) =
+                    (JOURNEY.train_spec(threads), JOURNEY.log_spec(JOURNEY.until));
+                spec.extras.personas = Some(4);
                 run(&spec, &log, &Threshold::default(), models.path(), &mut |_| {})
             })
             .unwrap();
@@ -281,6 +283,8 @@ fn b_2_the_number_of_threads_changes_no_byte_of_a_bundle() {
                 (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
             })
             .collect();
+        let tried = outcome.metrics["churn"]["search"]["tried"].as_array().map_or(0, Vec::len);
+        assert!(tried > 5, "settings are searched on this log: {tried} tried");
         (outcome.version, files)
     };
     let (one, two) = (bundle(1), bundle(2));

@@ -240,3 +240,33 @@ fn bad_rows_are_refused() {
     let found = Boosted::fit(&good, &rows.x, &rows.outcome, None, Some((&other, &rows.outcome)));
     assert!(matches!(found, Err(FitError::Schema { .. })));
 }
+
+#[test]
+fn columns_that_do_not_vary_change_no_tree() {
+    let rows = rows(1_500, 8);
+    let mut wide = FeatureMatrix::new("s", 8);
+    let mut row = [0.0; 5];
+    for i in 0..rows.x.n_rows() {
+        rows.x.copy_row(i, &mut row);
+        let [a, b, c, d, e] = row;
+        // Equal as f32, equal, and missing throughout.
+        let nearly = 1.0 + 1e-12 * i as f64;
+        wide.push_row(&[nearly, a, b, 7.0, c, d, f64::NAN, e]).unwrap();
+    }
+    let mut spec = spec(Objective::Logistic);
+    spec.monotone = vec![1, 0, 0, 0, 0];
+    let narrow = Boosted::fit(&spec, &rows.x, &rows.outcome, None, None).unwrap();
+    spec.monotone = vec![0, 1, 0, 0, 0, 0, 0, 0];
+    let found = Boosted::fit(&spec, &wide, &rows.outcome, None, None).unwrap();
+    assert_eq!((found.n_features(), found.n_trees()), (8, narrow.n_trees()));
+    let mut wide_row = [0.0; 8];
+    for i in 0..200 {
+        rows.x.copy_row(i, &mut row);
+        wide.copy_row(i, &mut wide_row);
+        assert_eq!(found.margin(&wide_row).to_bits(), narrow.margin(&row).to_bits());
+        let mut last = f64::NAN;
+        found.staged_margins(&wide_row, |_, margin| last = margin);
+        assert_eq!(last.to_bits(), narrow.margin(&row).to_bits());
+    }
+    assert!(found.gain_by_feature()[1] > 0.0 && found.gain_by_feature()[3] < 1e-12);
+}

@@ -107,3 +107,23 @@ fn the_map_never_falls_and_ignores_the_order_of_the_rows() {
     let line = sigmoid(-0.5 + 0.6 * logit(0.3));
     assert!((map.apply(0.3) - line).abs() < 0.02);
 }
+
+#[test]
+fn a_line_is_found_where_the_loss_has_more_rows_than_digits() {
+    // Log-odds spread as those of a log, and outcomes that follow them.
+    let mut state = 1_u64;
+    let mut unit = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    for n in [20_000, 23_570, 100_000, 300_000] {
+        let (logits, y): (Vec<f64>, Vec<bool>) = (0..n)
+            .map(|_| {
+                let z = 6.0 * unit() - 1.5;
+                (z, unit() < 1.0 / (1.0 + (-z - 0.1).exp()))
+            })
+            .unzip();
+        let line = LogitLine::fit(&logits, &y).unwrap();
+        assert!((line.slope() - 1.0).abs() < 0.1, "{n}: {line:?}");
+    }
+}
