@@ -63,6 +63,8 @@ Examples:
     --events orders.csv.gz --as-of 2026-06-30
   tenure-ops policy explain --customer 4711 --models models --name shop \\
     --events orders.csv.gz --as-of 2026-06-30
+  tenure-ops policy moves --since 2026-03-31 --as-of 2026-06-30 --models models --name shop \\
+    --events orders.csv.gz
   tenure-ops experiment report --decisions ./decisions --events orders.csv.gz --outcome spend
   tenure-ops decisions export --decisions ./decisions --out decisions.parquet
   tenure-ops explain --models models --name shop --events orders.csv.gz --customer 42 \\
@@ -310,6 +312,8 @@ pub enum OpsTask {
     PolicySimulate,
     /// Explain one decision.
     PolicyExplain,
+    /// Count who moved where.
+    PolicyMoves,
     /// Work out what campaigns brought.
     ExperimentReport,
     /// Write a decision log for other programs.
@@ -382,7 +386,7 @@ pub enum OpsCommand {
     Opportunities(OpportunitiesConfig),
     /// Try a policy on a base.
     PolicyRun {
-        /// Diff, simulate or explain.
+        /// Diff, simulate, explain or moves.
         task: OpsTask,
         /// On what.
         run: Box<PolicyRunConfig>,
@@ -460,7 +464,10 @@ impl OpsConfig {
             OpsTask::Opportunities => {
                 OpsCommand::Opportunities(OpportunitiesConfig::read(&mut reader))
             }
-            OpsTask::PolicyDiff | OpsTask::PolicySimulate | OpsTask::PolicyExplain => {
+            OpsTask::PolicyDiff
+            | OpsTask::PolicySimulate
+            | OpsTask::PolicyExplain
+            | OpsTask::PolicyMoves => {
                 OpsCommand::PolicyRun { task, run: Box::new(read_policy_run(task, &mut reader)) }
             }
             OpsTask::ExperimentReport => {
