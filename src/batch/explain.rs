@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::clock::now;
 use super::error::BatchError;
 use super::ops::{OpsError, OpsOutcome, line};
+use super::policy::told;
 use super::run::{folded, open, read_log, read_policy};
 use crate::bundle::{Bundle, write_atomic};
 use crate::config::{ExplainConfig, LogDefaults};
@@ -157,7 +158,7 @@ fn rule_line(text: &mut String, rule: &RuleTrace<'_>) {
     let held = if rule.held { "holds" } else { "does not hold" };
     let _ = writeln!(text, "  {} {}: {held}{blocked}", rule.kind.as_str(), rule.id);
     for test in rule.tests.iter().filter(|test| test.held != rule.held || rule.blocked.is_some()) {
-        let found = test.found.as_deref().unwrap_or("not known");
+        let found = told(test.found.as_deref());
         let held = if test.held { "yes" } else { "no" };
         let _ = writeln!(text, "      {}: {held}, found {found}", test.text);
     }

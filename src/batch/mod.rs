@@ -18,6 +18,7 @@ mod error;
 mod experiment;
 mod explain;
 mod load;
+mod moves;
 mod opportunities;
 mod ops;
 mod ops_activities;

@@ -29,6 +29,7 @@ use super::decisions::export_decisions;
 use super::error::BatchError;
 use super::experiment;
 use super::load::{load, open};
+use super::moves::moves;
 use super::opportunities::{OpportunitiesError, opportunities};
 use super::ops_activities;
 use super::ops_keys;
@@ -225,6 +226,7 @@ pub fn operate(
         OpsCommand::PolicyRun { task, run } => match task {
             OpsTask::PolicyDiff => policy::diff(run, progress),
             OpsTask::PolicyExplain => policy::explain(run, progress),
+            OpsTask::PolicyMoves => moves(run, progress),
             _ => policy::simulate(run, progress),
         },
         OpsCommand::ExperimentReport(report) => experiment::report(report, progress),

@@ -27,6 +27,17 @@ const EXAMPLES: usize = 3;
 
 type Counts = BTreeMap<String, u64>;
 
+/// What one policy does to the customers of one phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct PhaseTally {
+    customers: u64,
+    /// Those with a recommended campaign.
+    campaigns: u64,
+    value_at_risk: f64,
+    expected_cost: f64,
+    expected_value: f64,
+}
+
 /// What one policy does to a base.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Tally {
@@ -37,6 +48,8 @@ struct Tally {
     suppressions: Counts,
     tiers: Counts,
     segments: Counts,
+    /// By phase of the life cycle.
+    phases: BTreeMap<&'static str, PhaseTally>,
     held_out: u64,
     value_at_risk: f64,
     /// Costs and expected values are in currency units, over campaigns recommended.
@@ -63,6 +76,12 @@ impl Tally {
         if let Some(stop) = decision.suppression {
             add(&mut self.suppressions, stop.reason.as_str());
         }
+        let phase = self.phases.entry(decision.phase.as_str()).or_default();
+        phase.customers += 1;
+        phase.campaigns += u64::from(decision.campaign.is_some());
+        phase.value_at_risk += decision.value_at_risk.unwrap_or(0.0);
+        phase.expected_cost += decision.expected_cost.unwrap_or(0.0);
+        phase.expected_value += decision.expected_value.unwrap_or(0.0);
         self.held_out += u64::from(decision.is_held_out());
         self.value_at_risk += decision.value_at_risk.unwrap_or(0.0);
         self.has_costs |= decision.expected_cost.is_some();
@@ -73,7 +92,17 @@ impl Tally {
 
     fn to_json(&self) -> Value {
         let money = |amount: f64| self.has_costs.then_some(amount);
+        let phase = |(name, of): (&&str, &PhaseTally)| {
+            let row = json!({
+                "customers": of.customers, "campaigns": of.campaigns,
+                "value_at_risk": of.value_at_risk, "expected_cost": money(of.expected_cost),
+                "expected_value": money(of.expected_value),
+            });
+            ((*name).to_owned(), row)
+        };
+        let phases: serde_json::Map<String, Value> = self.phases.iter().map(phase).collect();
         json!({
+            "phases": phases,
             "customers": self.customers, "campaigns": self.campaigns, "channels": self.channels,
             "offers": self.offers, "suppressions": self.suppressions, "tiers": self.tiers,
             "segments": self.segments, "held_out": self.held_out,
@@ -102,6 +131,20 @@ impl Tally {
                 let _ = writeln!(text, "  {name:<28}{count:>9}  {share:>5.1} %");
             }
         }
+        let _ =
+            writeln!(text, "phase{:>34}{:>12}{:>18}", "customers", "campaigns", "value at risk");
+        for (name, of) in &self.phases {
+            let PhaseTally { customers, campaigns, value_at_risk, .. } = of;
+            let worth = if self.has_costs {
+                format!("  costs {:.2}, brings {:.2}", of.expected_cost, of.expected_value)
+            } else {
+                String::new()
+            };
+            let _ = writeln!(
+                text,
+                "  {name:<28}{customers:>9}{campaigns:>12}{value_at_risk:>18.2}{worth}"
+            );
+        }
         let mut line = |label: &str, value: String| {
             let _ = writeln!(text, "{label:<30}{value}");
         };
@@ -119,19 +162,19 @@ impl Tally {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "customers number far below 2^52")]
-fn percent(count: u64, of: u64) -> f64 {
+pub(super) fn percent(count: u64, of: u64) -> f64 {
     100.0 * count as f64 / of.max(1) as f64
 }
 
 /// A base that has been read.
-struct Base {
-    engine: Engine,
-    log: Log,
-    as_of: AsOf,
+pub(super) struct Base {
+    pub(super) engine: Engine,
+    pub(super) log: Log,
+    pub(super) as_of: AsOf,
 }
 
 impl Base {
-    fn read(
+    pub(super) fn read(
         config: &PolicyRunConfig,
         policy: Option<Policy>,
         progress: &mut (dyn FnMut(&str) + Send),
@@ -154,7 +197,7 @@ impl Base {
     }
 }
 
-fn named(policy: &Policy) -> Value {
+pub(super) fn named(policy: &Policy) -> Value {
     let id = policy.id();
     let hash: String = id.hash.iter().map(|byte| format!("{byte:02x}")).collect();
     json!({ "id": id.id, "version": id.version, "hash": hash })
@@ -339,6 +382,17 @@ fn rule_json(rule: &RuleTrace<'_>) -> Value {
     })
 }
 
+/// What a test found, for a person: numbers with four decimals at most.
+pub(super) fn told(found: Option<&str>) -> String {
+    const DECIMALS: usize = 4;
+    let Some(found) = found else { return "not known".to_owned() };
+    let is_long = found.split_once('.').is_some_and(|(_, after)| after.len() > DECIMALS);
+    match found.parse::<f64>() {
+        Ok(number) if is_long => format!("{number:.DECIMALS$}"),
+        _ => found.to_owned(),
+    }
+}
+
 /// One line of why a campaign is, or is not, recommended.
 fn said(decision: &Decision<'_>, campaign: &Campaign) -> String {
     match why_not(decision, campaign.id()) {
@@ -347,10 +401,7 @@ fn said(decision: &Decision<'_>, campaign: &Campaign) -> String {
         WhyNot::Conditions(failed) => {
             let failed: Vec<String> = failed
                 .iter()
-                .map(|test| {
-                    let found = test.found.as_deref().unwrap_or("not known");
-                    format!("{} (found: {found})", test.text)
-                })
+                .map(|test| format!("{} (found: {})", test.text, told(test.found.as_deref())))
                 .collect();
             format!("does not fit: {}", failed.join(", "))
         }
@@ -415,7 +466,7 @@ fn explained(policy: &Policy, answer: &Answer<'_>) -> String {
             let _ = writeln!(text, "  {:<34}{held}", rule.id);
             for test in &rule.tests {
                 let mark = if test.held { '+' } else { '-' };
-                let found = test.found.as_deref().unwrap_or("not known");
+                let found = told(test.found.as_deref());
                 let _ = writeln!(text, "    {mark} {:<36} found: {found}", test.text);
             }
         }

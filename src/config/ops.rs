@@ -275,6 +275,8 @@ pub enum OpsTask {
     PolicySimulate,
     /// Explain one decision.
     PolicyExplain,
+    /// Count who moved where.
+    PolicyMoves,
     /// Work out what campaigns brought.
     ExperimentReport,
     /// Write a decision log for other programs.
@@ -334,7 +336,7 @@ pub enum OpsCommand {
     Opportunities(OpportunitiesConfig),
     /// Try a policy on a base.
     PolicyRun {
-        /// Diff, simulate or explain.
+        /// Diff, simulate, explain or moves.
         task: OpsTask,
         /// On what.
         run: Box<PolicyRunConfig>,
@@ -416,7 +418,10 @@ impl OpsConfig {
             OpsTask::Opportunities => {
                 OpsCommand::Opportunities(OpportunitiesConfig::read(&mut reader))
             }
-            OpsTask::PolicyDiff | OpsTask::PolicySimulate | OpsTask::PolicyExplain => {
+            OpsTask::PolicyDiff
+            | OpsTask::PolicySimulate
+            | OpsTask::PolicyExplain
+            | OpsTask::PolicyMoves => {
                 OpsCommand::PolicyRun { task, run: Box::new(read_policy_run(task, &mut reader)) }
             }
             OpsTask::ExperimentReport => {

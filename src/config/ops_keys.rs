@@ -29,6 +29,8 @@ Examples:
     --events orders.csv.gz --as-of 2026-06-30
   tenure-ops policy explain --customer 4711 --models models --name shop \\
     --events orders.csv.gz --as-of 2026-06-30
+  tenure-ops policy moves --since 2026-03-31 --as-of 2026-06-30 --models models --name shop \\
+    --events orders.csv.gz
   tenure-ops experiment report --decisions ./decisions --events orders.csv.gz --outcome spend
   tenure-ops decisions export --decisions ./decisions --out decisions.parquet
   tenure-ops explain --models models --name shop --events orders.csv.gz --customer 42 \\

@@ -14,7 +14,8 @@ use crate::bundle::BundleSelector;
 use crate::domain::Day;
 
 /// Keys that only these commands use.
-pub(super) const KEYS: [&str; 6] = ["old", "new", "decisions", "outcome", "days", "effect_sd"];
+pub(super) const KEYS: [&str; 7] =
+    ["old", "new", "since", "decisions", "outcome", "days", "effect_sd"];
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum PolicyArgs {
@@ -37,6 +38,14 @@ pub(super) enum PolicyArgs {
     },
     /// Counts what a policy would do to a base, and what it costs
     Simulate(BaseArgs),
+    /// Counts who moved from which segment and tier to which between two days, and who bought
+    Moves {
+        /// The first of the two days; --as-of is the other
+        #[arg(long, value_name = "DATE")]
+        since: Option<String>,
+        #[command(flatten)]
+        base: BaseArgs,
+    },
     /// Shows one customer's decision with every rule, and why each campaign is not it
     Explain {
         /// The customer's id
@@ -112,6 +121,10 @@ impl PolicyArgs {
                 (OpsTask::PolicyDiff, [base.given(), own].concat())
             }
             Self::Simulate(base) => (OpsTask::PolicySimulate, base.given()),
+            Self::Moves { since, base } => {
+                let own = vec![("since", since.clone())];
+                (OpsTask::PolicyMoves, [base.given(), own].concat())
+            }
             Self::Explain { customer, base } => {
                 let own = vec![("customer", customer.clone())];
                 (OpsTask::PolicyExplain, [base.given(), own].concat())
@@ -158,6 +171,8 @@ pub struct PolicyRunConfig {
     pub files: [PathBuf; 2],
     /// Whose decision is explained.
     pub customer: Option<String>,
+    /// The first of two days, for moves; before `as_of`.
+    pub since: Option<Day>,
 }
 
 /// What campaigns are judged by.
@@ -223,10 +238,19 @@ pub(super) fn read_policy_run(task: OpsTask, reader: &mut Reader) -> PolicyRunCo
         OpsTask::PolicyExplain => Some(reader.required("customer")),
         _ => None,
     };
+    let since = match task {
+        OpsTask::PolicyMoves => reader.required_parsed("since", parse_day),
+        _ => None,
+    };
+    if let (Some(since), Some(as_of)) = (since, as_of)
+        && since >= as_of
+    {
+        reader.conflict(format!("since is {since}, a day before as_of ({as_of}) is needed"));
+    }
     let policy = if is_diff { None } else { reader.optional("policy").map(PathBuf::from) };
     // A missing day is an issue, which ends the reading.
     let as_of = as_of.unwrap_or(Day::from_number(0));
-    PolicyRunConfig { log, models, model, as_of, policy, files, customer }
+    PolicyRunConfig { log, models, model, as_of, policy, files, customer, since }
 }
 
 pub(super) fn read_experiment(reader: &mut Reader) -> ExperimentConfig {

@@ -466,3 +466,53 @@ fn policies_are_tried_held_against_each_other_and_explained() {
     assert_eq!(stranger.status.code(), Some(65));
     assert!(String::from_utf8_lossy(&stranger.stderr).contains("\"nobody\""));
 }
+
+#[test]
+fn who_moved_where_and_who_bought_is_counted() {
+    let base = Base::new();
+    let moves = |since: &str| base.json(OPS, &["policy", "moves", "--since", since], &[]);
+    let sum = |rows: &Value, key: &str| -> f64 {
+        rows.as_array().unwrap().iter().map(|row| number(&row[key])).sum()
+    };
+    // Everybody buys once a month, so two purchases lie between the days.
+    let found = moves("2024-03-31");
+    let spend: usize = (0..N_CUSTOMERS).map(|idx| 2 * (5 + idx % 40)).sum();
+    for block in ["segments", "tiers", "cohorts"] {
+        let rows = &found[block];
+        assert!((sum(rows, "customers") - N_CUSTOMERS as f64).abs() < 0.5, "{block}");
+        assert!((sum(rows, "bought") - N_CUSTOMERS as f64).abs() < 0.5, "{block}");
+        assert!((sum(rows, "spend") - spend as f64).abs() < 1e-6, "{block}");
+        for row in rows.as_array().unwrap() {
+            let Some(to) = row["to"].as_object() else {
+                assert_eq!((block, &row["first_purchase"]), ("cohorts", &"2024-01".into()));
+                continue;
+            };
+            let to: u64 = to.values().map(|n| n.as_u64().unwrap()).sum();
+            assert_eq!(Some(to), row["customers"].as_u64());
+        }
+    }
+    // The same places as of the later day as in the counts of that day.
+    let counts = &base.json(OPS, &["policy", "simulate"], &[])["base"];
+    let now = |name: &str| -> u64 {
+        let rows = found["segments"].as_array().unwrap().iter();
+        rows.filter_map(|row| row["to"][name].as_u64()).sum()
+    };
+    for (name, n) in counts["segments"].as_object().unwrap() {
+        assert_eq!(Some(now(name)), n.as_u64(), "{name}");
+    }
+    let phases = counts["phases"].as_object().unwrap();
+    let of_phases: u64 = phases.values().map(|one| one["customers"].as_u64().unwrap()).sum();
+    assert_eq!(of_phases, N_CUSTOMERS as u64);
+    // Who had not bought by then is new.
+    let late = (0..N_CUSTOMERS).filter(|idx| 1 + (idx * 7 + 3) % 24 > 10).count();
+    assert_eq!(moves("2024-01-10")["new"], late);
+    let text = base.run(OPS, &["policy", "moves", "--since", "2024-01-10"], &[]);
+    assert!(text.contains("new since") && text.contains("first purchase"), "{text}");
+    let wrong = Command::new(OPS)
+        .args(["policy", "moves", "--since", "2024-05-31", "--as-of", "2024-05-31"])
+        .args(["--models", "m", "--name", "demo", "--events", "log.csv"])
+        .output()
+        .unwrap();
+    assert_eq!(wrong.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("a day before as_of"));
+}
