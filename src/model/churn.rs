@@ -27,7 +27,7 @@ pub enum ChurnKind {
     Boosted,
     /// Mean of the log-odds of the last two.
     Blend,
-    /// Mean of the log-odds of closed form, regression and trees, by weights that a backtest fitted.
+    /// Mean of the log-odds of closed form, regression and trees, by weights of a backtest.
     Stacked,
 }
 

@@ -130,15 +130,15 @@ fn correction(verdict: &ValueVerdict) -> Value {
         .map(|trial| {
             json!({
                 "cutoff": trial.cutoff.to_string(),
-                "log_ratio_plain": trial.plain,
-                "log_ratio_newest_window": trial.newest_window,
-                "log_ratio_newest_window_and_origins": trial.origins,
+                "plain": trial.plain,
+                "newest_window": trial.newest_window,
+                "purchase_models": trial.purchase_models,
+                "used": trial.used(),
             })
         })
         .collect();
     json!({
-        "rule": correction.rule.as_str(),
-        "log_shift": correction.log_shift,
+        "what": "log of actual over predicted total at each origin",
         "factor_before_newest": correction.judged,
         "trials": trials,
     })

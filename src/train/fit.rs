@@ -3,7 +3,7 @@
 //! Replay the log at past cutoffs; judge candidates at several origins; refit the champion on all
 //! complete windows; freeze cut points. No clock, no file.
 
-use crate::dataset::CutoffPlan;
+use crate::dataset::{CutoffPlan, FeatureMatrix};
 use crate::decision::Policy;
 use crate::domain::{AsOf, Day};
 use crate::events::Log;
@@ -12,14 +12,15 @@ use crate::labels::StayRule;
 use crate::model::btyd::BtydError;
 use crate::model::{
     BoostedSpec, ChurnKind, ChurnModel, ChurnParts, ChurnSpec, Columns, CountKind, CountModel,
-    Fitted, IntervalTable, LogisticSpec, LogitLine, Objective, SearchScope, TreeShape, ValueKind,
-    ValueModel, ValueParts, row_definitions,
+    Fitted, IntervalTable, LogisticSpec, LogitLine, Objective, SearchScope, TreeShape,
+    ValueHorizon, ValueKind, ValueModel, ValueParts, row_definitions,
 };
 
 use super::activities::{ActivityReport, candidates, report};
 use super::backtest::{ChurnVerdict, Rows, ValueVerdict, fit_parts, judge_churn, judge_value};
 use super::base_facts;
 use super::base_facts::Offered;
+use super::correction::combining;
 use super::count_choice::{CountChoice, choose_for_log};
 use super::error::TrainError;
 use super::judgement::Judgement;
@@ -161,6 +162,7 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         value_days: spec.value.get(),
         extrapolated: spec.value > spec.churn || value.is_none(),
     };
+    combine_levels(&mut fitted, &columns, &today_rows);
     let means = value_means(&fitted, &columns, &today_rows);
     fitted.value_quantiles = quantiles(&means);
     let total_predicted = means.iter().sum();
@@ -452,11 +454,20 @@ impl<'w> Work<'w> {
         // The level belongs to the model that will be used: it is measured where this one meets
         // the newest complete window.
         if let Some((_, judged)) = self.rows.last() {
-            let level = log_level(self.columns, judged, &model);
-            model.factor = libm::exp(level + verdict.correction.log_shift);
+            model.factor = libm::exp(log_level(self.columns, judged, &model));
         }
         Ok(model)
     }
+}
+
+/// Takes the total of today's base to the mean of two forecasts: the champion's at the level of
+/// the newest window, and the purchase models'.
+fn combine_levels(fitted: &mut Fitted, columns: &Columns, rows: &FeatureMatrix) {
+    let Some(value) = fitted.value.as_mut() else { return };
+    let own = rows.map_rows(|row| value.mean(columns, row, ValueHorizon::Full));
+    let other =
+        rows.map_rows(|row| value.mean_by(ValueKind::Btyd, columns, row, ValueHorizon::Full));
+    value.factor *= combining(own.iter().sum(), other.iter().sum());
 }
 
 /// Predictions at the level of what came: intervals are about customers, not about the total.
@@ -518,11 +529,7 @@ pub(super) fn quantiles(numbers: &[f64]) -> Vec<f64> {
 }
 
 /// Predicted value of each row within the value horizon; none without a value model.
-fn value_means(
-    fitted: &Fitted,
-    columns: &Columns,
-    rows: &crate::dataset::FeatureMatrix,
-) -> Vec<f64> {
+fn value_means(fitted: &Fitted, columns: &Columns, rows: &FeatureMatrix) -> Vec<f64> {
     let Some(value) = &fitted.value else { return Vec::new() };
-    rows.map_rows(|row| value.mean(columns, row, crate::model::ValueHorizon::Full))
+    rows.map_rows(|row| value.mean(columns, row, ValueHorizon::Full))
 }

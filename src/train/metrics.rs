@@ -243,6 +243,7 @@ fn churn(spec: &TrainSpec, fit: &FitResult, policy: Option<&Policy>) -> Value {
         "comparison": fit.judgement.as_ref().and_then(|found| found.comparison.as_ref()),
         "calibration_line": fit.judgement.as_ref().and_then(|found| found.line),
         "subgroups": fit.judgement.as_ref().map_or(&[][..], |found| &found.subgroups[..]),
+        "stacking_note": verdict.stacking.note,
         "windows": windows,
         "reliability": bins,
         "capture_of_rarer": capture,

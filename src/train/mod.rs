@@ -37,7 +37,7 @@ mod usability;
 
 pub use activities::ActivityReport;
 pub use backtest::{ChurnMetrics, ChurnVerdict, Rows, ValueMetrics, ValueVerdict};
-pub use correction::{Correction, CorrectionRule, LevelTrial};
+pub use correction::{Correction, LevelTrial};
 pub use count_choice::{CountCandidate, CountChoice};
 pub use error::TrainError;
 pub use fit::{FitResult, churn_spec, fit};

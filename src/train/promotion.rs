@@ -1,8 +1,8 @@
 //! Whether a new bundle becomes champion: it must not be worse than the present one.
 //!
-//! In: a finished fit, the log, the present champion. Out: yes or no, why, and both bundles' numbers
-//! on the newest complete window. The new one's are those of its predecessor that had not seen the
-//! window; the champion may have been fitted on it, which widens what is forgiven.
+//! In: a finished fit, the log, the present champion. Out: yes or no, why, and both bundles'
+//! numbers on the newest complete window. The new one's are those of its predecessor that had not
+//! seen the window; the champion may have been fitted on it, which widens what is forgiven.
 //! It deliberately touches no metrics of the bundle: a version does not depend on who came before.
 
 use std::path::Path;

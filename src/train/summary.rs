@@ -121,6 +121,17 @@ fn churn(text: &mut String, churn: &Value) {
             ),
         );
     }
+    closer_look(text, churn);
+    if let Some(note) = churn["stacking_note"].as_str() {
+        line(text, format_args!("  stacking: {note}"));
+    }
+    if let Some(note) = churn["calibration"]["note"].as_str() {
+        line(text, format_args!("  calibration: {note}"));
+    }
+}
+
+/// Gains over rules, parts that are off, and settings of the trees.
+fn closer_look(text: &mut String, churn: &Value) {
     for gain in items(&churn["comparison"]["gains"]) {
         let (against, loss) = (word(&gain["against"]), &gain["log_loss"]);
         let [value, low, high] = ["value", "low", "high"].map(|part| number(&loss[part], 4));
@@ -140,9 +151,6 @@ fn churn(text: &mut String, churn: &Value) {
         let tried = items(&churn["search"]["tried"]).len();
         let (name, rounds) = (word(&settings["name"]), &settings["rounds"]);
         line(text, format_args!("  trees: {name}, {rounds} rounds; {tried} settings tried"));
-    }
-    if let Some(note) = churn["calibration"]["note"].as_str() {
-        line(text, format_args!("  calibration: {note}"));
     }
 }
 
@@ -170,6 +178,24 @@ fn value(text: &mut String, clv: &Value) {
                 number(&candidate["rmse"], 2),
                 number(&candidate["total_ratio"], 3),
             ),
+        );
+    }
+    let interval = &clv["total_interval"];
+    if interval["p05"].is_number() {
+        line(
+            text,
+            format_args!(
+                "  total of the base {} (90 % interval {} to {}{})",
+                number(&clv["total_predicted"], 0),
+                number(&interval["p05"], 0),
+                number(&interval["p95"], 0),
+                if interval["extrapolated"] == json!(true) { ", extrapolated" } else { "" },
+            ),
+        );
+    } else if let Some(why) = interval["note"].as_str() {
+        line(
+            text,
+            format_args!("  total of the base {}: {why}", number(&clv["total_predicted"], 0)),
         );
     }
     if clv["extrapolated"] == json!(true) {

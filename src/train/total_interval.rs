@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::evaluate::{LogRatio, TotalSpread, effective_windows};
 use crate::model::ValueKind;
 
-use super::correction::{CorrectionRule, LevelTrial};
+use super::correction::{LevelTrial, is_evidence, trial};
 use super::fit::FitResult;
 use super::plan::TrainSpec;
 use super::totals::{TotalOf, log_ratios};
@@ -50,39 +50,37 @@ pub(super) fn value_interval(spec: &TrainSpec, fit: &FitResult) -> Value {
         return absent("no interval: there is no value model");
     };
     let champion = |days: u16| champion_ratios(spec, fit, model.kind, days);
-    let (churn, value) = (spec.churn.get(), spec.value.get());
     let of = "the champion's";
+    let (churn, value) = (spec.churn.get(), spec.value.get());
     let mut evidence = vec![Evidence { windows: champion(value), days: value, of }];
-    if churn != value {
+    // Windows of the full horizon go before those that must be stretched.
+    let mut others = of_purchase_models(spec, fit, TotalOf::Value).into_iter();
+    evidence.extend(others.next());
+    if churn < value {
         evidence.push(Evidence { windows: champion(churn), days: churn, of });
     }
-    evidence.extend(of_purchase_models(spec, fit, TotalOf::Value));
+    evidence.extend(others);
     match pick(evidence) {
         Ok(found) => described(spec, &found, fit.total_predicted),
         Err(why) => absent(&why),
     }
 }
 
-/// What the champion's totals missed by at the origins, by the rule of correction in use.
+/// What the champion's totals missed by at the origins, at the level that is used.
 fn champion_ratios(spec: &TrainSpec, fit: &FitResult, kind: ValueKind, days: u16) -> Vec<LogRatio> {
     let Some(correction) = fit.value.as_ref().map(|verdict| &verdict.correction) else {
         return Vec::new();
     };
-    let missed = |trial: &LevelTrial| match correction.rule {
-        CorrectionRule::NewestWindow => trial.newest_window,
-        CorrectionRule::Origins => trial.origins.unwrap_or(trial.newest_window),
-    };
-    let ratios = correction.trials.iter().filter_map(|trial| {
-        let day = trial.cutoff.number();
-        if days == spec.churn.get() {
-            return Some(LogRatio { day, log_ratio: missed(trial) });
-        }
-        // The correction is the same over the longer horizon.
-        let level = trial.plain - missed(trial);
-        let origin = fit.origins.iter().find(|origin| origin.cutoff == trial.cutoff)?;
-        let totals = fit.totals.iter().find(|totals| totals.cutoff == trial.cutoff)?;
-        let log_ratio = libm::log(totals.full?.value / origin.full_total(kind)?) - level;
-        log_ratio.is_finite().then_some(LogRatio { day, log_ratio })
+    let of_trial =
+        |found: &LevelTrial| LogRatio { day: found.cutoff.number(), log_ratio: found.used() };
+    if days == spec.churn.get() {
+        return correction.trials.iter().map(of_trial).collect();
+    }
+    let telling = fit.origins.iter().filter(|origin| is_evidence(origin, kind));
+    let ratios = telling.filter_map(|origin| {
+        let totals = fit.totals.iter().find(|totals| totals.cutoff == origin.cutoff)?;
+        let found = trial(origin, kind, totals.full?.value, |kind| origin.full_total(kind))?;
+        Some(of_trial(&found))
     });
     ratios.collect()
 }

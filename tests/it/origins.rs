@@ -18,7 +18,7 @@ static LONG: LazyLock<Value> = LazyLock::new(|| {
     let (events, models) = (data("cdnow_sample.csv.gz"), place.path("models"));
     let args = [
         &["--events", events.as_str(), "--until", "1998-03-31", "--churn-horizon-days", "91"][..],
-        &["--clv-horizon-days", "182", "--models", &models, "--name", "long", "--json"],
+        &["--clv-horizon-days", "273", "--models", &models, "--name", "long", "--json"],
     ];
     run(TRAIN, &args.concat()).json()["metrics"].clone()
 });
@@ -90,7 +90,7 @@ fn the_totals_have_intervals_around_their_predictions() {
         assert!(0.0 < low && low < mid && mid < high, "{interval}");
         assert!((mid / predicted - 1.0).abs() < 1e-9, "{interval}");
         assert!(number(&interval["n_effective"]) >= 2.0, "{interval}");
-        // Windows of 182 days do not cover twice their length without overlap.
+        // Windows of 273 days do not cover twice their length without overlap.
         assert_eq!(interval["extrapolated"], Value::Bool(true), "{interval}");
     }
     let cutoffs = items(&LONG["backtest"]["cutoffs"]);

@@ -426,9 +426,10 @@ fn a_worse_grade_does_not_replace_the_champion() {
     let extras = Extras { promotion: Promotion::Always, ..Extras::default() };
     let told = TrainSpec { extras, ..spec };
     let told = run(&told, &log, &Threshold::default(), models.path(), &mut |_| {}).unwrap();
-    assert!(told.promoted && told.version == poor.version, "{}", told.promotion_reason);
+    assert!(told.promoted, "{}", told.promotion_reason);
+    assert_eq!(told.version, poor.version);
     assert!(
-        told.promotion_reason.contains("--promote always, although"),
+        told.promotion_reason.contains("(--promote always), although"),
         "{}",
         told.promotion_reason
     );

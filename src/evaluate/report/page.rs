@@ -9,7 +9,7 @@ use super::{churn, counts, table, timeline, value};
 
 /// What the grades say, best first.
 const GRADES: [(&str, &str); 4] = [
-    ("A", "judged on a window the model had not seen, and its calibration tried on a second one"),
+    ("A", "judged on windows the model had not seen, and its calibration tried on a later one"),
     ("B", "judged on one unseen window; no second one to confirm it"),
     ("C", "no usable signal, weak ranking (AUC below 0.65) or probabilities off (ECE above 0.05)"),
     ("D", "too little data: nothing was learned, only the purchase-rhythm models with weak priors"),
@@ -280,9 +280,9 @@ fn window_limit(source: Source<'_>) -> String {
     let text = if source.judged().is_none() {
         "No window was judged: nothing here says how well the model predicts."
     } else if source.tried_on_second_window() {
-        "Two windows were used: candidates were judged on the newest, and the recalibration was \
-         fitted on the one before it. The candidates' numbers are from the newest alone, so a \
-         season or a campaign in it counts in full."
+        "Several windows were used: the recalibration was fitted on earlier ones and tried on later \
+         ones. The candidates' numbers in the tables are from the newest alone, so a season or a \
+         campaign in it counts in full."
     } else {
         "Candidates were judged on one window, and the champion was chosen on it: expect it to do \
          slightly worse on the next one. A season or a campaign in that window counts in full."

@@ -4,12 +4,13 @@
 pub(super) const ABSENT: &str = "–";
 
 /// Names of candidates, as in `metrics.json` and as on the page.
-const CANDIDATES: [(&str, &str); 12] = [
+const CANDIDATES: [(&str, &str); 13] = [
     ("base_rate", "Base rate"),
     ("btyd", "Buy till you die"),
     ("logistic", "Logistic regression"),
     ("boosted", "Boosted trees"),
     ("blend", "Blend"),
+    ("stacked", "Weighted blend"),
     ("recency_rule", "Recency rule"),
     ("btyd_gamma_gamma", "Buy till you die × spend"),
     ("tweedie_glm", "Tweedie regression"),
