@@ -121,9 +121,17 @@ fn churn(text: &mut String, churn: &Value) {
             ),
         );
     }
+    closer_look(text, churn);
     if let Some(note) = churn["stacking_note"].as_str() {
         line(text, format_args!("  stacking: {note}"));
     }
+    if let Some(note) = churn["calibration"]["note"].as_str() {
+        line(text, format_args!("  calibration: {note}"));
+    }
+}
+
+/// Gains over rules, parts that are off, and settings of the trees.
+fn closer_look(text: &mut String, churn: &Value) {
     for gain in items(&churn["comparison"]["gains"]) {
         let (against, loss) = (word(&gain["against"]), &gain["log_loss"]);
         let [value, low, high] = ["value", "low", "high"].map(|part| number(&loss[part], 4));
@@ -143,9 +151,6 @@ fn churn(text: &mut String, churn: &Value) {
         let tried = items(&churn["search"]["tried"]).len();
         let (name, rounds) = (word(&settings["name"]), &settings["rounds"]);
         line(text, format_args!("  trees: {name}, {rounds} rounds; {tried} settings tried"));
-    }
-    if let Some(note) = churn["calibration"]["note"].as_str() {
-        line(text, format_args!("  calibration: {note}"));
     }
 }
 
