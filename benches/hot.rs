@@ -1,10 +1,10 @@
 //! The hot path, piece by piece: fold, codec, features, models, forest, explanation, decision and
 //! the complete answer, on the log and with the bundle that ship.
 //!
-//! Three ways to run it. As a bench it takes times. As `hot cpu` it takes the processor's time alone
-//! (on Linux), which waiting for a busy machine does not lengthen. As `hot count` it does each piece
-//! once inside of [`measured`], for `benches/instructions.sh`, which has the instructions counted: a
-//! figure that a busy machine does not move at all.
+//! Ways to run it: as a bench it takes times. As `hot cpu` it takes the processor's time alone (on
+//! Linux), which waiting for a busy machine does not lengthen. As `hot count` it does each piece
+//! once inside of [`measured`], for `benches/instructions.sh`, which has the instructions counted:
+//! a figure that a busy machine does not move at all. `hot forest` prints the forest, for peers.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench may stop and tells")]
 
@@ -49,6 +49,9 @@ struct Setup {
     as_of: AsOf,
     histories: Vec<(CustomerId, History)>,
     bytes: Vec<Vec<u8>>,
+    /// Customers of another shop, most of whom bought once or twice, and their instant.
+    light: Vec<(CustomerId, History)>,
+    light_as_of: AsOf,
     /// Rows of the demo bundle, one after another.
     rows: Vec<f64>,
     explainer: Explainer,
@@ -64,20 +67,10 @@ impl Setup {
             Bundle::find(&root.join("models"), &BundleSelector::parse("demo").unwrap()).unwrap();
         let engine = Engine::try_new(bundle, None, Some("salt of the bench")).unwrap();
         let as_of = AsOf::end_of(Day::parse("2017-11-30").unwrap(), &Zone::UTC);
-        let spec = LogSpec {
-            events: vec![root.join("data/complete_journey.csv.gz")],
-            profiles: None,
-            read: ReadSpec::default(),
-            rules: Rules::default(),
-            before: as_of,
-        };
-        let log = Log::read(&spec, &mut |_| {}).unwrap();
-        let histories: Vec<(CustomerId, History)> = log
-            .customers
-            .iter()
-            .take(CUSTOMERS)
-            .map(|customer| (customer.customer.clone(), folded(&customer.events)))
-            .collect();
+        let log = read(root.join("data/complete_journey.csv.gz"), as_of);
+        let histories = histories_of(&log);
+        let light_as_of = AsOf::end_of(Day::parse("1998-06-30").unwrap(), &Zone::UTC);
+        let light = histories_of(&read(root.join("data/cdnow_sample.csv.gz"), light_as_of));
         let bytes = histories.iter().map(|(_, history)| history.to_bytes()).collect();
         let predictor = engine.bundle().predictor().unwrap();
         let (mut rows, mut row) = (Vec::new(), Vec::new());
@@ -91,7 +84,20 @@ impl Setup {
         let forest = Forest::from_json(&grown(&mut random)).unwrap();
         let shap = TreeShap::try_new(&forest).unwrap();
         let forest_rows = (0..ROWS * FEATURES).map(|_| random.unit()).collect();
-        Self { engine, log, as_of, histories, bytes, rows, explainer, forest, shap, forest_rows }
+        Self {
+            engine,
+            log,
+            as_of,
+            histories,
+            bytes,
+            light,
+            light_as_of,
+            rows,
+            explainer,
+            forest,
+            shap,
+            forest_rows,
+        }
     }
 
     fn row_width(&self) -> usize {
@@ -255,6 +261,11 @@ impl Setup {
                     self.histories.iter().map(|(customer, history)| (customer, history)).collect();
                 black_box(self.engine.answer_many(&customers, self.as_of, false));
             }),
+            Piece::new("answer/many_cdnow", self.light.len(), || {
+                let customers: Vec<(&CustomerId, &History)> =
+                    self.light.iter().map(|(customer, history)| (customer, history)).collect();
+                black_box(self.engine.answer_many(&customers, self.light_as_of, false));
+            }),
             Piece::new("answer/complete_from_bytes", self.histories.len(), || {
                 for ((customer, _), bytes) in self.histories.iter().zip(&self.bytes) {
                     let history = History::from_bytes(bytes).unwrap();
@@ -263,6 +274,17 @@ impl Setup {
             }),
         ]
     }
+}
+
+fn read(file: std::path::PathBuf, before: AsOf) -> Log {
+    let (read, rules) = (ReadSpec::default(), Rules::default());
+    let spec = LogSpec { events: vec![file], profiles: None, read, rules, before };
+    Log::read(&spec, &mut |_| {}).unwrap()
+}
+
+fn histories_of(log: &Log) -> Vec<(CustomerId, History)> {
+    let taken = log.customers.iter().take(CUSTOMERS);
+    taken.map(|customer| (customer.customer.clone(), folded(&customer.events))).collect()
 }
 
 fn folded(events: &[tenure::events::Event]) -> History {
@@ -361,7 +383,7 @@ fn cpu_nanos() -> u64 {
     told.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Prints the best of some runs of each piece, nanoseconds of processor a thing and things a second.
+/// Prints the best of some runs of each piece: processor time a thing, and things a second.
 fn take_cpu_times(setup: &Setup, part_of_name: &str) {
     for mut piece in setup.pieces().into_iter().filter(|piece| piece.name.contains(part_of_name)) {
         (piece.run)();
@@ -384,8 +406,12 @@ fn take_cpu_times(setup: &Setup, part_of_name: &str) {
 }
 
 fn main() {
-    let setup = Setup::new();
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == "forest") {
+        println!("{}", grown(&mut Random(42)));
+        return;
+    }
+    let setup = Setup::new();
     if words.first().is_some_and(|word| word == "cpu") {
         take_cpu_times(&setup, words.get(1).map_or("", String::as_str));
         return;

@@ -212,13 +212,14 @@ impl Tiles {
     pub fn spans<const N: usize>(&self, last: Day, edges: [i32; N]) -> [Tally; N] {
         let mut sums = [Tally::default(); N];
         let end = self.days.partition_point(|(day, _)| *day <= last);
-        let mut newest_first = self.days[..end].iter().rev().peekable();
-        for (sum, edge) in sums.iter_mut().zip(edges) {
-            while let Some((_, tally)) =
-                newest_first.next_if(|(day, _)| last.days_since(*day) < edge)
-            {
-                sum.add(tally);
+        let mut span = 0;
+        for (day, tally) in self.days[..end].iter().rev() {
+            let age = last.days_since(*day);
+            while edges.get(span).is_some_and(|edge| age >= *edge) {
+                span += 1;
             }
+            let Some(sum) = sums.get_mut(span) else { break };
+            sum.add(tally);
         }
         sums
     }

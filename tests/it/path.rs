@@ -273,7 +273,9 @@ fn every_answer_is_sound_and_the_same_twice() {
         let (alone, answer) =
             (engine.answer(customer, history, as_of(), false).unwrap(), answer.as_ref().unwrap());
         assert_eq!(&alone.customer, &answer.customer);
-        assert_eq!((&alone.score, &alone.facts), (&answer.score, &answer.facts));
+        assert_eq!(alone.score, answer.score);
+        // A heartbeat without data holds NaN, which equals nothing.
+        assert_eq!(format!("{:?}", alone.facts), format!("{:?}", answer.facts));
         assert_eq!(alone.decision, answer.decision);
     }
     let early = AsOf::end_of(day("1997-06-30"), &Zone::UTC);

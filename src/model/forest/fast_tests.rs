@@ -1,4 +1,5 @@
 //! The fast ways against the plain traversal, bit for bit.
+#![allow(clippy::cast_possible_truncation, reason = "small numbers of a test's own making")]
 
 use super::*;
 
@@ -155,7 +156,7 @@ fn a_tree_that_is_one_long_path_agrees() {
             let (leaf, next) = (2 * idx + 1, 2 * idx + 2);
             let (left, right) = if idx % 2 == 0 { (leaf, next) } else { (next, leaf) };
             let missing = if idx % 3 == 0 { DEFAULT_LEFT } else { 0 };
-            let feature = idx % 3 | missing;
+            let feature = (idx % 3) | missing;
             nodes.push(Node { number: numbers.threshold(), feature, left, right });
             nodes.push(Node { number: idx as f32, feature: 0, left: LEAF, right: LEAF });
         }

@@ -170,7 +170,7 @@ impl<W: Word> Ranks<W> {
             }
             gone[split.tree as usize] |= W::of(split.cleared);
         }
-        if splits.len() % self.stride == 0 {
+        if splits.len().is_multiple_of(self.stride) {
             self.table.extend_from_slice(&gone);
         }
         let mut missing = vec![W::default(); self.n_lanes];

@@ -18,6 +18,11 @@ const GAUSS_4: [(f64, f64); 2] = [
     (0.861_136_311_594_052_6, 0.347_854_845_137_453_8),
     (0.339_981_043_584_856_3, 0.652_145_154_862_546_1),
 ];
+const GAUSS_6: [(f64, f64); 3] = [
+    (0.932_469_514_203_152, 0.171_324_492_379_170_35),
+    (0.661_209_386_466_264_5, 0.360_761_573_048_138_6),
+    (0.238_619_186_083_196_9, 0.467_913_934_572_691),
+];
 const GAUSS_8: [(f64, f64); 4] = [
     (0.960_289_856_497_536_3, 0.101_228_536_290_376_3),
     (0.796_666_477_413_626_7, 0.222_381_034_453_374_5),
@@ -74,6 +79,7 @@ impl PointTree {
         let n_points = match longest {
             0..=4 => 2,
             5..=8 => 4,
+            9..=12 => 6,
             _ => 8,
         };
         let (splits, leaves, numbers) = (Vec::new(), Vec::new(), Vec::new());
@@ -147,6 +153,7 @@ impl PointTree {
         match self.n_points {
             2 => self.add_at::<2>(row, out, scratch),
             4 => self.add_at::<4>(row, out, scratch),
+            6 => self.add_at::<6>(row, out, scratch),
             _ => self.add_at::<8>(row, out, scratch),
         }
     }
@@ -215,12 +222,14 @@ fn rule(n_points: usize) -> &'static [(f64, f64)] {
     match n_points {
         2 => &RULE_2,
         4 => &RULE_4,
+        6 => &RULE_6,
         _ => &RULE_8,
     }
 }
 
 static RULE_2: [(f64, f64); 2] = mirrored(&GAUSS_2);
 static RULE_4: [(f64, f64); 4] = mirrored(&GAUSS_4);
+static RULE_6: [(f64, f64); 6] = mirrored(&GAUSS_6);
 static RULE_8: [(f64, f64); 8] = mirrored(&GAUSS_8);
 
 /// From [-1, 1] to [0, 1].
