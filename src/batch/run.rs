@@ -75,7 +75,7 @@ fn score_base(
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<ScoreSummary, BatchError> {
     let salt = installation_salt(&config.models)?;
-    let mut work = Work::open(&work_dir(config), work_key(config, engine, as_of, &salt))?;
+    let mut work = take_work(config, work_key(config, engine, as_of, &salt))?;
     let decided_at = work.journal().map_or_else(now, |j| Timestamp::from_micros(j.decided_at));
     let since = base::since(config, engine);
     let scorer = Scorer { config, engine, columns, as_of, since, decided_at };
@@ -161,6 +161,16 @@ fn emit_base(
             emitter.finish()
         }
     }
+}
+
+/// Takes the directory of the job. Where there is no place for it, there is none for the output.
+fn take_work(config: &ScoreConfig, key: String) -> Result<Work, BatchError> {
+    Work::open(&work_dir(config), key).map_err(|error| match error {
+        BatchError::Work { source, .. } if config.work_dir.is_none() => {
+            BatchError::Write { out: config.out.to_string(), source }
+        }
+        error => error,
+    })
 }
 
 /// Where what does not fit into memory goes: beside the output, where there is room for it.

@@ -47,10 +47,15 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Takes the directory for a job of that key.
+    /// Takes the directory for a job of that key; the one it lies in must be there.
     pub(super) fn open(dir: &Path, key: String) -> Result<Self, BatchError> {
         let failed = |source| BatchError::Work { dir: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(failed)?;
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
         let lock = File::create(dir.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}

@@ -14,6 +14,7 @@ use super::content_read::time_of;
 use super::error::IntakeError;
 use super::event::Event;
 use super::part_counts::Counter;
+use super::part_counts::Met;
 use super::part_counts::PartCounts;
 use super::record;
 use super::record::Place;
@@ -40,6 +41,7 @@ struct Who {
     /// Its events: from, and how many.
     first: usize,
     n_events: usize,
+    met: Met,
 }
 
 impl Who {
@@ -93,9 +95,9 @@ impl<'p> Part<'p> {
             let length = record::length(&bytes[start..]).ok_or_else(damaged)?;
             let id_at = start + length - record.content.len() + end - text.len();
             let who = customers.find(&bytes, text, id_at)?;
-            let Some(id) = counter.count(&record, text, rest).ok_or_else(damaged)? else {
-                continue;
-            };
+            let who_met = &mut customers.all[who as usize].met;
+            let id = counter.count(&record, (text, rest), who_met).ok_or_else(damaged)?;
+            let Some(id) = id else { continue };
             if time >= spec.before {
                 counter.count_after();
                 continue;
@@ -261,7 +263,14 @@ impl Customers {
             }
             slot = (slot + 1) & mask;
         }
-        self.all.push(Who { hash, at, len: text.len(), first: 0, n_events: 0 });
+        self.all.push(Who {
+            hash,
+            at,
+            len: text.len(),
+            first: 0,
+            n_events: 0,
+            met: Met::default(),
+        });
         let place = u32::try_from(self.all.len()).map_err(|_| too_large())?;
         self.slots[slot] = place;
         Ok(place - 1)

@@ -68,12 +68,22 @@ impl FileCounts {
     }
 }
 
+/// Where a customer was met.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Met {
+    in_log: bool,
+    in_facts: bool,
+    /// A profile without a time of its own.
+    timeless: bool,
+}
+
 /// One kind of files at work.
 #[derive(Debug, Default)]
 struct Kept {
     seen: Sightings,
     counts: FileCounts,
     file: usize,
+    n_customers: u64,
     types: Vec<(&'static str, u64)>,
     currencies: Vec<(Currency, u64)>,
 }
@@ -113,7 +123,7 @@ impl Kept {
 
     fn finish(mut self) -> FileCounts {
         let report = &mut self.counts.report;
-        report.customers = self.seen.n_customers() as u64;
+        report.customers = self.n_customers;
         report.types = self.types.into_iter().collect();
         let currencies = self.currencies.into_iter();
         report.currencies = currencies.map(|(code, n)| (code.as_str().to_owned(), n)).collect();
@@ -150,22 +160,22 @@ impl Counter {
     pub(super) fn count(
         &mut self,
         record: &Record<'_>,
-        customer: &str,
-        rest: &[u8],
+        (customer, rest): (&str, &[u8]),
+        met: &mut Met,
     ) -> Option<Option<EventId>> {
         let file = record.place.file();
-        let kept = match file.checked_sub(self.n_event_files) {
+        let (kept, is_met) = match file.checked_sub(self.n_event_files) {
             None => {
                 self.log.enter(file);
-                &mut self.log
+                (&mut self.log, &mut met.in_log)
             }
             Some(file) => {
                 self.facts.enter(file);
-                &mut self.facts
+                (&mut self.facts, &mut met.in_facts)
             }
         };
         if let Some(lines) = record.timeless_lines
-            && !kept.seen.is_first_timeless(customer)
+            && std::mem::replace(&mut met.timeless, true)
         {
             self.counts.second_profiles.push((record.place.row(), lines));
             return Some(None);
@@ -185,7 +195,7 @@ impl Counter {
             return Some(None);
         }
         kept.count(record, rest)?;
-        kept.seen.see_customer(customer);
+        kept.n_customers += u64::from(!std::mem::replace(is_met, true));
         Some(Some(fate.id))
     }
 
