@@ -60,12 +60,13 @@ impl Server {
         if work.try_exists()? {
             std::fs::remove_dir_all(&work)?;
         }
+        copy(&root.join("models"), &work.join("models"))?;
         let beside = std::env::current_exe()?;
         let programs = beside.parent().and_then(Path::parent).context("no folder of programs")?;
         let mut child = Command::new(programs.join("tenure-serve"))
             .args(["--name", "demo", "--listen", "127.0.0.1:0", "--log", "warn"])
             .arg("--models")
-            .arg(root.join("models"))
+            .arg(work.join("models"))
             .arg("--store")
             .arg(work.join("store"))
             .stdout(Stdio::piped())
@@ -92,6 +93,21 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The server notes its experiments beside the models: it gets models of its own.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        let target = to.join(path.file_name().context("a name")?);
+        if path.is_dir() {
+            copy(&path, &target)?;
+        } else {
+            std::fs::copy(&path, &target)?;
+        }
+    }
+    Ok(())
 }
 
 /// How calls ended.

@@ -34,6 +34,9 @@ const DRIFT: f64 = 0.02;
 /// At the smallest limit nothing is gained by letting in fewer: then it follows by so much of the
 /// difference a window.
 const DRIFT_AT_FLOOR: f64 = 0.1;
+/// A call is let into the line if its time allows for so many times what is expected of it: one
+/// that waited and is then given up cost its caller the time, which a refusal at once does not.
+const MARGIN: f64 = 1.5;
 /// Weight of the newest call in the time that is expected of the next.
 const RECENT: f64 = 0.1;
 /// Calls of people and tools at once.
@@ -67,8 +70,8 @@ struct Pace {
 
 impl Pace {
     fn new(bounds: Bounds) -> Self {
-        let limit =
-            if bounds.follows { (4 * bounds.floor).min(bounds.ceiling) } else { bounds.ceiling };
+        // From below: what the first calls take is then what undisturbed ones take.
+        let limit = if bounds.follows { bounds.floor } else { bounds.ceiling };
         Self {
             limit: count(limit),
             undisturbed: 0.0,
@@ -176,7 +179,7 @@ impl Door {
         if wait > WAIT_MAX {
             return Some(Refusal::Full);
         }
-        let time = Duration::try_from_secs_f64(line.pace.expected).unwrap_or(WAIT_MAX);
+        let time = Duration::try_from_secs_f64(MARGIN * line.pace.expected).unwrap_or(WAIT_MAX);
         (wait + time > time_left).then_some(Refusal::TooLate)
     }
 
@@ -290,8 +293,9 @@ impl Admission {
                     Class::Interactive => bounds(4 * n_threads, calls_max, true, true),
                     // Commits share one sync: the more wait for it, the cheaper each is.
                     Class::Intake => bounds(1, calls_max, false, true),
-                    Class::Batch => bounds(n_threads, 16 * n_threads, true, true),
-                    Class::Explain => bounds(n_threads, 8 * n_threads, true, true),
+                    // More at once than threads only wait for each other in the pool.
+                    Class::Batch => bounds(n_threads, 4 * n_threads, true, true),
+                    Class::Explain => bounds(n_threads, 4 * n_threads, true, true),
                     Class::Admin => bounds(1, ADMIN_CALLS, false, true),
                     Class::Stream => bounds(1, calls_max, false, false),
                 })

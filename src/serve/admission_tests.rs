@@ -74,9 +74,9 @@ async fn a_call_whose_time_would_be_over_is_refused_on_arrival() {
     tokio::time::sleep(ms(100)).await;
     one.done();
     let held = [now(gate.enter(FIXED, ms(1))), now(gate.enter(FIXED, ms(1)))];
-    // 50 ms of waiting for one of two places, then 100 ms of work.
-    assert!(matches!(gate.enter(FIXED, ms(149)), Err(Refusal::TooLate)));
-    drop(later(gate.enter(FIXED, ms(151))));
+    // 50 ms of waiting for one of two places, then 100 ms of work, and half as much to spare.
+    assert!(matches!(gate.enter(FIXED, ms(199)), Err(Refusal::TooLate)));
+    drop(later(gate.enter(FIXED, ms(201))));
     assert!(gate.is_worth_it(FIXED, ms(101)) && !gate.is_worth_it(FIXED, ms(99)));
     // Once there is room anybody is let in, so that what is expected can become shorter again.
     drop(held);

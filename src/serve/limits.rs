@@ -36,6 +36,8 @@ use crate::config::ServeLimits;
 const HEALTH: &str = "/grpc.health.v1.";
 /// Longest time for the beginning of a request's body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
+/// The same for a call that is refused.
+const REFUSED_BODY_TIME: Duration = Duration::from_millis(20);
 /// Calls of which the body has not arrived may be so many times those at work.
 const ARRIVING: usize = 8;
 /// A stream without a deadline of its caller's may last as long as this: for ever.
@@ -132,7 +134,10 @@ where
         let cut = self.layer.cut.clone();
         let call = async move {
             let answered = match begun {
-                Err(refused) => Err(refused),
+                Err(refused) => {
+                    gate.let_arrive(request, method.class).await;
+                    Err(refused)
+                }
                 Ok(deadline) => gate.answer(&mut inner, request, (method, deadline), cut).await,
             };
             let answer = match answered {
@@ -184,6 +189,18 @@ impl Rules {
     fn refuse(&self, class: Class, refusal: Refusal) -> ServeError {
         self.metrics.refused(class, refusal);
         ServeError::Overloaded { what: class.as_str() }
+    }
+
+    /// Waits a moment for the body of a call that is refused. It is mostly on its way already, and
+    /// bytes that come for a call that has ended count against their connection.
+    async fn let_arrive(&self, request: Request<Body>, class: Class) {
+        if class != Class::Stream
+            && let Ok(_place) = self.arriving.try_acquire()
+        {
+            let body = bodies::begun(request.into_body());
+            // A body that does not come is not waited for.
+            let _ = tokio::time::timeout(REFUSED_BODY_TIME, body).await;
+        }
     }
 
     /// Waits for the call's body and its turn, and has it answered.

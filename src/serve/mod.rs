@@ -222,8 +222,7 @@ fn transport(guard: &GuardConfig) -> Server {
         .http2_keepalive_timeout(Some(KEEPALIVE_WAIT))
         .max_concurrent_streams(guard.streams_max)
         .http2_max_header_list_size(guard.header_bytes_max)
-        .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
-        .http2_max_local_error_reset_streams(Some(RESETS_MAX));
+        .http2_max_pending_accept_reset_streams(Some(RESETS_MAX));
     match guard.connection_age {
         None => server,
         Some(age) => server.max_connection_age(jittered(age)),

@@ -202,7 +202,7 @@ async fn the_page_of_metrics_tells_what_happened() {
         .iter()
         .filter_map(|tier| sample(&page, &format!("tenure_scores_total{{tier=\"{tier}\"}}")))
         .sum();
-    assert_eq!(tiers, 3.0);
+    assert!((tiers - 3.0).abs() < 0.5, "{tiers}");
     assert!(sample(&page, "tenure_store_commit_seconds_count").unwrap() >= 1.0);
     assert!(sample(&page, "tenure_store_disk_free_bytes").unwrap() > 0.0);
     assert!(page.contains(&format!("model_version=\"models/demo/versions/{}\"", server.version)));
