@@ -243,7 +243,7 @@ pub(super) fn fit_parts(
     rows: &Rows,
     kinds: &[ChurnKind],
 ) -> Result<ChurnParts, FitError> {
-    let learned = [ChurnKind::Logistic, ChurnKind::Boosted, ChurnKind::Blend];
+    let learned = [ChurnKind::Logistic, ChurnKind::Boosted, ChurnKind::Blend, ChurnKind::Stacked];
     if kinds.iter().any(|kind| learned.contains(kind)) {
         return ChurnParts::fit(spec, columns, &rows.matrix, &rows.churned);
     }
@@ -327,4 +327,44 @@ pub(super) fn judge_value(
     let means = newest.means(champion)?;
     let predicted = means.iter().map(|mean| mean * correction.judged).collect();
     Some(ValueVerdict { metrics, champion, correction, predicted, stacking })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::FeatureSchema;
+    use crate::model::{BoostedSpec, row_definitions};
+
+    /// Rows of noise in which those with an even number leave.
+    fn rows(columns: usize) -> Rows {
+        let mut matrix = FeatureMatrix::new("s", columns);
+        let n = 240_u32;
+        for row in 0..n {
+            let n_columns = u32::try_from(columns).unwrap();
+            let cells: Vec<f64> =
+                (0..n_columns).map(|c| f64::from((row * 7 + c * 13) % 11) / 11.0).collect();
+            matrix.push_row(&cells).unwrap();
+        }
+        let churned = (0..n).map(|row| row % 2 == 0).collect();
+        let spend = (0..n).map(|row| f64::from(row % 3)).collect();
+        Rows { matrix, churned, spend }
+    }
+
+    #[test]
+    fn every_candidate_gets_the_parts_that_it_asks() {
+        let schema = FeatureSchema::new(&row_definitions());
+        let columns = Columns::try_new(&schema).unwrap();
+        let rows = rows(schema.features().len());
+        let spec = crate::train::churn_spec(1, 1);
+        let spec = ChurnSpec { boosted: BoostedSpec { n_rounds_max: 3, ..spec.boosted }, ..spec };
+        for kind in ChurnKind::ALL {
+            let parts = fit_parts(&spec, &columns, &rows, &[kind]).unwrap();
+            let all = ChurnParts::fit(&spec, &columns, &rows.matrix, &rows.churned).unwrap();
+            let mut row = vec![0.0; rows.matrix.n_columns()];
+            rows.matrix.copy_row(5, &mut row);
+            let (found, wanted) = (parts.only(kind).logit(kind, &columns, &row), all);
+            let wanted = wanted.logit(kind, &columns, &row);
+            assert!((found - wanted).abs() < 1e-12, "{kind:?}: {found} {wanted}");
+        }
+    }
 }

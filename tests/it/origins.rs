@@ -1,6 +1,8 @@
 //! The backtest over several origins, and logs that are too poor for one, through the program.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
+use std::fs;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -12,15 +14,19 @@ fn data(name: &str) -> String {
     format!("{}/data/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// CDNOW's sample up to the spring of 1998: four windows of a quarter and more.
-static LONG: LazyLock<Value> = LazyLock::new(|| {
+/// CDNOW's sample up to the spring of 1998, four windows of a quarter and more: `metrics.json` and
+/// `models.json`.
+static LONG: LazyLock<(Value, Value)> = LazyLock::new(|| {
     let place = Place::new();
     let (events, models) = (data("cdnow_sample.csv.gz"), place.path("models"));
     let args = [
         &["--events", events.as_str(), "--until", "1998-03-31", "--churn-horizon-days", "91"][..],
         &["--clv-horizon-days", "273", "--models", &models, "--name", "long", "--json"],
     ];
-    run(TRAIN, &args.concat()).json()["metrics"].clone()
+    let said = run(TRAIN, &args.concat()).json();
+    let models = Path::new(said["folder"].as_str().unwrap()).join("models.json");
+    let models = serde_json::from_slice(&fs::read(models).unwrap()).unwrap();
+    (said["metrics"].clone(), models)
 });
 
 fn items(value: &Value) -> &Vec<Value> {
@@ -37,15 +43,15 @@ fn day(value: &Value) -> Day {
 
 #[test]
 fn origins_do_not_overlap_and_the_newest_is_the_judged_window() {
-    let origins = items(&LONG["backtest"]["origins"]);
+    let origins = items(&LONG.0["backtest"]["origins"]);
     assert!(origins.len() >= 3, "{}", origins.len());
     for pair in origins.windows(2) {
         assert!(day(&pair[0]["window_end"]) <= day(&pair[1]["cutoff"]), "{pair:?}");
     }
     let newest = origins.last().unwrap();
-    let judged = items(&LONG["churn"]["windows"]).iter().find(|w| w["role"] == "judged").unwrap();
+    let judged = items(&LONG.0["churn"]["windows"]).iter().find(|w| w["role"] == "judged").unwrap();
     assert_eq!(newest["cutoff"], judged["cutoff"]);
-    assert_eq!(newest["churn"], LONG["churn"]["candidates"]);
+    assert_eq!(newest["churn"], LONG.0["churn"]["candidates"]);
     for origin in origins {
         let names: Vec<&str> =
             items(&origin["churn"]).iter().map(|c| c["name"].as_str().unwrap()).collect();
@@ -62,7 +68,7 @@ fn origins_do_not_overlap_and_the_newest_is_the_judged_window() {
 
 #[test]
 fn stacking_weights_are_weights_and_are_tried_on_later_windows() {
-    let stacking = &LONG["backtest"]["stacking"];
+    let stacking = &LONG.0["backtest"]["stacking"];
     for part in ["churn", "value"] {
         let verdict = &stacking[part];
         let weights = ["btyd", "regression", "trees"].map(|m| number(&verdict["weights"][m]));
@@ -75,15 +81,38 @@ fn stacking_weights_are_weights_and_are_tried_on_later_windows() {
         assert_eq!(verdict["used"], Value::Bool(is_better), "{verdict}");
     }
     let used = stacking["churn"]["used"] == Value::Bool(true);
-    assert_eq!(LONG["churn"]["champion"] == "stacked", used);
+    assert_eq!(LONG.0["churn"]["champion"] == "stacked", used);
+}
+
+#[test]
+fn a_champion_has_the_parts_that_its_kind_needs() {
+    let (churn, value) = (&LONG.1["churn"], &LONG.1["value"]);
+    for (model, linear) in [(churn, &churn["logistic"]), (value, &value["glm"])] {
+        let kind = model["kind"].as_str().unwrap();
+        let [needs_linear, needs_trees] = match kind {
+            "stacked" => {
+                let weight = |at: usize| number(&model["stack"][at]) > 0.0;
+                [weight(1), weight(2)]
+            }
+            "blend" => [true, true],
+            "logistic" | "tweedie_glm" => [true, false],
+            "boosted" | "boosted_ratio" => [false, true],
+            _ => [false, false],
+        };
+        assert_eq!(linear.is_object(), needs_linear, "{kind}");
+        assert_eq!(model["forest"], Value::Bool(needs_trees), "{kind}");
+    }
 }
 
 #[test]
 fn the_totals_have_intervals_around_their_predictions() {
-    let value = &LONG["clv"];
+    let value = &LONG.0["clv"];
     let intervals = [
         (&value["total_interval"], number(&value["total_predicted"])),
-        (&LONG["purchases_total"]["total_interval"], number(&LONG["purchases_total"]["expected"])),
+        (
+            &LONG.0["purchases_total"]["total_interval"],
+            number(&LONG.0["purchases_total"]["expected"]),
+        ),
     ];
     for (interval, predicted) in intervals {
         let [low, mid, high] = ["p05", "p50", "p95"].map(|level| number(&interval[level]));
@@ -93,7 +122,7 @@ fn the_totals_have_intervals_around_their_predictions() {
         // Windows of 273 days do not cover twice their length without overlap.
         assert_eq!(interval["extrapolated"], Value::Bool(true), "{interval}");
     }
-    let cutoffs = items(&LONG["backtest"]["cutoffs"]);
+    let cutoffs = items(&LONG.0["backtest"]["cutoffs"]);
     let full = cutoffs.iter().filter(|at| at["value_horizon"].is_object()).count();
     assert!(full > 0 && full < cutoffs.len(), "{full} of {}", cutoffs.len());
 }
@@ -122,9 +151,8 @@ fn train_small(rows: &[(usize, u16, f64)], until: &str, churn: &str) -> (Value, 
         &["--as-of", until, "--out", &out],
     ];
     run(SCORE, &score.concat()).expect(0, &[]);
-    let report = std::fs::read_to_string(
-        std::path::Path::new(said["folder"].as_str().unwrap()).join("report.html"),
-    );
+    let report =
+        fs::read_to_string(Path::new(said["folder"].as_str().unwrap()).join("report.html"));
     assert!(report.unwrap().contains("</html>"));
     (said, place.read("scores.csv"), again)
 }
