@@ -155,7 +155,7 @@ fn the_numbers_are_those_of_the_metrics() {
     assert!(cdnow.contains("judged on one window"));
     let journey = visible(&check(&sample(1)));
     assert!(journey.contains("38.3\u{a0}% of all who left"));
-    assert!(journey.contains("Two windows were used"));
+    assert!(journey.contains("Several windows were used"));
     assert!(journey.contains("prior decides log s"));
     assert!(journey.contains("drawn after it"), "the plot shows the recalibrated probabilities");
 }
