@@ -7,6 +7,11 @@
 //! a figure that a busy machine does not move at all. `hot forest` prints the forest, for peers.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench may stop and tells")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers of a bench's own making"
+)]
 
 use std::hint::black_box;
 use std::path::Path;
