@@ -81,8 +81,9 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
 /// And how long its answer may take.
 const KEEPALIVE_WAIT: Duration = Duration::from_secs(20);
 /// Calls of a connection that were cancelled before they were looked at; beyond it the connection
-/// is closed, since no honest client opens calls only to cancel them.
-const RESETS_MAX: usize = 64;
+/// is closed. An honest client cancels what it has under way when its deadlines pass, so not less
+/// than calls may be open at once by default.
+const RESETS_MAX: usize = 1_024;
 
 /// What a server serves with.
 #[derive(Debug)]
