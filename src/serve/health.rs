@@ -40,25 +40,34 @@ pub(super) fn service_names() -> impl Iterator<Item = &'static str> {
     READERS.into_iter().chain([INTAKE])
 }
 
-/// Says that all services serve, then follows the health of the store until it is dropped.
-pub(super) async fn watch(live: Arc<Live>, reporter: HealthReporter) {
+/// Says how all services are, before the first caller can ask.
+pub(super) async fn open(live: &Live, reporter: &HealthReporter) {
     for name in READERS {
         reporter.set_service_status(name, ServingStatus::Serving).await;
     }
+    tell(&live.store.health(), reporter).await;
+}
+
+async fn tell(health: &Health, reporter: &HealthReporter) {
+    let status = match health {
+        Health::Serving => ServingStatus::Serving,
+        Health::ReadOnly { cause } => {
+            tracing::error!(cause, "the store takes no events until it is opened anew");
+            ServingStatus::NotServing
+        }
+    };
+    for name in [SERVER, INTAKE] {
+        reporter.set_service_status(name, status).await;
+    }
+}
+
+/// Follows the health of the store until it is dropped.
+pub(super) async fn watch(live: Arc<Live>, reporter: HealthReporter) {
     let mut was = None;
     loop {
         let health = live.store.health();
         if was.as_ref() != Some(&health) {
-            let status = match &health {
-                Health::Serving => ServingStatus::Serving,
-                Health::ReadOnly { cause } => {
-                    tracing::error!(cause, "the store takes no events until it is opened anew");
-                    ServingStatus::NotServing
-                }
-            };
-            for name in [SERVER, INTAKE] {
-                reporter.set_service_status(name, status).await;
-            }
+            tell(&health, &reporter).await;
             was = Some(health);
         }
         // Whichever comes first: somebody says that a write failed, or it is time to look.

@@ -49,6 +49,8 @@ fn gate_and_cut(behind: Behind) -> (Gate<Behind>, watch::Sender<bool>) {
         notice: SECOND,
         drain: SECOND,
         batch_threads: 1,
+        sweep_rate: 0,
+        sweep_pause: SECOND,
     };
     let (cut, is_cut) = watch::channel(false);
     (GateLayer::new(&limits, is_cut).layer(behind), cut)

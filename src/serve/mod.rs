@@ -12,33 +12,43 @@ mod clock;
 mod convert;
 mod customer_service;
 mod event_service;
+mod event_stream;
 mod health;
 mod inline_row;
 mod limits;
 mod live;
 mod model_service;
 mod open;
+mod outcomes;
 pub mod pb;
+mod remembered;
 mod routes;
+mod score_matrix;
+mod score_stream;
+mod score_watch;
 mod scoring_service;
 mod shutdown;
 mod status;
+mod streams;
+mod sweep;
 
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::config::ServeConfig;
+use crate::domain::CustomerId;
 use crate::scoring::Engine;
-use crate::store::{DecisionLog, StateStore, Writer, WriterLimits};
+use crate::store::{Commit, DecisionLog, StateStore, Writer, WriterLimits};
 
 use customer_service::Customers;
 use event_service::Intake;
@@ -49,9 +59,11 @@ use pb::customer_service_server::CustomerServiceServer;
 use pb::event_service_server::EventServiceServer;
 use pb::model_service_server::ModelServiceServer;
 use pb::scoring_service_server::ScoringServiceServer;
+use remembered::Remembered;
 use routes::Routes;
 use scoring_service::Scoring;
 use shutdown::Closing;
+use streams::Streams;
 
 pub use clock::Clock;
 pub use open::{OpenError, open};
@@ -105,8 +117,13 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, ServeFailure> {
     let limits = config.limits;
-    let live = Arc::new(start(config, parts)?);
+    let (end, ending) = watch::channel(false);
+    let (changed, is_changed) = mpsc::channel(sweep::CHANGED_MAX);
+    let live = Arc::new(start(config, parts, (Streams::new(ending), changed))?);
+    let known = sweep::known(&live);
+    let sweeper = tokio::spawn(sweep::run(Arc::clone(&live), is_changed, known));
     let (reporter, health) = tonic_health::server::health_reporter();
+    health::open(&live, &reporter).await;
     let watcher = tokio::spawn(health::watch(Arc::clone(&live), reporter.clone()));
     let routes = routes(&live)?.with(health);
     let (cut, is_cut) = watch::channel(false);
@@ -123,15 +140,23 @@ pub async fn serve(
         .serve_with_incoming_shutdown(routes, incoming, door);
     let server = tokio::spawn(server);
     let drained =
-        shutdown::run(server, shutdown, limits, Closing { close, cut, reporter, watcher }).await;
+        shutdown::run(server, shutdown, limits, Closing { close, cut, end, reporter, watcher })
+            .await;
+    // It has heard that the server ends, or has nothing more to do.
+    sweeper.abort();
+    let _ = sweeper.await;
     close_writer(live).await;
     drained
 }
 
 /// Opens what the services share.
-fn start(config: &ServeConfig, parts: Parts) -> Result<Live, ServeFailure> {
+fn start(
+    config: &ServeConfig,
+    parts: Parts,
+    (streams, changed): (Streams, mpsc::Sender<CustomerId>),
+) -> Result<Live, ServeFailure> {
     let Parts { engine, store, clock, decisions } = parts;
-    let limits = config.limits;
+    let (limits, seen) = (config.limits, store.last_commit());
     let queue = WriterLimits::default();
     let commit_ops_max = queue.commit_ops_max.max(limits.events_max);
     let queue_ops_max = queue.queue_ops_max.max(10 * limits.events_max);
@@ -151,6 +176,11 @@ fn start(config: &ServeConfig, parts: Parts) -> Result<Live, ServeFailure> {
         models: config.models.clone(),
         decisions,
         write_failed: Notify::new(),
+        seen: AtomicU64::new(seen.seq()),
+        changed,
+        told: watch::Sender::new(Commit::default()),
+        remembered: Remembered::default(),
+        streams,
     })
 }
 
