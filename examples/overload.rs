@@ -311,7 +311,10 @@ async fn fill(channel: &Channel) -> Result<()> {
     };
     for part in (0..12 * N_CUSTOMERS).collect::<Vec<_>>().chunks(1_000) {
         let events = part.iter().map(|idx| purchase(*idx)).collect();
-        let answer = client.ingest_events(pb::IngestEventsRequest { events }).await?.into_inner();
+        let answer = client
+            .ingest_events(pb::IngestEventsRequest { events, ..Default::default() })
+            .await?
+            .into_inner();
         ensure!(answer.rejected.is_empty(), "rejected: {:?}", answer.rejected.first());
     }
     Ok(())

@@ -171,7 +171,10 @@ async fn ingest(channel: Channel, events: &[Event]) -> Result<()> {
     let mut accepted = 0;
     for batch in events.chunks(BATCH) {
         let events = batch.iter().map(to_wire).collect();
-        let answer = client.ingest_events(pb::IngestEventsRequest { events }).await?.into_inner();
+        let answer = client
+            .ingest_events(pb::IngestEventsRequest { events, ..Default::default() })
+            .await?
+            .into_inner();
         ensure!(answer.rejected.is_empty(), "refused: {:?}", answer.rejected.first());
         accepted += answer.accepted_count;
     }

@@ -56,9 +56,11 @@ pub(super) fn read_decisions(
             let line = line.map_err(failed)?;
             let Ok(row) = serde_json::from_slice::<DecisionRowV1>(&line) else {
                 let marker = serde_json::from_slice::<Value>(&line).unwrap_or_default();
-                match marker["dropped"].as_u64() {
-                    Some(n) => intake.dropped += n,
-                    None => intake.unreadable += 1,
+                match (marker["dropped"].as_u64(), marker["outcome_of"].as_str()) {
+                    (Some(n), _) => intake.dropped += n,
+                    // What was reported of a decision; the log of events is what is judged by.
+                    (None, Some(_)) => {}
+                    (None, None) => intake.unreadable += 1,
                 }
                 continue;
             };

@@ -27,6 +27,10 @@ const CALLS_MAX: u64 = 512;
 const CALL_SECONDS: u64 = 30;
 /// Clocks of producers run ahead by seconds, not minutes.
 const CLOCK_SKEW_SECONDS: u64 = 300;
+/// A base of a million is seen through in under ten minutes, at some six per cent of a core.
+const SWEEP_RATE: u64 = 2_000;
+/// What time alone changes, it changes from one day to the next.
+const SWEEP_SECONDS: u64 = 300;
 /// Container platforms kill after 30 s by default; this leaves time to close the store.
 const DRAIN_SECONDS: u64 = 20;
 /// No wait between saying NOT_SERVING and closing; a load balancer may need some seconds.
@@ -92,6 +96,10 @@ pub struct ServeLimits {
     pub drain: Duration,
     /// Threads of the pool that scores batches; 0 is one a core.
     pub batch_threads: usize,
+    /// Customers looked at a second in search of changes; 0 looks at none.
+    pub sweep_rate: u32,
+    /// Wait between two walks over all customers.
+    pub sweep_pause: Duration,
 }
 
 /// What `tenure-serve` runs with.
@@ -242,6 +250,9 @@ fn read_limits(reader: &mut Reader) -> ServeLimits {
         notice: seconds(reader.number("notice_seconds", NOTICE_SECONDS, 0..=600)),
         drain: seconds(reader.number("drain_seconds", DRAIN_SECONDS, 0..=3_600)),
         batch_threads: size(reader.number("batch_threads", 0, 0..=1_024)),
+        sweep_rate: u32::try_from(reader.number("sweep_rate", SWEEP_RATE, 0..=1_000_000))
+            .unwrap_or(u32::MAX),
+        sweep_pause: seconds(reader.number("sweep_seconds", SWEEP_SECONDS, 0..=86_400)),
     }
 }
 

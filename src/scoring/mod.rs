@@ -10,17 +10,21 @@ mod explain;
 mod explain_row;
 mod facts;
 mod habits;
+mod matrix;
 mod reasons;
 mod record;
+mod standing;
 mod table;
 
 pub use error::ScoringError;
 pub use explain::{Explained, ExplainedAnswer, ExplainedTerm, Reasons};
 pub use explain_row::ExplainedRow;
 pub use facts::rfm_values;
+pub use matrix::MatrixColumn;
 pub use reasons::{Reason, ReasonGroup};
-pub use record::{AssignmentV1, DecisionRowV1, EligibleV1, RECORD_VERSION};
+pub use record::{AssignmentV1, DecisionRowV1, EligibleV1, LinesOf, OutcomeRowV1, RECORD_VERSION};
 pub use record::{decision_id, history_digest};
+pub use standing::{Cause, Standing, StandingV1, TransitionV1};
 pub use table::{TableAnswer, TableInput, rfm_values_of};
 
 use std::sync::OnceLock;

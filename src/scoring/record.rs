@@ -187,3 +187,81 @@ pub fn decision_id(engine: &Engine, answer: &Answer<'_>, digest: u128) -> String
 pub fn history_digest(bytes: &[u8]) -> u128 {
     xxh3_128(bytes)
 }
+
+/// What became of a decision, as a line of the decision log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutcomeRowV1 {
+    /// The form of the row: [`RECORD_VERSION`].
+    pub v: u32,
+    /// The decision, see [`decision_id`].
+    pub outcome_of: String,
+    /// When it was reported, microseconds since 1970; of several the newest counts.
+    pub reported_at: i64,
+    /// When it was known, microseconds since 1970.
+    pub outcome_at: i64,
+    /// Whether the customer churned within the horizon; none where not known.
+    pub churned: Option<bool>,
+    /// Whether the campaign went out; none where not known.
+    pub treated: Option<bool>,
+    /// Spend within the horizon less refunds, in currency units; none where not known.
+    pub spend: Option<f64>,
+}
+
+impl OutcomeRowV1 {
+    /// The row as one line of JSON with its end.
+    #[must_use]
+    pub fn to_line(&self) -> Vec<u8> {
+        // Numbers are finite: whoever makes a row has checked.
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+}
+
+/// Picks the lines of a customer out of a decision log, in the order they were written.
+#[derive(Debug)]
+pub struct LinesOf {
+    customer: String,
+    /// The id as it stands in a line: what lacks it is not read further.
+    text: Vec<u8>,
+    decisions: std::collections::BTreeSet<String>,
+    /// Decisions picked.
+    pub n_decisions: u64,
+    /// Outcomes of them picked.
+    pub n_outcomes: u64,
+}
+
+#[derive(Deserialize)]
+struct LineHead {
+    customer: Option<String>,
+    decision_id: Option<String>,
+    outcome_of: Option<String>,
+}
+
+impl LinesOf {
+    /// Of this customer.
+    #[must_use]
+    pub fn new(customer: &crate::domain::CustomerId) -> Self {
+        let customer = customer.as_str().to_owned();
+        let text = serde_json::to_vec(&customer).unwrap_or_default();
+        let decisions = std::collections::BTreeSet::new();
+        Self { customer, text, decisions, n_decisions: 0, n_outcomes: 0 }
+    }
+
+    /// Whether a line speaks of the customer.
+    pub fn picks(&mut self, line: &[u8]) -> bool {
+        let has = |part: &[u8]| line.windows(part.len()).any(|found| found == part);
+        if !has(&self.text) && !has(b"\"outcome_of\"") {
+            return false;
+        }
+        let Ok(head) = serde_json::from_slice::<LineHead>(line) else { return false };
+        if head.customer.as_deref() == Some(&*self.customer) {
+            self.decisions.extend(head.decision_id);
+            self.n_decisions += 1;
+            return true;
+        }
+        let is_outcome = head.outcome_of.is_some_and(|id| self.decisions.contains(&id));
+        self.n_outcomes += u64::from(is_outcome);
+        is_outcome
+    }
+}

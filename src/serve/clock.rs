@@ -26,6 +26,12 @@ impl Clock {
         Self(Arc::new(move || at))
     }
 
+    /// A clock that asks the caller.
+    #[must_use]
+    pub fn of(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Timestamp {

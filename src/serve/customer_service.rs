@@ -11,7 +11,9 @@ use super::pb;
 use super::pb::customer_service_server::CustomerService;
 use super::scoring_service::{as_of, asked_as_of, score_message};
 use super::status::{ServeError, Violation, scoring_error};
+use crate::domain::CustomerId;
 use crate::history::{DAILY_DAYS, History};
+use crate::scoring::LinesOf;
 
 /// Days of the timeline where the request says nothing: about a month.
 const TIMELINE_DAYS: u32 = 30;
@@ -30,9 +32,32 @@ impl CustomerService for Customers {
         let customer = self.view(&request.into_inner()).map_err(|error| error.to_status())?;
         Ok(Response::new(pb::GetCustomerResponse { customer: Some(customer) }))
     }
+
+    async fn delete_customer(
+        &self,
+        request: Request<pb::DeleteCustomerRequest>,
+    ) -> Result<Response<pb::DeleteCustomerResponse>, Status> {
+        let erased = self.erase(request.into_inner()).await.map_err(|error| error.to_status())?;
+        Ok(Response::new(erased))
+    }
 }
 
 impl Customers {
+    async fn erase(
+        &self,
+        request: pb::DeleteCustomerRequest,
+    ) -> Result<pb::DeleteCustomerResponse, ServeError> {
+        let pb::DeleteCustomerRequest { customer, validate_only } = request;
+        self.0.moment().require_log("there is no customer to erase")?;
+        let customer = convert::customer_id("customer", &customer)
+            .map_err(|violation| ServeError::Invalid(vec![violation]))?;
+        let live = Arc::clone(&self.0);
+        // It waits for the disk, so it has a thread of its own; once begun it goes on to its end,
+        // whether the caller waits or not.
+        let erasing = tokio::task::spawn_blocking(move || erase(&live, &customer, validate_only));
+        erasing.await.map_err(ServeError::internal)?
+    }
+
     fn view(&self, request: &pb::GetCustomerRequest) -> Result<pb::Customer, ServeError> {
         let pb::GetCustomerRequest { customer, as_of: asked, timeline_days_max } = request;
         let moment = self.0.moment();
@@ -70,4 +95,34 @@ impl Customers {
             ..view
         })
     }
+}
+
+/// The state first: nobody decides for the customer on the old history while the log is cleared.
+fn erase(
+    live: &Live,
+    customer: &CustomerId,
+    only_look: bool,
+) -> Result<pb::DeleteCustomerResponse, ServeError> {
+    let mut answer = pb::DeleteCustomerResponse::default();
+    if only_look {
+        answer.had_history = live.store.get(customer)?.is_some();
+    } else {
+        let erased = live.writer.erase(customer.clone())?.wait().inspect_err(|_| {
+            live.write_failed.notify_one();
+        })?;
+        answer.had_history = erased.had_state;
+        answer.event_id_count = erased.n_dedupe;
+        live.note_changed(erased.commit, []);
+        answer.snapshot = live.snapshot();
+    }
+    if let Some(log) = &live.decisions {
+        let mut lines = LinesOf::new(customer);
+        log.erase(only_look, &mut |line| lines.picks(line)).map_err(|error| {
+            tracing::error!(%error, "the decision log could not be cleared of a customer");
+            ServeError::DecisionLogFull
+        })?;
+        answer.decision_count = lines.n_decisions;
+        answer.outcome_count = lines.n_outcomes;
+    }
+    Ok(answer)
 }

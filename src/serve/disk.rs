@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::metrics::Metrics;
 use crate::domain::{CustomerId, EventId};
 use crate::store::{
-    Batch, Commit, DedupeVisitor, Erased, Health, Restore, ScanRange, StateStore, StateVisitor,
-    StoreError, StoredState, VerifyReport,
+    Batch, Commit, DedupeVisitor, Erased, Health, Notice, NoticeId, Restore, ScanRange, StateStore,
+    StateVisitor, StoreError, StoredState, VerifyReport,
 };
 
 /// What nobody has measured.
@@ -115,6 +115,22 @@ impl StateStore for Watched {
             Some(refusal) => Err(refusal),
             None => self.write(|| self.inner.commit(batch)),
         }
+    }
+
+    fn standing(&self, customer: &CustomerId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.standing(customer)
+    }
+
+    fn notices(&self, after: NoticeId, most: usize) -> Result<Vec<Notice>, StoreError> {
+        self.inner.notices(after, most)
+    }
+
+    fn notices_floor(&self) -> Result<NoticeId, StoreError> {
+        self.inner.notices_floor()
+    }
+
+    fn prune_notices(&self, keep: usize) -> Result<u64, StoreError> {
+        self.inner.prune_notices(keep)
     }
 
     // Forgetting is owed even where there is little room.

@@ -4,16 +4,19 @@
 //! promises. Events are folded on the store's own writer thread, one customer after the other,
 //! so no update is lost and none happens twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::oneshot;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::convert;
+use super::event_stream;
+use super::event_stream::Acknowledgements;
 use super::live::{Live, snapshot};
 use super::metrics::EventOutcome;
+use super::outcomes;
 use super::pb;
 use super::pb::event_service_server::EventService;
 use super::status::{ServeError, Violation};
@@ -26,6 +29,7 @@ use crate::store::{Fold, Outcome, Receipt, Rejection, Update, WriteError};
 const POOL_FROM_EVENTS: usize = 64;
 
 /// The service.
+#[derive(Clone)]
 pub(super) struct Intake(pub(super) Arc<Live>);
 
 #[tonic::async_trait]
@@ -34,17 +38,65 @@ impl EventService for Intake {
         &self,
         request: Request<pb::IngestEventsRequest>,
     ) -> Result<Response<pb::IngestEventsResponse>, Status> {
-        let answer = self.ingest(request.into_inner()).await.map_err(|error| error.to_status())?;
-        Ok(Response::new(answer))
+        let pb::IngestEventsRequest { events, validate_only } = request.into_inner();
+        let taken = async {
+            if validate_only {
+                return self.check(events).await;
+            }
+            self.submit(events).await?.stored().await
+        };
+        Ok(Response::new(taken.await.map_err(|error| error.to_status())?))
+    }
+
+    type StreamEventsStream = Acknowledgements;
+
+    async fn stream_events(
+        &self,
+        request: Request<Streaming<pb::StreamEventsRequest>>,
+    ) -> Result<Response<Acknowledgements>, Status> {
+        let opened = event_stream::open(&self.0, request.into_inner());
+        Ok(Response::new(opened.map_err(|error| error.to_status())?))
+    }
+
+    async fn report_outcomes(
+        &self,
+        request: Request<pb::ReportOutcomesRequest>,
+    ) -> Result<Response<pb::ReportOutcomesResponse>, Status> {
+        let taken = outcomes::report(&self.0, request.into_inner()).await;
+        Ok(Response::new(taken.map_err(|error| error.to_status())?))
     }
 }
 
 impl Intake {
-    async fn ingest(
-        &self,
-        request: pb::IngestEventsRequest,
-    ) -> Result<pb::IngestEventsResponse, ServeError> {
-        let pb::IngestEventsRequest { events } = request;
+    /// Checks events and hands the good ones to the writer.
+    pub(super) async fn submit(&self, events: Vec<pb::Event>) -> Result<Submission, ServeError> {
+        let Plan { groups, rejected } = self.plan(events).await?;
+        if groups.is_empty() {
+            return Ok(Submission {
+                live: Arc::clone(&self.0),
+                groups: Vec::new(),
+                rejected,
+                answer: None,
+            });
+        }
+        let (updates, groups): (Vec<_>, Vec<_>) = groups.into_iter().map(Group::split).unzip();
+        let (done, answer) = oneshot::channel();
+        let live = Arc::clone(&self.0);
+        let customers: Vec<CustomerId> =
+            groups.iter().map(|group| group.customer.clone()).collect();
+        // The caller may have left: the events are stored all the same, and the sweep hears of it.
+        let callback = Box::new(move |result: Result<Receipt, WriteError>| {
+            match &result {
+                Ok(receipt) => live.note_changed(receipt.commit, customers),
+                Err(_) => live.write_failed.notify_one(),
+            }
+            drop(done.send(result));
+        });
+        self.0.writer.submit_with(updates, Vec::new(), callback)?;
+        Ok(Submission { live: Arc::clone(&self.0), groups, rejected, answer: Some(answer) })
+    }
+
+    async fn plan(&self, events: Vec<pb::Event>) -> Result<Plan, ServeError> {
         let (live, most) = (&self.0, self.0.limits.events_max);
         if events.is_empty() || events.len() > most {
             let found = format!("{} events, 1 to {most} are taken", events.len());
@@ -53,22 +105,54 @@ impl Intake {
         let moment = live.moment();
         moment.require_log("events have no use here")?;
         let rules = moment.rules(true);
-        let plan = if events.len() < POOL_FROM_EVENTS {
-            Plan::new(&events, &rules)
-        } else {
-            live.pooled(move |_| Ok(Plan::new(&events, &rules))).await?
-        };
-        let Plan { groups, mut rejected } = plan;
+        if events.len() < POOL_FROM_EVENTS {
+            return Ok(Plan::new(&events, &rules));
+        }
+        live.pooled(move |_| Ok(Plan::new(&events, &rules))).await
+    }
+
+    /// Says what would become of events.
+    async fn check(&self, events: Vec<pb::Event>) -> Result<pb::IngestEventsResponse, ServeError> {
+        let Plan { groups, rejected } = self.plan(events).await?;
         let mut tally = pb::IngestEventsResponse::default();
-        if groups.is_empty() {
-            tally.snapshot = snapshot(live.store.last_commit());
-        } else {
-            let (updates, groups): (Vec<_>, Vec<_>) = groups.into_iter().map(Group::split).unzip();
-            let receipt = self.submit(updates).await?;
+        let mut seen = BTreeSet::new();
+        for Group { customer, events, places: _ } in groups {
+            for event in events {
+                let is_new = seen.insert((customer.clone(), event.id));
+                if is_new && !self.0.store.contains(&customer, event.id)? {
+                    tally.accepted_count += 1;
+                } else {
+                    tally.duplicate_count += 1;
+                }
+            }
+        }
+        tally.rejected = told(rejected);
+        Ok(tally)
+    }
+}
+
+/// Events that are on their way into the store.
+pub(super) struct Submission {
+    live: Arc<Live>,
+    groups: Vec<Submitted>,
+    rejected: Vec<(usize, ServeError)>,
+    /// None where no event was good.
+    answer: Option<oneshot::Receiver<Result<Receipt, WriteError>>>,
+}
+
+impl Submission {
+    /// Waits until they are durable.
+    pub(super) async fn stored(self) -> Result<pb::IngestEventsResponse, ServeError> {
+        let Self { live, groups, mut rejected, answer } = self;
+        let mut tally = pb::IngestEventsResponse::default();
+        if let Some(answer) = answer {
+            let receipt = answer.await.unwrap_or(Err(WriteError::Lost))?;
             tally.snapshot = snapshot(receipt.commit);
             for (group, outcome) in groups.iter().zip(receipt.outcomes) {
                 group.count(outcome, &mut tally, &mut rejected);
             }
+        } else {
+            tally.snapshot = live.snapshot();
         }
         let counts = [
             (EventOutcome::Accepted, tally.accepted_count),
@@ -77,29 +161,18 @@ impl Intake {
             (EventOutcome::Rejected, number(rejected.len())),
         ];
         counts.into_iter().for_each(|(outcome, n)| live.metrics.events(outcome, n));
-        rejected.sort_by_key(|(idx, _)| *idx);
-        tally.rejected = rejected
-            .into_iter()
-            .map(|(idx, error)| pb::RejectedEvent {
-                index: number(idx),
-                error: Some(error.to_row_status()),
-            })
-            .collect();
+        tally.rejected = told(rejected);
         Ok(tally)
     }
+}
 
-    /// Waits until the updates are durable.
-    async fn submit(&self, updates: Vec<Update>) -> Result<Receipt, ServeError> {
-        let (done, answer) = oneshot::channel();
-        // The caller may have left: the events are stored all the same.
-        let callback = Box::new(move |result| drop(done.send(result)));
-        self.0.writer.submit_with(updates, Vec::new(), callback)?;
-        let result = answer.await.unwrap_or(Err(WriteError::Lost));
-        result.map_err(|error| {
-            self.0.write_failed.notify_one();
-            ServeError::from(error)
-        })
-    }
+fn told(mut rejected: Vec<(usize, ServeError)>) -> Vec<pb::RejectedEvent> {
+    rejected.sort_by_key(|(idx, _)| *idx);
+    let row = |(idx, error): (usize, ServeError)| pb::RejectedEvent {
+        index: number(idx),
+        error: Some(error.to_row_status()),
+    };
+    rejected.into_iter().map(row).collect()
 }
 
 /// What is to be done with a batch of events.
@@ -153,7 +226,8 @@ impl Group {
         let counts = Arc::new(FoldCounts::default());
         let ids = events.iter().map(|event| event.id).collect();
         let fold = fold(events, Arc::clone(&counts));
-        (Update { customer, events: ids, fold }, Submitted { places, counts })
+        let submitted = Submitted { customer: customer.clone(), places, counts };
+        (Update { customer, events: ids, fold }, submitted)
     }
 }
 
@@ -188,6 +262,7 @@ fn fold(events: Vec<Event>, counts: Arc<FoldCounts>) -> Fold {
 
 /// The events of one customer that were handed to the writer.
 struct Submitted {
+    customer: CustomerId,
     places: Vec<usize>,
     counts: Arc<FoldCounts>,
 }

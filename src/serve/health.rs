@@ -40,11 +40,26 @@ pub(super) fn service_names() -> impl Iterator<Item = &'static str> {
     READERS.into_iter().chain([INTAKE])
 }
 
-/// Says that all services serve, then follows the health of the store until it is dropped.
-pub(super) async fn watch(live: Arc<Live>, reporter: HealthReporter) {
+/// Says how all services are, before the first caller can ask.
+pub(super) async fn open(live: &Live, reporter: &HealthReporter) {
     for name in READERS {
         reporter.set_service_status(name, ServingStatus::Serving).await;
     }
+    tell(&live.store.health(), reporter).await;
+}
+
+async fn tell(health: &Health, reporter: &HealthReporter) {
+    let status = match health {
+        Health::Serving => ServingStatus::Serving,
+        Health::ReadOnly { .. } => ServingStatus::NotServing,
+    };
+    for name in [SERVER, INTAKE] {
+        reporter.set_service_status(name, status).await;
+    }
+}
+
+/// Follows the health of the store until it is dropped.
+pub(super) async fn watch(live: Arc<Live>, reporter: HealthReporter) {
     let mut was = None;
     loop {
         live.disk.measure();
@@ -53,21 +68,12 @@ pub(super) async fn watch(live: Arc<Live>, reporter: HealthReporter) {
             (health, _) => health,
         };
         if was.as_ref() != Some(&health) {
-            let status = match &health {
-                Health::Serving => {
-                    if was.is_some() {
-                        tracing::info!("the store takes events again");
-                    }
-                    ServingStatus::Serving
-                }
-                Health::ReadOnly { cause } => {
-                    tracing::error!(cause, "the store takes no events");
-                    ServingStatus::NotServing
-                }
-            };
-            for name in [SERVER, INTAKE] {
-                reporter.set_service_status(name, status).await;
+            match &health {
+                Health::Serving if was.is_some() => tracing::info!("the store takes events again"),
+                Health::Serving => {}
+                Health::ReadOnly { cause } => tracing::error!(cause, "the store takes no events"),
             }
+            tell(&health, &reporter).await;
             was = Some(health);
         }
         // Whichever comes first: somebody says that a write failed, or it is time to look.

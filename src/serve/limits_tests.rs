@@ -50,6 +50,8 @@ fn gate_and_cut(behind: Behind) -> (Gate<Behind>, watch::Sender<bool>) {
         notice: SECOND,
         drain: SECOND,
         batch_threads: 1,
+        sweep_rate: 0,
+        sweep_pause: SECOND,
     };
     let (cut, is_cut) = watch::channel(false);
     let counted = (Arc::new(Admission::new(limits.calls_max, 1)), Arc::default());

@@ -8,23 +8,25 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::admission::Admission;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::limits::panic_error;
 use super::metrics::Metrics;
+use super::remembered::Remembered;
 use super::status::ServeError;
+use super::streams::Streams;
 use crate::bundle;
 use crate::config::ServeLimits;
-use crate::domain::Timestamp;
+use crate::domain::{CustomerId, Timestamp};
 use crate::events::Rules;
 use crate::scoring::Engine;
-use crate::store::{Appended, DecisionLog, DecisionLogError, StateStore, Writer};
+use crate::store::{Appended, Commit, DecisionLog, DecisionLogError, StateStore, Writer};
 
 /// An engine under the names it is asked for by.
 #[derive(Debug)]
@@ -83,6 +85,16 @@ pub(super) struct Live {
     pub(super) is_ending: AtomicBool,
     /// Rung when a write failed, so that health does not wait for its next look.
     pub(super) write_failed: Notify,
+    /// The newest commit that changed a history: what is kept beside them is no news to a caller.
+    pub(super) seen: AtomicU64,
+    /// Customers whose events were stored, for the sweep.
+    pub(super) changed: mpsc::Sender<CustomerId>,
+    /// The commit of the newest change that was told.
+    pub(super) told: watch::Sender<Commit>,
+    /// Answers by the id of their request.
+    pub(super) remembered: Remembered,
+    /// Who may keep a stream open, and when they end.
+    pub(super) streams: Streams,
 }
 
 /// What holds for one call from its first row to its last.
@@ -114,8 +126,28 @@ impl Live {
             served: self.served.load_full(),
             now,
             newest_allowed: Timestamp::from_micros(now.micros().saturating_add(skew)),
-            snapshot: snapshot(self.store.last_commit()),
+            snapshot: self.snapshot(),
             metrics: Arc::clone(&self.metrics),
+        }
+    }
+
+    /// The snapshot that is read now, or an older one.
+    pub(super) fn snapshot(&self) -> String {
+        snapshot(Commit::from_seq(self.seen.load(Ordering::Acquire)))
+    }
+
+    /// Says that events of customers were stored by a commit. Those for whom the sweep has no room
+    /// it finds on its next walk.
+    pub(super) fn note_changed(
+        &self,
+        commit: Commit,
+        customers: impl IntoIterator<Item = CustomerId>,
+    ) {
+        self.seen.fetch_max(commit.seq(), Ordering::AcqRel);
+        for customer in customers {
+            if self.changed.try_send(customer).is_err() {
+                return;
+            }
         }
     }
 
@@ -172,7 +204,7 @@ impl Live {
 }
 
 /// A commit as clients see it.
-pub(super) fn snapshot(commit: crate::store::Commit) -> String {
+pub(super) fn snapshot(commit: Commit) -> String {
     format!("s{}", commit.seq())
 }
 

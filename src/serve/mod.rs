@@ -18,6 +18,7 @@ mod convert;
 mod customer_service;
 mod disk;
 mod event_service;
+mod event_stream;
 mod health;
 mod inline_row;
 mod limits;
@@ -26,30 +27,38 @@ mod methods;
 mod metrics;
 mod model_service;
 mod open;
+mod outcomes;
 pub mod pb;
 mod reload;
+mod remembered;
 mod routes;
+mod score_matrix;
+mod score_stream;
+mod score_watch;
 mod scoring_service;
 mod shutdown;
 mod status;
+mod streams;
+mod sweep;
 mod tls;
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tonic::transport::Server;
 
 use crate::config::{GuardConfig, ServeConfig};
+use crate::domain::CustomerId;
 use crate::scoring::Engine;
-use crate::store::{DecisionLog, StateStore, Writer, WriterLimits};
+use crate::store::{Commit, DecisionLog, StateStore, Writer, WriterLimits};
 
 use access::Access;
 use admission::Admission;
@@ -65,9 +74,11 @@ use pb::event_service_server::EventServiceServer;
 use pb::model_service_server::ModelServiceServer;
 use pb::scoring_service_server::ScoringServiceServer;
 use reload::Reloader;
+use remembered::Remembered;
 use routes::Routes;
 use scoring_service::Scoring;
 use shutdown::Closing;
+use streams::Streams;
 use tls::Tls;
 
 pub use access::AccessError;
@@ -156,11 +167,16 @@ pub async fn serve(
     let access = Arc::new(Access::open(guard)?);
     let mut parts = parts;
     let admin = parts.admin.take();
-    let live = Arc::new(start(config, parts)?);
+    let (end, ending) = watch::channel(false);
+    let (changed, is_changed) = mpsc::channel(sweep::CHANGED_MAX);
+    let live = Arc::new(start(config, parts, (Streams::new(ending), changed))?);
     let admin = admin.map(|admin| admin_http::run(admin, Arc::clone(&live))).transpose();
     let admin = admin.map_err(ServeFailure::Admin)?;
     say_what_serves(config, &live);
+    let known = sweep::known(&live);
+    let sweeper = tokio::spawn(sweep::run(Arc::clone(&live), is_changed, known));
     let (reporter, health) = tonic_health::server::health_reporter();
+    health::open(&live, &reporter).await;
     let watcher = tokio::spawn(health::watch(Arc::clone(&live), reporter.clone()));
     let routes = routes(&live, guard.reflection)?.with(health);
     let (cut, is_cut) = watch::channel(false);
@@ -181,9 +197,10 @@ pub async fn serve(
         told.is_ending.store(true, Ordering::Relaxed);
     };
     let drained =
-        shutdown::run(server, shutdown, limits, Closing { close, cut, reporter, watcher }).await;
+        shutdown::run(server, shutdown, limits, Closing { close, cut, end, reporter, watcher })
+            .await;
     // What they hold of the store must be gone before the store can close.
-    for task in [Some(reloader), admin].into_iter().flatten() {
+    for task in [Some(sweeper), Some(reloader), admin].into_iter().flatten() {
         task.abort();
         let _ = task.await;
     }
@@ -239,12 +256,17 @@ fn jittered(age: Duration) -> Duration {
 }
 
 /// Opens what the services share.
-fn start(config: &ServeConfig, parts: Parts) -> Result<Live, ServeFailure> {
+fn start(
+    config: &ServeConfig,
+    parts: Parts,
+    (streams, changed): (Streams, mpsc::Sender<CustomerId>),
+) -> Result<Live, ServeFailure> {
     let Parts { engine, store, clock, decisions, admin: _ } = parts;
     let (limits, metrics) = (config.limits, Arc::new(Metrics::default()));
     let disk = Arc::new(Disk::new(config.store.clone(), config.guard.disk_free_min));
     let store: Arc<dyn StateStore> =
         Arc::new(Watched { inner: store, metrics: Arc::clone(&metrics), disk: Arc::clone(&disk) });
+    let seen = store.last_commit();
     let queue = WriterLimits::default();
     let commit_ops_max = queue.commit_ops_max.max(limits.events_max);
     let queue_ops_max = queue.queue_ops_max.max(10 * limits.events_max);
@@ -269,6 +291,11 @@ fn start(config: &ServeConfig, parts: Parts) -> Result<Live, ServeFailure> {
         decisions,
         is_ending: AtomicBool::new(false),
         write_failed: Notify::new(),
+        seen: AtomicU64::new(seen.seq()),
+        changed,
+        told: watch::Sender::new(Commit::default()),
+        remembered: Remembered::default(),
+        streams,
     })
 }
 

@@ -5,16 +5,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use prost::Message;
 use rayon::prelude::*;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::convert;
 use super::limits::panic_error;
-use super::live::{Live, Moment};
+use super::live::{Live, Moment, Served};
 use super::pb;
 use super::pb::model_selector::Choice;
 use super::pb::scoring_service_server::ScoringService;
+use super::score_matrix;
+use super::score_stream::ScoreAnswers;
+use super::score_watch;
 use super::status::{ServeError, Violation, scoring_error};
 use crate::domain::{AsOf, CustomerId, EventId, Timestamp};
 use crate::events::Event;
@@ -22,7 +26,7 @@ use crate::history::History;
 use crate::scoring::{Answer, DecisionRowV1};
 
 /// From so many inline events on, a single score is work for the pool.
-const POOL_FROM_EVENTS: usize = 64;
+pub(super) const POOL_FROM_EVENTS: usize = 64;
 
 /// Reasons told in each direction with a full view.
 pub(super) const REASONS: usize = 3;
@@ -36,7 +40,8 @@ impl ScoringService for Scoring {
         &self,
         request: Request<pb::ScoreCustomerRequest>,
     ) -> Result<Response<pb::ScoreCustomerResponse>, Status> {
-        let score = self.one(request.into_inner()).await.map_err(|error| error.to_status())?;
+        let score = self.one_once(request.into_inner()).await;
+        let score = score.map_err(|error| error.to_status())?;
         Ok(Response::new(pb::ScoreCustomerResponse { score: Some(score) }))
     }
 
@@ -44,8 +49,37 @@ impl ScoringService for Scoring {
         &self,
         request: Request<pb::BatchScoreCustomersRequest>,
     ) -> Result<Response<pb::BatchScoreCustomersResponse>, Status> {
-        let outcomes = self.many(request.into_inner()).await.map_err(|error| error.to_status())?;
+        let outcomes = self.many_once(request.into_inner()).await;
+        let outcomes = outcomes.map_err(|error| error.to_status())?;
         Ok(Response::new(pb::BatchScoreCustomersResponse { outcomes }))
+    }
+
+    type ScoreStreamStream = ScoreAnswers;
+
+    async fn score_stream(
+        &self,
+        request: Request<Streaming<pb::ScoreStreamRequest>>,
+    ) -> Result<Response<ScoreAnswers>, Status> {
+        let answers = ScoreAnswers::open(&self.0, request.into_inner());
+        Ok(Response::new(answers.map_err(|error| error.to_status())?))
+    }
+
+    async fn score_matrix(
+        &self,
+        request: Request<pb::ScoreMatrixRequest>,
+    ) -> Result<Response<pb::ScoreMatrixResponse>, Status> {
+        let answer = score_matrix::score(&self.0, request.into_inner()).await;
+        Ok(Response::new(answer.map_err(|error| error.to_status())?))
+    }
+
+    type WatchScoresStream = score_watch::Watched;
+
+    async fn watch_scores(
+        &self,
+        request: Request<pb::WatchScoresRequest>,
+    ) -> Result<Response<score_watch::Watched>, Status> {
+        let watched = score_watch::open(&self.0, request.get_ref());
+        Ok(Response::new(watched.map_err(|error| error.to_status())?))
     }
 
     async fn explain_score(
@@ -58,8 +92,41 @@ impl ScoringService for Scoring {
 }
 
 impl Scoring {
+    /// One score; for a request that was answered before, that answer.
+    async fn one_once(&self, request: pb::ScoreCustomerRequest) -> Result<pb::Score, ServeError> {
+        if request.request_id.is_empty() {
+            return self.one(request).await;
+        }
+        let digest = xxh3_128(&request.encode_to_vec());
+        let kept = self.0.remembered.place(&request.request_id, digest, 1)?;
+        let made = async || {
+            let score = self.one(request).await?;
+            let outcome = Some(pb::score_outcome::Outcome::Score(score));
+            Ok::<_, ServeError>(vec![pb::ScoreOutcome { outcome }])
+        };
+        let kept = kept.get_or_try_init(made).await?;
+        match kept.first().and_then(|row| row.outcome.clone()) {
+            Some(pb::score_outcome::Outcome::Score(score)) => Ok(score),
+            _ => Err(ServeError::internal("a kept answer is no score")),
+        }
+    }
+
+    /// As [`Scoring::one_once`], of a batch.
+    async fn many_once(
+        &self,
+        request: pb::BatchScoreCustomersRequest,
+    ) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
+        if request.request_id.is_empty() {
+            return self.many(request).await;
+        }
+        let digest = xxh3_128(&request.encode_to_vec());
+        let n_rows = request.subjects.len().max(1);
+        let kept = self.0.remembered.place(&request.request_id, digest, n_rows)?;
+        kept.get_or_try_init(async || self.many(request).await).await.cloned()
+    }
+
     async fn one(&self, request: pb::ScoreCustomerRequest) -> Result<pb::Score, ServeError> {
-        let pb::ScoreCustomerRequest { subject, model, view } = request;
+        let pb::ScoreCustomerRequest { subject, model, view, request_id: _ } = request;
         let moment = self.0.moment();
         check_model(model.as_ref(), &moment)?;
         let view = checked_view(view)?;
@@ -91,7 +158,7 @@ impl Scoring {
         &self,
         request: pb::BatchScoreCustomersRequest,
     ) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
-        let pb::BatchScoreCustomersRequest { subjects, model, view } = request;
+        let pb::BatchScoreCustomersRequest { subjects, model, view, request_id: _ } = request;
         let moment = self.0.moment();
         check_model(model.as_ref(), &moment)?;
         let view = checked_view(view)?;
@@ -131,16 +198,7 @@ fn score_rows(
             if left.load(Ordering::Relaxed) {
                 return Err(ServeError::Deadline);
             }
-            let row = || score_subject(live, moment, (subject, ""), view);
-            let result = catch_unwind(AssertUnwindSafe(row))
-                .unwrap_or_else(|panicked| Err(panic_error(&*panicked)));
-            let (outcome, line) = match result {
-                Ok((score, line)) => (pb::score_outcome::Outcome::Score(score), line),
-                Err(error) => {
-                    (pb::score_outcome::Outcome::Error(error.to_row_status()), Vec::new())
-                }
-            };
-            Ok((pb::ScoreOutcome { outcome: Some(outcome) }, line))
+            Ok(score_row(live, moment, (subject, ""), view))
         })
         .collect::<Result<_, ServeError>>()?;
     let n_lines = scored.iter().filter(|(_, line)| !line.is_empty()).count();
@@ -149,25 +207,46 @@ fn score_rows(
     Ok(outcomes)
 }
 
-/// Whether the model asked for is the one that is served.
-fn check_model(selector: Option<&pb::ModelSelector>, moment: &Moment) -> Result<(), ServeError> {
+/// The model asked for, if it is served.
+pub(super) fn check_model(
+    selector: Option<&pb::ModelSelector>,
+    moment: &Moment,
+) -> Result<Arc<Served>, ServeError> {
     let served = &moment.served;
     let (wanted, is_served) = match selector.and_then(|selector| selector.choice.as_ref()) {
-        None => return Ok(()),
+        None => return Ok(Arc::clone(served)),
         Some(Choice::Version(version)) => (version, *version == served.model_version),
         Some(Choice::Alias(alias)) => (alias, served.aliases.contains(alias)),
     };
     if is_served {
-        return Ok(());
+        return Ok(Arc::clone(served));
     }
     Err(ServeError::UnknownModel { wanted: wanted.clone(), served: served.model_version.clone() })
 }
 
 /// How much is asked for; a view of a later version is refused rather than guessed.
-fn checked_view(view: i32) -> Result<pb::ScoreView, ServeError> {
+pub(super) fn checked_view(view: i32) -> Result<pb::ScoreView, ServeError> {
     pb::ScoreView::try_from(view).map_err(|_| {
         ServeError::invalid("view", "UNKNOWN_VIEW", format!("{view} is not a view known here"))
     })
+}
+
+/// Scores one row, whatever happens to it: its outcome, and its line of the decision log, empty
+/// where there is none.
+pub(super) fn score_row(
+    live: &Live,
+    moment: &Moment,
+    (subject, path): (&pb::ScoreSubject, &str),
+    view: pb::ScoreView,
+) -> (pb::ScoreOutcome, Vec<u8>) {
+    let row = || score_subject(live, moment, (subject, path), view);
+    let result =
+        catch_unwind(AssertUnwindSafe(row)).unwrap_or_else(|panicked| Err(panic_error(&*panicked)));
+    let (outcome, line) = match result {
+        Ok((score, line)) => (pb::score_outcome::Outcome::Score(score), line),
+        Err(error) => (pb::score_outcome::Outcome::Error(error.to_row_status()), Vec::new()),
+    };
+    (pb::ScoreOutcome { outcome: Some(outcome) }, line)
 }
 
 /// Scores one subject; the second is its line of the decision log, empty where none is kept. Field

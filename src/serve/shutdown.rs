@@ -43,6 +43,8 @@ pub(super) struct Closing {
     pub(super) close: oneshot::Sender<()>,
     /// Ends the calls at work.
     pub(super) cut: watch::Sender<bool>,
+    /// Ends the streams.
+    pub(super) end: watch::Sender<bool>,
     /// Says how the services are.
     pub(super) reporter: HealthReporter,
     /// Follows the store's health.
@@ -56,7 +58,7 @@ pub(super) async fn run(
     limits: ServeLimits,
     closing: Closing,
 ) -> Result<Drained, ServeFailure> {
-    let Closing { close, cut, mut reporter, watcher } = closing;
+    let Closing { close, cut, end, mut reporter, watcher } = closing;
     tokio::select! {
         () = shutdown => {}
         ended = &mut server => {
@@ -72,6 +74,7 @@ pub(super) async fn run(
     tokio::time::sleep(limits.notice).await;
     // A send fails only if the server has ended: then there is nothing to close.
     let _ = close.send(());
+    let _ = end.send(true);
     health::end_watches(&mut reporter).await;
     if let Ok(ended) = tokio::time::timeout(limits.drain, &mut server).await {
         ended??;

@@ -16,7 +16,7 @@ use crate::config::Role;
 use crate::domain::{CustomerId, Timestamp};
 use crate::history;
 use crate::scoring::ScoringError;
-use crate::store::{StoreError, SubmitError, WriteError};
+use crate::store::{NoticeId, StoreError, SubmitError, WriteError};
 
 /// The domain of every reason.
 pub(super) const DOMAIN: &str = "tenure";
@@ -118,6 +118,24 @@ pub(super) enum ServeError {
         /// What is served.
         served: String,
     },
+    /// The columns of a matrix are not those of the model.
+    SchemaMismatch {
+        /// As the call named it.
+        found: String,
+        /// The model's.
+        wanted: String,
+        /// The model.
+        served: String,
+    },
+    /// What came after the token is gone, or it is of another store.
+    ResumeTokenLost {
+        /// As it was given.
+        token: NoticeId,
+        /// Everything after this one is there.
+        oldest: NoticeId,
+    },
+    /// Nobody looks for changes here.
+    SweepOff,
     /// Too much is at work or waiting.
     Overloaded {
         /// What there is too much of.
@@ -131,6 +149,8 @@ pub(super) enum ServeError {
     StoreUnknown,
     /// The decision log takes nothing, and a decision that is not logged is not given out.
     DecisionLogFull,
+    /// No decision log is kept.
+    NoDecisionLog,
     /// The server is ending.
     Closing,
     /// The time of the call ran out.
@@ -191,123 +211,105 @@ impl ServeError {
         })
     }
 
-    /// Code, stable reason and text: one line an error.
     fn describe(&self) -> (Code, &'static str, String) {
+        let (code, reason) = self.class();
+        (code, reason, self.message())
+    }
+
+    /// Code and stable reason: one line an error.
+    const fn class(&self) -> (Code, &'static str) {
         match self {
-            Self::Invalid(violations) => {
-                (Code::InvalidArgument, "REQUEST_INVALID", summary(violations))
+            Self::Invalid(_) => (Code::InvalidArgument, "REQUEST_INVALID"),
+            Self::Unreadable { .. } => (Code::InvalidArgument, "REQUEST_UNREADABLE"),
+            Self::MessageTooLarge { .. } => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+            Self::UnknownMethod => (Code::Unimplemented, "METHOD_UNKNOWN"),
+            Self::Unauthenticated { is_wrong: true } => (Code::Unauthenticated, "KEY_UNKNOWN"),
+            Self::Unauthenticated { is_wrong: false } => (Code::Unauthenticated, "KEY_MISSING"),
+            Self::Forbidden { .. } => (Code::PermissionDenied, "ROLE_MISSING"),
+            Self::QuotaUsed { .. } => (Code::ResourceExhausted, "QUOTA_USED"),
+            Self::UnknownCustomer(_) => (Code::NotFound, "CUSTOMER_UNKNOWN"),
+            Self::UnknownModel { .. } => (Code::NotFound, "MODEL_NOT_SERVED"),
+            Self::AsOfTooEarly { .. } => (Code::FailedPrecondition, "AS_OF_TOO_EARLY"),
+            Self::TableModel { .. } => (Code::FailedPrecondition, "MODEL_SCORES_TABLES"),
+            Self::SchemaMismatch { .. } => (Code::FailedPrecondition, "SCHEMA_MISMATCH"),
+            Self::ResumeTokenLost { .. } => (Code::OutOfRange, "RESUME_TOKEN_LOST"),
+            Self::SweepOff => (Code::FailedPrecondition, "SWEEP_OFF"),
+            Self::Overloaded { .. } => (Code::Unavailable, "OVERLOADED"),
+            Self::StoreReadOnly => (Code::Unavailable, "STORE_READ_ONLY"),
+            Self::StoreDiskLow => (Code::Unavailable, "STORE_DISK_LOW"),
+            Self::StoreUnknown => (Code::Unavailable, "STORE_OUTCOME_UNKNOWN"),
+            Self::DecisionLogFull => (Code::Unavailable, "DECISION_LOG_FULL"),
+            Self::NoDecisionLog => (Code::FailedPrecondition, "NO_DECISION_LOG"),
+            Self::Closing => (Code::Unavailable, "SHUTTING_DOWN"),
+            Self::Deadline => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            Self::Internal(_) => (Code::Internal, "INTERNAL"),
+        }
+    }
+
+    /// What was found and what to do.
+    fn message(&self) -> String {
+        let fixed = match self {
+            Self::Invalid(violations) => return summary(violations),
+            Self::Unreadable { detail } => {
+                return format!("the message cannot be read ({detail}): is it the same proto?");
             }
-            Self::Unreadable { detail } => (
-                Code::InvalidArgument,
-                "REQUEST_UNREADABLE",
-                format!("the message cannot be read ({detail}): is it the same proto?"),
-            ),
-            Self::MessageTooLarge { limit } => (
-                Code::ResourceExhausted,
-                "MESSAGE_TOO_LARGE",
-                format!("the message is longer than the {limit} bytes taken: split it"),
-            ),
-            Self::UnknownMethod => (
-                Code::Unimplemented,
-                "METHOD_UNKNOWN",
-                "this version of the server has no such method".to_owned(),
-            ),
-            Self::Unauthenticated { .. } | Self::Forbidden { .. } | Self::QuotaUsed { .. } => {
-                self.describe_access()
+            Self::MessageTooLarge { limit } => {
+                return format!("the message is longer than the {limit} bytes taken: split it");
             }
-            Self::UnknownCustomer(customer) => (
-                Code::NotFound,
-                "CUSTOMER_UNKNOWN",
-                format!(
-                    "nothing is stored of customer {customer:?}: ingest or give events",
-                    customer = customer.as_str()
-                ),
-            ),
-            Self::UnknownModel { wanted, served } => (
-                Code::NotFound,
-                "MODEL_NOT_SERVED",
-                format!("{wanted:?} is not served here, {served:?} is"),
-            ),
-            Self::AsOfTooEarly { as_of, newest, .. } => (
-                Code::FailedPrecondition,
-                "AS_OF_TOO_EARLY",
-                format!(
+            Self::UnknownCustomer(customer) => {
+                let customer = customer.as_str();
+                return format!(
+                    "nothing is stored of customer {customer:?}: ingest or give events"
+                );
+            }
+            Self::UnknownModel { wanted, served } => {
+                return format!("{wanted:?} is not served here, {served:?} is");
+            }
+            Self::AsOfTooEarly { as_of, newest, .. } => {
+                return format!(
                     "as_of is {as_of}, the customer's newest event is of {newest}: \
                      as_of must lie after it"
-                ),
-            ),
-            Self::TableModel { wanted, served } => scores_tables(wanted, served),
-            Self::Overloaded { what } => (
-                Code::Unavailable,
-                "OVERLOADED",
-                format!("too many calls ({what}) at the moment: try again later"),
-            ),
-            Self::StoreReadOnly
-            | Self::StoreDiskLow
-            | Self::StoreUnknown
-            | Self::DecisionLogFull
-            | Self::Closing => self.describe_down(),
-            Self::Deadline => (
-                Code::DeadlineExceeded,
-                "DEADLINE_EXCEEDED",
-                "the time of the call ran out before the answer was there".to_owned(),
-            ),
-            Self::Internal(incident) => (
-                Code::Internal,
-                "INTERNAL",
-                format!("a fault of the server; its log has the cause under {}", incident.id),
-            ),
-        }
-    }
-
-    /// As [`ServeError::describe`], where a part of the server takes nothing.
-    fn describe_down(&self) -> (Code, &'static str, String) {
-        match self {
-            Self::StoreReadOnly => unavailable(
-                "STORE_READ_ONLY",
-                "the store takes no events until the server is started anew",
-            ),
-            Self::StoreDiskLow => unavailable(
-                "STORE_DISK_LOW",
-                "the store takes no events until there is more room on its disk",
-            ),
-            Self::StoreUnknown => unavailable(
-                "STORE_OUTCOME_UNKNOWN",
-                "whether the events were stored is unknown: send them again",
-            ),
-            Self::DecisionLogFull => unavailable(
-                "DECISION_LOG_FULL",
-                "the decision log takes nothing at the moment: try again later",
-            ),
-            _ => unavailable("SHUTTING_DOWN", "the server is shutting down"),
-        }
-    }
-
-    /// As [`ServeError::describe`], for callers that are not let in.
-    fn describe_access(&self) -> (Code, &'static str, String) {
-        match self {
-            Self::Forbidden { caller, role } => (
-                Code::PermissionDenied,
-                "ROLE_MISSING",
-                format!("{caller} may not do this: the role {role} is needed"),
-            ),
-            Self::QuotaUsed { caller, limit } => (
-                Code::ResourceExhausted,
-                "QUOTA_USED",
-                format!("{caller} may make {limit} calls a second: slow down"),
-            ),
-            Self::Unauthenticated { is_wrong: true } => (
-                Code::Unauthenticated,
-                "KEY_UNKNOWN",
-                "the key is not known here, or no longer".to_owned(),
-            ),
-            _ => (
-                Code::Unauthenticated,
-                "KEY_MISSING",
+                );
+            }
+            Self::TableModel { wanted, served } => return scores_tables(wanted, served),
+            Self::SchemaMismatch { found, wanted, served } => {
+                return format!(
+                    "the columns are of schema {found:?}, those of {served} of {wanted:?}"
+                );
+            }
+            Self::ResumeTokenLost { token, oldest } => return token_lost(*token, *oldest),
+            Self::Overloaded { what } => {
+                return format!("too many calls ({what}) at the moment: try again later");
+            }
+            Self::Internal(incident) => {
+                return format!(
+                    "a fault of the server; its log has the cause under {}",
+                    incident.id
+                );
+            }
+            Self::Forbidden { caller, role } => {
+                return format!("{caller} may not do this: the role {role} is needed");
+            }
+            Self::QuotaUsed { caller, limit } => {
+                return format!("{caller} may make {limit} calls a second: slow down");
+            }
+            Self::Unauthenticated { is_wrong: true } => "the key is not known here, or no longer",
+            Self::Unauthenticated { is_wrong: false } => {
                 "show a key (authorization: Bearer KEY) or a certificate that is known here"
-                    .to_owned(),
-            ),
-        }
+            }
+            Self::UnknownMethod => "this version of the server has no such method",
+            Self::SweepOff => "this server does not look for changes: its sweep_rate is 0",
+            Self::StoreReadOnly => "the store takes no events until the server is started anew",
+            Self::StoreDiskLow => "the store takes no events until there is more room on its disk",
+            Self::StoreUnknown => "whether the events were stored is unknown: send them again",
+            Self::DecisionLogFull => {
+                "the decision log takes nothing at the moment: try again later"
+            }
+            Self::NoDecisionLog => "this server keeps no decision log: nothing to join to",
+            Self::Closing => "the server is shutting down",
+            Self::Deadline => "the time of the call ran out before the answer was there",
+        };
+        fixed.to_owned()
     }
 
     /// What ErrorInfo says beside the reason.
@@ -331,11 +333,21 @@ impl ServeError {
                 ("newest_event_time", newest.to_string()),
             ],
             Self::TableModel { served, .. } => vec![("served", served.clone())],
+            Self::SchemaMismatch { found, wanted, served } => vec![
+                ("found", found.clone()),
+                ("wanted", wanted.clone()),
+                ("served", served.clone()),
+            ],
+            Self::ResumeTokenLost { token, oldest } => {
+                vec![("token", token.to_string()), ("oldest_token", oldest.to_string())]
+            }
             Self::Overloaded { what } => vec![("what", (*what).to_owned())],
             Self::Internal(incident) => vec![("incident", incident.id.to_string())],
             Self::Unreadable { .. }
             | Self::Unauthenticated { .. }
             | Self::UnknownMethod
+            | Self::SweepOff
+            | Self::NoDecisionLog
             | Self::StoreReadOnly
             | Self::StoreDiskLow
             | Self::StoreUnknown
@@ -383,6 +395,18 @@ impl ServeError {
                     PreconditionViolation::new("MODEL_OF_A_TABLE", served.clone(), message);
                 details.set_precondition_failure(vec![violation]);
             }
+            Self::SchemaMismatch { served, .. } => {
+                let violation = PreconditionViolation::new("FEATURE_SCHEMA", served, message);
+                details.set_precondition_failure(vec![violation]);
+            }
+            Self::SweepOff => {
+                let violation = PreconditionViolation::new("SWEEP", "sweep_rate", message);
+                details.set_precondition_failure(vec![violation]);
+            }
+            Self::NoDecisionLog => {
+                let violation = PreconditionViolation::new("DECISION_LOG", "decision_log", message);
+                details.set_precondition_failure(vec![violation]);
+            }
             Self::Overloaded { .. } | Self::StoreUnknown => {
                 details.set_retry_info(Some(BUSY_PAUSE));
             }
@@ -393,25 +417,28 @@ impl ServeError {
             | Self::Unauthenticated { .. }
             | Self::Forbidden { .. }
             | Self::UnknownMethod
+            | Self::ResumeTokenLost { .. }
             | Self::Deadline
             | Self::Internal(_) => {}
         }
     }
 }
 
-fn unavailable(reason: &'static str, message: &str) -> (Code, &'static str, String) {
-    (Code::Unavailable, reason, message.to_owned())
-}
-
 #[allow(clippy::disallowed_types, reason = "the type that the crate for details takes")]
 type Metadata = std::collections::HashMap<String, String>;
 
-fn scores_tables(wanted: &str, served: &str) -> (Code, &'static str, String) {
-    let message = format!(
+fn scores_tables(wanted: &str, served: &str) -> String {
+    format!(
         "{served} was trained on a table: it scores the features of a request and keeps no \
          customers, so {wanted}"
-    );
-    (Code::FailedPrecondition, "MODEL_SCORES_TABLES", message)
+    )
+}
+
+fn token_lost(token: NoticeId, oldest: NoticeId) -> String {
+    format!(
+        "changes after {token} are not kept any more, or it is of another store: score all \
+         customers once and go on from {oldest}"
+    )
 }
 
 fn summary(violations: &[Violation]) -> String {
@@ -492,3 +519,7 @@ pub(super) fn scoring_error(customer: &CustomerId, error: &ScoringError) -> Serv
         other => ServeError::internal(other),
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use super::error::StoreError;
+use super::notices::Turn;
 use crate::domain::CustomerId;
 use crate::domain::EventId;
 
@@ -78,13 +79,16 @@ pub struct Batch {
     pub dedupe: Vec<(CustomerId, EventId)>,
     /// How far the sources have been read with them.
     pub watermarks: Vec<Watermark>,
+    /// Where customers stand from now on; those of customers without a state are left out.
+    pub turns: Vec<Turn>,
 }
 
 impl Batch {
     /// Checks the limits that need no look at the store.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let n_ops = self.puts.len() + self.dedupe.len() + self.watermarks.len();
-        check_ops(n_ops)?;
+        check_ops(n_ops + 2 * self.turns.len())?;
+        self.turns.iter().try_for_each(Turn::check)?;
         let mut seen = BTreeSet::new();
         for put in &self.puts {
             check_state(&put.customer, &put.bytes)?;

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::{
-    BATCH_OPS_MAX, Batch, Commit, Health, N_SHARDS, Put, STATE_BYTES_MAX, ScanRange, StateStore,
-    StoreError, StoredState, TransferError, Watermark, export, import, shard_of,
+    BATCH_OPS_MAX, Batch, Commit, Health, N_SHARDS, NoticeId, Put, STATE_BYTES_MAX, ScanRange,
+    StateStore, StoreError, StoredState, TransferError, Turn, Watermark, export, import, shard_of,
 };
 use crate::domain::CustomerId;
 use crate::domain::EventId;
@@ -44,6 +44,7 @@ macro_rules! conformance_suite {
             a_shard_can_move
             an_import_is_checked_before_it_writes
             no_update_of_racing_writers_is_lost
+            standings_and_notices_move_with_states
         );
     };
     ($rig:ty: $($fact:ident)*) => {
@@ -176,6 +177,7 @@ pub(super) fn a_conflict_changes_nothing<R: Rig>() {
             puts: vec![put("a", Some(1), b"2"), put("c", None, b"2"), put(who, expected, b"2")],
             dedupe: vec![(customer("a"), event(9))],
             watermarks: vec![mark("log", 9)],
+            turns: vec![turn("a", b"1", None)],
         });
         let Err(StoreError::VersionConflict { customer: named, expected: e, found: f }) = refused
         else {
@@ -512,4 +514,66 @@ pub(super) fn no_update_of_racing_writers_is_lost<R: Rig>() {
     let state = store.get(&customer("hot")).unwrap().unwrap();
     assert_eq!(state.version, N_THREADS * N_UPDATES);
     assert_eq!(state.bytes, (N_THREADS * N_UPDATES).to_le_bytes());
+}
+
+fn turn(text: &str, standing: &[u8], notice: Option<&[u8]>) -> Turn {
+    Turn {
+        customer: customer(text),
+        standing: standing.to_vec(),
+        notice: notice.map(<[u8]>::to_vec),
+    }
+}
+
+fn notices(store: &dyn StateStore, after: NoticeId) -> Vec<(String, Vec<u8>)> {
+    let found = store.notices(after, 1_000).unwrap();
+    found.into_iter().map(|one| (one.customer.as_str().to_owned(), one.bytes)).collect()
+}
+
+pub(super) fn standings_and_notices_move_with_states<R: Rig>() {
+    let mut rig = R::fresh();
+    let store = rig.store();
+    let turns = vec![turn("a", b"1", Some(b"a1")), turn("nobody", b"1", Some(b"x"))];
+    let batch = Batch { puts: vec![put("a", Some(0), b"s")], turns, ..Batch::default() };
+    let first = store.commit(batch).unwrap();
+    let again =
+        vec![turn("a", b"2", Some(b"a2")), turn("a", b"3", None), turn("a", b"4", Some(b"a4"))];
+    let second = store.commit(Batch { turns: again, ..Batch::default() }).unwrap();
+    assert!(second > first);
+    let only_strangers =
+        Batch { turns: vec![turn("nobody", b"1", Some(b"x"))], ..Batch::default() };
+    assert_eq!(store.commit(only_strangers).unwrap(), second);
+    let conflict = Batch {
+        puts: vec![put("a", Some(0), b"t")],
+        turns: vec![turn("a", b"9", Some(b"lost"))],
+        ..Batch::default()
+    };
+    store.commit(conflict).unwrap_err();
+    let long = Batch { turns: vec![turn("a", &[0; 65], None)], ..Batch::default() };
+    assert!(matches!(store.commit(long), Err(StoreError::BadLength { .. })));
+    rig.reopen();
+    let store = rig.store();
+    assert_eq!(store.standing(&customer("a")).unwrap().as_deref(), Some(&b"4"[..]));
+    assert_eq!(store.standing(&customer("nobody")).unwrap(), None);
+    let all = |texts: &[&[u8]]| -> Vec<(String, Vec<u8>)> {
+        texts.iter().map(|text| ("a".to_owned(), text.to_vec())).collect()
+    };
+    assert_eq!(notices(store, NoticeId::default()), all(&[b"a1", b"a2", b"a4"]));
+    assert_eq!(notices(store, NoticeId::end_of(first)), all(&[b"a2", b"a4"]));
+    assert_eq!(store.notices(NoticeId::default(), 2).unwrap().len(), 2);
+    let ids: Vec<NoticeId> =
+        store.notices(NoticeId::default(), 9).unwrap().into_iter().map(|one| one.id).collect();
+    assert!(ids.is_sorted_by(|a, b| a < b));
+    assert_eq!(notices(store, ids[1]), all(&[b"a4"]));
+    assert_eq!(store.notices_floor().unwrap(), NoticeId::default());
+    assert_eq!(store.prune_notices(1).unwrap(), 2);
+    assert_eq!(store.prune_notices(1).unwrap(), 0);
+    assert_eq!(store.notices_floor().unwrap(), ids[1]);
+    assert_eq!(notices(store, NoticeId::default()), all(&[b"a4"]));
+    assert!(store.verify().unwrap().is_clean());
+    store.commit(puts(vec![put("b", Some(0), b"s")])).unwrap();
+    let turns = vec![turn("b", b"1", Some(b"b1"))];
+    store.commit(Batch { turns, ..Batch::default() }).unwrap();
+    store.delete(&customer("a")).unwrap();
+    assert_eq!(store.standing(&customer("a")).unwrap(), None);
+    assert_eq!(notices(store, NoticeId::default()), [("b".to_owned(), b"b1".to_vec())]);
 }

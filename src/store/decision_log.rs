@@ -10,6 +10,8 @@
 //! A line that a crash tore is cut off at the next opening. One process writes at a time; anybody
 //! may read. It deliberately knows nothing of decisions, and deletes nothing.
 
+mod erase;
+
 use std::fs;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -186,6 +188,8 @@ pub struct DecisionLog {
     spec: DecisionLogSpec,
     shared: Arc<Shared>,
     syncer: Option<JoinHandle<()>>,
+    /// One erasure at a time.
+    erasing: Mutex<()>,
     /// Holds the lock as long as it is open.
     _lock: File,
 }
@@ -243,7 +247,8 @@ impl DecisionLog {
         let held = Arc::clone(&shared);
         let syncer = thread::Builder::new().name("decision-log".to_owned());
         let syncer = syncer.spawn(move || sync_loop(&held)).map_err(io_error(dir))?;
-        let log = Self { dir: dir.to_owned(), spec, shared, syncer: Some(syncer), _lock: lock };
+        let (syncer, erasing) = (Some(syncer), Mutex::new(()));
+        let log = Self { dir: dir.to_owned(), spec, shared, syncer, erasing, _lock: lock };
         Ok((log, report))
     }
 
@@ -327,6 +332,12 @@ impl DecisionLog {
         {
             return Ok(());
         }
+        self.begin_segment(inner)?;
+        inner.began = Some(now);
+        Ok(())
+    }
+
+    fn begin_segment(&self, inner: &mut Inner) -> Result<(), DecisionLogError> {
         let number = inner.number + 1;
         let path = self.dir.join(segment_name(number));
         let mut options = OpenOptions::new();
@@ -336,7 +347,7 @@ impl DecisionLog {
         inner.path = path;
         inner.number = number;
         inner.segment_bytes = 0;
-        inner.began = Some(now);
+        inner.began = None;
         Ok(())
     }
 
@@ -354,6 +365,39 @@ impl DecisionLog {
             Some(cause) => Err(DecisionLogError::Broken { cause: cause.clone() }),
             None => Ok(()),
         }
+    }
+
+    /// Erases the lines that `picks` picks, whole files before the present one and all: what was
+    /// appended before the call is looked at once, in order. Files are written anew and renamed,
+    /// so a crash leaves each as it was or without the lines; then it is to be repeated. With
+    /// `only_count` nothing is written. Appending goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`DecisionLogError`]; some files may have been rewritten.
+    pub fn erase(
+        &self,
+        only_count: bool,
+        picks: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), DecisionLogError> {
+        let _turn = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.flush()?;
+        let last = {
+            let mut inner = self.shared.lock();
+            if !only_count && inner.segment_bytes > 0 {
+                self.begin_segment(&mut inner)?;
+            }
+            inner.number
+        };
+        for path in decision_segments(&self.dir)? {
+            let number = segment_number(&path).unwrap_or(0);
+            if number > last || (number == last && !only_count) {
+                continue;
+            }
+            let freed = erase::rewrite(&path, only_count, picks).map_err(io_error(&path))?;
+            let mut inner = self.shared.lock();
+            inner.total_bytes = inner.total_bytes.saturating_sub(freed);
+        }
+        sync_dir(&self.dir).map_err(io_error(&self.dir))
     }
 
     /// Lines dropped since the log was opened.

@@ -5,6 +5,8 @@
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::batch::Commit;
+use super::notices::NoticeId;
 use crate::domain::CustomerId;
 use crate::domain::EventId;
 use crate::domain::IdError;
@@ -26,6 +28,12 @@ pub(super) const COMMIT_COUNTER: &[u8] = b"ccommit";
 pub(super) const STATES_COUNTER: &[u8] = b"cstates";
 /// There while an import has not finished.
 pub(super) const IMPORT_MARK: &[u8] = b"cimport";
+/// Everything up to this notice is gone: the key of a notice, without its tag.
+pub(super) const NOTICES_FLOOR: &[u8] = b"cnotices";
+/// First byte of a standing's key.
+pub(super) const TAG_STANDING: u8 = b'n';
+/// First byte of a notice's key.
+pub(super) const TAG_NOTICE: u8 = b't';
 /// First byte of a watermark's key.
 pub(super) const TAG_WATERMARK: u8 = b'w';
 /// First byte of a pinned fact's key.
@@ -94,6 +102,24 @@ pub(super) fn dedupe_key(customer: &CustomerId, event: EventId) -> Vec<u8> {
     let mut bytes = dedupe_prefix(customer);
     bytes.extend_from_slice(&event.bits().to_be_bytes());
     bytes
+}
+
+pub(super) fn standing_key(customer: &CustomerId) -> Vec<u8> {
+    tagged(TAG_STANDING, &place(customer))
+}
+
+/// The order of these keys is that of the notices.
+pub(super) fn notice_key(id: NoticeId) -> Vec<u8> {
+    let mut bytes = tagged(TAG_NOTICE, &id.commit.0.to_be_bytes());
+    bytes.extend_from_slice(&id.idx.to_be_bytes());
+    bytes
+}
+
+/// Reads the key of a notice back, without its tag.
+pub(super) fn parse_notice(bytes: &[u8]) -> Option<NoticeId> {
+    let (commit, idx) = bytes.split_first_chunk::<8>()?;
+    let idx = u32::from_be_bytes(idx.try_into().ok()?);
+    Some(NoticeId { commit: Commit(u64::from_be_bytes(*commit)), idx })
 }
 
 pub(super) fn tagged(tag: u8, rest: &[u8]) -> Vec<u8> {

@@ -3,6 +3,7 @@
 //! It keeps every promise of [`StateStore`] but one: nothing outlives the process.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::ops::ControlFlow;
 use std::sync::RwLock;
 use std::sync::RwLockReadGuard;
@@ -11,8 +12,8 @@ use std::sync::RwLockWriteGuard;
 use super::batch;
 use super::key;
 use super::{
-    Batch, Commit, DedupeVisitor, Erased, Health, Restore, ScanRange, StateStore, StateVisitor,
-    StoreError, StoredState, VerifyReport, Watermark,
+    Batch, Commit, DedupeVisitor, Erased, Health, Notice, NoticeId, Restore, ScanRange, StateStore,
+    StateVisitor, StoreError, StoredState, Turn, VerifyReport, Watermark,
 };
 use crate::domain::CustomerId;
 use crate::domain::EventId;
@@ -26,6 +27,9 @@ struct Content {
     dedupe: BTreeMap<(Place, EventId), Commit>,
     watermarks: BTreeMap<String, u64>,
     pinned: BTreeMap<String, String>,
+    standings: BTreeMap<Place, Vec<u8>>,
+    notices: BTreeMap<NoticeId, (CustomerId, Vec<u8>)>,
+    floor: NoticeId,
     last: Commit,
 }
 
@@ -67,6 +71,24 @@ fn in_range(range: ScanRange, place: &Place) -> bool {
 }
 
 impl Content {
+    /// Takes the turns of customers with a state, and answers whether there was any.
+    fn turn(&mut self, turns: Vec<Turn>, commit: Commit) -> bool {
+        let (mut is_change, mut idx) = (false, 0);
+        for Turn { customer, standing, notice } in turns {
+            let place = place(&customer);
+            if !self.states.contains_key(&place) {
+                continue;
+            }
+            is_change = true;
+            self.standings.insert(place, standing);
+            if let Some(notice) = notice {
+                self.notices.insert(NoticeId { commit, idx }, (customer, notice));
+                idx += 1;
+            }
+        }
+        is_change
+    }
+
     /// Raises watermarks, and answers whether any rose.
     fn raise(&mut self, marks: Vec<Watermark>) -> bool {
         let mut is_change = false;
@@ -109,6 +131,7 @@ impl StateStore for MemoryStore {
         }
         is_change |= content.dedupe.len() > n_before;
         is_change |= content.raise(batch.watermarks);
+        is_change |= content.turn(batch.turns, commit);
         if is_change {
             content.last = commit;
         }
@@ -120,16 +143,49 @@ impl StateStore for MemoryStore {
         let place = place(customer);
         let had_state = content.states.remove(&place).is_some();
         let from = (place.clone(), EventId::from_bits(0));
-        let to = (place, EventId::from_bits(u128::MAX));
+        let to = (place.clone(), EventId::from_bits(u128::MAX));
         let events: Vec<_> = content.dedupe.range(from..=to).map(|(key, _)| key.clone()).collect();
         for event in &events {
             content.dedupe.remove(event);
         }
+        content.standings.remove(&place);
+        content.notices.retain(|_, (who, _)| who != customer);
         if had_state || !events.is_empty() {
             content.last.0 += 1;
         }
         let n_dedupe = u64::try_from(events.len()).unwrap_or(u64::MAX);
         Ok(Erased { had_state, n_dedupe, commit: content.last })
+    }
+
+    fn standing(&self, customer: &CustomerId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.read()?.standings.get(&place(customer)).cloned())
+    }
+
+    fn notices(&self, after: NoticeId, most: usize) -> Result<Vec<Notice>, StoreError> {
+        let content = self.read()?;
+        let later = content.notices.range((Bound::Excluded(after), Bound::Unbounded));
+        let notice = |(id, (customer, bytes)): (&NoticeId, &(CustomerId, Vec<u8>))| Notice {
+            id: *id,
+            customer: customer.clone(),
+            bytes: bytes.clone(),
+        };
+        Ok(later.take(most).map(notice).collect())
+    }
+
+    fn notices_floor(&self) -> Result<NoticeId, StoreError> {
+        Ok(self.read()?.floor)
+    }
+
+    fn prune_notices(&self, keep: usize) -> Result<u64, StoreError> {
+        let mut content = self.write()?;
+        let n_removed = content.notices.len().saturating_sub(keep);
+        for _ in 0..n_removed {
+            if let Some((id, _)) = content.notices.pop_first() {
+                content.floor = id;
+            }
+        }
+        content.last.0 += u64::from(n_removed > 0);
+        Ok(u64::try_from(n_removed).unwrap_or(u64::MAX))
     }
 
     fn prune_dedupe(&self, older_than: Commit) -> Result<u64, StoreError> {
@@ -211,6 +267,9 @@ impl StateStore for MemoryStore {
         }
         content.raise(part.watermarks);
         content.last.0 = (content.last.0 + 1).max(part.finish.map_or(0, Commit::seq));
+        if part.finish.is_some() {
+            content.floor = NoticeId::end_of(content.last);
+        }
         Ok(content.last)
     }
 

@@ -19,9 +19,11 @@ mod decision_log;
 mod decision_log_tests;
 mod engine;
 mod error;
+mod fold;
 mod home;
 mod key;
 mod memory;
+mod notices;
 mod sled;
 mod transfer;
 mod writer;
@@ -46,6 +48,7 @@ pub use self::error::{CorruptPart, StoreError};
 pub use self::home::OpenReport;
 pub use self::key::{KeyError, N_SHARDS, shard_of};
 pub use self::memory::MemoryStore;
+pub use self::notices::{NOTICE_BYTES_MAX, Notice, NoticeId, STANDING_BYTES_MAX, Turn};
 pub use self::sled::{Durability, SledOptions, SledStore};
 pub use self::transfer::{
     ExportCounts, ExportManifestV1, TransferError, each_state, export, export_pins, import,
@@ -54,6 +57,9 @@ pub use self::writer::{
     Fold, FoldError, Outcome, Receipt, Rejection, SubmitError, Ticket, Update, WriteError, Writer,
     WriterLimits,
 };
+
+/// Begins the names of watermarks that the program keeps for itself; no source is named so.
+pub const OWN_SOURCES: &str = "tenure/";
 
 /// What a scan walks over, always in key order: shard, then the bytes of the customer id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +178,32 @@ pub trait StateStore: fmt::Debug + Send + Sync {
     /// an engine error turns the store [`Health::ReadOnly`].
     fn commit(&self, batch: Batch) -> Result<Commit, StoreError>;
 
-    /// Forgets a customer: the state and the remembered event ids, in one durable commit.
+    /// Where a customer stands, as the last turn said; `None` if there was none.
+    ///
+    /// # Errors
+    /// As [`StateStore::get`].
+    fn standing(&self, customer: &CustomerId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// At most so many acknowledged notices after a place, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`] when an entry or the engine cannot be read.
+    fn notices(&self, after: NoticeId, most: usize) -> Result<Vec<Notice>, StoreError>;
+
+    /// Notices up to this place are gone, or were never in this store.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the engine cannot be read.
+    fn notices_floor(&self) -> Result<NoticeId, StoreError>;
+
+    /// Removes all but the newest `keep` notices, and answers how many went.
+    ///
+    /// # Errors
+    /// As [`StateStore::commit`]. What was removed before the error stays removed.
+    fn prune_notices(&self, keep: usize) -> Result<u64, StoreError>;
+
+    /// Forgets a customer: state, standing, notices and the remembered event ids, in one durable
+    /// commit.
     /// Events sent again later would make a new state: keep a suppression list upstream.
     ///
     /// # Errors

@@ -11,6 +11,8 @@
 //! openings: states are kept so small ([`STATE_BYTES_MAX`](super::STATE_BYTES_MAX)) that
 //! `blobs/`, which the engine never syncs, stays empty.
 
+mod notices;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
@@ -32,8 +34,9 @@ use super::home::Home;
 use super::key;
 use super::key::{COMMIT_COUNTER, IMPORT_MARK, STATES_COUNTER};
 use super::{
-    Batch, Commit, CorruptPart, DedupeVisitor, Erased, Health, OpenReport, Restore, ScanRange,
-    StateStore, StateVisitor, StoreError, StoredState, VerifyIssue, VerifyReport, Watermark,
+    Batch, Commit, CorruptPart, DedupeVisitor, Erased, Health, Notice, NoticeId, OpenReport,
+    Restore, ScanRange, StateStore, StateVisitor, StoreError, StoredState, VerifyIssue,
+    VerifyReport, Watermark,
 };
 use crate::domain::CustomerId;
 use crate::domain::EventId;
@@ -329,6 +332,8 @@ impl StateStore for SledStore {
             }
         }
         is_change |= self.put_watermarks(&mut changes, batch.watermarks)?;
+        let of = (&*batch.puts, next.commit);
+        is_change |= self.put_turns(&mut changes, &batch.turns, of)?;
         if !is_change {
             return Ok(Commit(turn.commit));
         }
@@ -346,6 +351,7 @@ impl StateStore for SledStore {
             changes.remove(entry?.0);
             n_dedupe += 1;
         }
+        self.forget_notices(&mut changes, customer)?;
         if !had_state && n_dedupe == 0 {
             return Ok(Erased { had_state, n_dedupe, commit: Commit(turn.commit) });
         }
@@ -355,6 +361,22 @@ impl StateStore for SledStore {
         };
         let commit = self.write(&mut turn, changes, next)?;
         Ok(Erased { had_state, n_dedupe, commit })
+    }
+
+    fn standing(&self, customer: &CustomerId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_standing(customer)
+    }
+
+    fn notices(&self, after: NoticeId, most: usize) -> Result<Vec<Notice>, StoreError> {
+        self.read_notices(after, most)
+    }
+
+    fn notices_floor(&self) -> Result<NoticeId, StoreError> {
+        self.read_floor()
+    }
+
+    fn prune_notices(&self, keep: usize) -> Result<u64, StoreError> {
+        self.remove_notices(keep)
     }
 
     fn prune_dedupe(&self, older_than: Commit) -> Result<u64, StoreError> {
@@ -461,6 +483,8 @@ impl StateStore for SledStore {
             Some(commit) => {
                 changes.remove(IMPORT_MARK);
                 next.commit = next.commit.max(commit.0);
+                let floor = NoticeId::end_of(Commit(next.commit));
+                changes.insert(key::NOTICES_FLOOR, &key::notice_key(floor)[1..]);
             }
         }
         self.write(&mut turn, changes, next)
@@ -500,6 +524,7 @@ impl StateStore for SledStore {
                 report.note(issue(&key, &error));
             }
         }
+        self.verify_notices(&mut |key, error| report.note(issue(key, error)))?;
         Ok(report)
     }
 }
@@ -553,7 +578,7 @@ fn issue(key: &[u8], error: &StoreError) -> VerifyIssue {
     VerifyIssue { key_hex: hex(key), problem: error.to_string() }
 }
 
-fn length(bytes: &[u8]) -> u64 {
+fn length<T>(bytes: &[T]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 

@@ -22,6 +22,7 @@ use sha2::Digest;
 use sha2::Sha256;
 use thiserror::Error;
 
+use super::OWN_SOURCES;
 use super::error::hex;
 use super::{
     BATCH_OPS_MAX, Commit, NAME_BYTES_MAX, Restore, STATE_BYTES_MAX, ScanRange, StateStore,
@@ -164,7 +165,8 @@ pub enum TransferError {
 }
 
 /// Writes an export of the store, or of one shard of it, into a new or empty directory.
-/// Nothing may commit meanwhile. Pins and watermarks go along with every shard.
+/// Nothing may commit meanwhile. Pins and watermarks go along with every shard; standings and
+/// notices stay behind.
 ///
 /// # Errors
 /// [`TransferError`]; without a `manifest.json` the directory holds no export.
@@ -292,7 +294,10 @@ fn write_records(
         counts.pins += 1;
         out.record(&[&[TAG_PIN], &text(&name), fact.as_bytes()]);
     }
-    for (source, position) in store.watermarks()? {
+    // What a server notes of its own work speaks of standings, which are not moved.
+    let of_sources =
+        store.watermarks()?.into_iter().filter(|(source, _)| !source.starts_with(OWN_SOURCES));
+    for (source, position) in of_sources {
         counts.watermarks += 1;
         out.record(&[&[TAG_WATERMARK], &text(&source), &position.to_le_bytes()]);
     }

@@ -16,7 +16,6 @@
 //! It deliberately does not retry, and knows neither events nor histories. Whoever commits to
 //! the same customers beside a writer risks failing the writer's commit: do not.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -35,9 +34,10 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::batch;
+use super::fold::run_fold;
 use super::{
     BATCH_OPS_MAX, Batch, Commit, Erased, NAME_BYTES_MAX, Put, STATE_BYTES_MAX, StateStore,
-    StoreError, Watermark,
+    StoreError, Turn, Watermark,
 };
 use crate::domain::CustomerId;
 use crate::domain::EventId;
@@ -206,6 +206,7 @@ type Answer<T> = Box<dyn FnOnce(Result<T, WriteError>) + Send + 'static>;
 enum Job {
     Update { updates: Vec<Update>, watermarks: Vec<Watermark>, done: Answer<Receipt> },
     Erase { customer: CustomerId, done: Answer<Erased> },
+    Turn { turns: Vec<Turn>, watermarks: Vec<Watermark>, done: Answer<Commit> },
 }
 
 struct Queued {
@@ -300,6 +301,21 @@ impl Writer {
         Ok(ticket)
     }
 
+    /// Queues turns, and watermarks that hold with them. The callback is called once, on the
+    /// writer's thread, after the commit.
+    ///
+    /// # Errors
+    /// [`SubmitError`] at once, when they are not taken; the callback is then never called.
+    pub fn turn_with(
+        &self,
+        turns: Vec<Turn>,
+        watermarks: Vec<Watermark>,
+        done: Box<dyn FnOnce(Result<Commit, WriteError>) + Send + 'static>,
+    ) -> Result<(), SubmitError> {
+        let n_ops = (2 * turns.len() + watermarks.len()).max(1);
+        self.enqueue(Queued { job: Job::Turn { turns, watermarks, done }, n_ops })
+    }
+
     /// Operations that are waiting.
     #[must_use]
     pub fn queued(&self) -> usize {
@@ -380,13 +396,14 @@ impl Room {
                     self.n_queued.fetch_sub(first.n_ops, Ordering::Relaxed);
                     tell(done, erased.map_err(|error| WriteError::Commit(Arc::new(error))));
                 }
-                Job::Update { updates, watermarks, done } => {
+                job => {
                     let mut group = Group::new(&*self.store);
                     let mut n_ops = first.n_ops;
-                    group.add(updates, watermarks, done);
+                    group.take(job);
                     carried = self.gather(&mut group, &mut n_ops);
-                    group.commit();
-                    self.n_queued.fetch_sub(n_ops, Ordering::Relaxed);
+                    group.commit(|| {
+                        self.n_queued.fetch_sub(n_ops, Ordering::Relaxed);
+                    });
                 }
             }
         }
@@ -407,13 +424,11 @@ impl Room {
             if *n_ops + next.n_ops > self.limits.commit_ops_max {
                 return Some(next);
             }
-            match next.job {
-                Job::Update { updates, watermarks, done } => {
-                    *n_ops += next.n_ops;
-                    group.add(updates, watermarks, done);
-                }
-                Job::Erase { .. } => return Some(next),
+            if matches!(next.job, Job::Erase { .. }) {
+                return Some(next);
             }
+            *n_ops += next.n_ops;
+            group.take(next.job);
         }
         None
     }
@@ -434,7 +449,9 @@ struct Group<'a> {
     customers: BTreeMap<CustomerId, Pending>,
     events: BTreeSet<(CustomerId, EventId)>,
     watermarks: Vec<Watermark>,
+    turns: Vec<Turn>,
     answers: Vec<(Vec<Outcome>, bool, Answer<Receipt>)>,
+    turn_answers: Vec<Answer<Commit>>,
 }
 
 impl<'a> Group<'a> {
@@ -444,7 +461,22 @@ impl<'a> Group<'a> {
             customers: BTreeMap::new(),
             events: BTreeSet::new(),
             watermarks: Vec::new(),
+            turns: Vec::new(),
             answers: Vec::new(),
+            turn_answers: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Update { updates, watermarks, done } => self.add(updates, watermarks, done),
+            Job::Turn { turns, watermarks, done } => {
+                self.turns.extend(turns);
+                self.watermarks.extend(watermarks);
+                self.turn_answers.push(done);
+            }
+            // An erasure is a commit of its own; the thread never hands one over.
+            Job::Erase { done, .. } => tell(done, Err(WriteError::Lost)),
         }
     }
 
@@ -517,8 +549,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Commits, then answers everybody.
-    fn commit(self) {
+    /// Commits, says so, then answers everybody.
+    fn commit(self, say: impl FnOnce()) {
         let changed = self.customers.into_iter().filter(|(_, pending)| pending.changed);
         let puts = changed.filter_map(|(customer, pending)| {
             pending.bytes.map(|bytes| Put {
@@ -531,8 +563,13 @@ impl<'a> Group<'a> {
             puts: puts.collect(),
             dedupe: self.events.into_iter().collect(),
             watermarks: self.watermarks,
+            turns: self.turns,
         };
         let committed = self.store.commit(batch).map_err(Arc::new);
+        say();
+        for done in self.turn_answers {
+            tell(done, committed.as_ref().copied().map_err(|e| WriteError::Commit(Arc::clone(e))));
+        }
         for (outcomes, watermarks_taken, done) in self.answers {
             let answer = match &committed {
                 Ok(commit) => Ok(Receipt { commit: *commit, outcomes, watermarks_taken }),
@@ -546,19 +583,6 @@ impl<'a> Group<'a> {
 /// Gives an answer; a callback that panics must not take the other callers' writer with it.
 fn tell<T>(done: Answer<T>, answer: Result<T, WriteError>) {
     let _ = panic::catch_unwind(AssertUnwindSafe(|| done(answer)));
-}
-
-fn run_fold(fold: Fold, state: Option<&[u8]>, is_new: &[bool]) -> Result<Vec<u8>, Rejection> {
-    // The fold gets shared references only, so a panic cannot leave half a state behind.
-    panic::catch_unwind(AssertUnwindSafe(|| fold(state, is_new)))
-        .map_err(|panicked| Rejection::Panicked { message: message(&*panicked) })?
-        .map_err(Rejection::Fold)
-}
-
-fn message(panicked: &(dyn Any + Send)) -> String {
-    let text = panicked.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panicked.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a message".to_owned())
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use super::*;
 use crate::store::conformance::customer;
 use crate::store::conformance::exported;
 use crate::store::{
-    DedupeVisitor, Health, MemoryStore, Restore, ScanRange, SledOptions, SledStore, StateVisitor,
-    StoredState, VerifyReport,
+    DedupeVisitor, Health, MemoryStore, Notice, NoticeId, Restore, ScanRange, SledOptions,
+    SledStore, StateVisitor, StoredState, VerifyReport,
 };
 
 /// How a commit of [`Probe`] fails.
@@ -61,6 +61,22 @@ impl StateStore for Probe {
 
     fn delete(&self, customer: &CustomerId) -> Result<Erased, StoreError> {
         self.inner.delete(customer)
+    }
+
+    fn standing(&self, customer: &CustomerId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.standing(customer)
+    }
+
+    fn notices(&self, after: NoticeId, most: usize) -> Result<Vec<Notice>, StoreError> {
+        self.inner.notices(after, most)
+    }
+
+    fn notices_floor(&self) -> Result<NoticeId, StoreError> {
+        self.inner.notices_floor()
+    }
+
+    fn prune_notices(&self, keep: usize) -> Result<u64, StoreError> {
+        self.inner.prune_notices(keep)
     }
 
     fn prune_dedupe(&self, older_than: Commit) -> Result<u64, StoreError> {

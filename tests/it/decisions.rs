@@ -111,12 +111,12 @@ async fn every_decision_given_out_is_in_the_log_whatever_kills_the_server() {
         let mut client = ScoringServiceClient::connect(server.address.clone()).await.unwrap();
         for idx in 0..40 {
             let subject = subject(round * 100 + idx);
-            let request = pb::ScoreCustomerRequest { subject: Some(subject), model: None, view: 0 };
+            let request = pb::ScoreCustomerRequest { subject: Some(subject), ..Default::default() };
             let score = client.score_customer(request).await.unwrap().into_inner().score.unwrap();
             given.insert(score.provenance.unwrap().decision_id);
         }
         let subjects = (0..30).map(|idx| subject(round * 100 + 50 + idx)).collect();
-        let request = pb::BatchScoreCustomersRequest { subjects, model: None, view: 0 };
+        let request = pb::BatchScoreCustomersRequest { subjects, ..Default::default() };
         for outcome in client.batch_score_customers(request).await.unwrap().into_inner().outcomes {
             let Some(pb::score_outcome::Outcome::Score(score)) = outcome.outcome else { panic!() };
             given.insert(score.provenance.unwrap().decision_id);
@@ -152,7 +152,7 @@ async fn a_decision_without_room_in_the_log_is_not_given_out_or_counted() {
         fs::write(log.join("decisions-00000001.jsonl"), vec![b'\n'; 1 << 20]).unwrap();
         let server = Running::start(&settings).await;
         let mut client = ScoringServiceClient::new(server.channel().await);
-        let request = pb::ScoreCustomerRequest { subject: Some(subject(1)), model: None, view: 0 };
+        let request = pb::ScoreCustomerRequest { subject: Some(subject(1)), ..Default::default() };
         let answer = client.score_customer(request).await;
         assert_eq!(answer.is_ok(), is_given, "{what}");
         if let Err(status) = answer {

@@ -67,6 +67,29 @@ async fn a_score_is_the_librarys_to_the_bit_and_names_where_it_came_from() {
     assert!(server.stop().await.complete);
 }
 
+/// An event of `three_customers` as the library reads it.
+pub(crate) fn library_event(event: &pb::Event) -> tenure::events::Event {
+    use tenure::events::{RawEvent, RawValue, Rules};
+    let attributes = event.attributes.as_ref().unwrap().fields.iter();
+    let micros = event.event_time.as_ref().unwrap().seconds * 1_000_000;
+    let raw = RawEvent {
+        id: Some(event.event_id.as_str().into()),
+        customer: event.customer.as_str().into(),
+        event_type: Some(event.r#type.as_str().into()),
+        time: RawValue::Time(Timestamp::from_micros(micros)),
+        attributes: attributes
+            .map(|(name, value)| match value.kind.as_ref().unwrap() {
+                Kind::NumberValue(number) => (name.as_str().into(), RawValue::Number(*number)),
+                Kind::StringValue(text) => {
+                    (name.as_str().into(), RawValue::Text(text.as_str().into()))
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect(),
+    };
+    tenure::events::Event::try_from_raw(&raw, &Rules::default()).unwrap()
+}
+
 fn library_purchase(event: &pb::Event, amount: f64) -> tenure::events::Event {
     use tenure::events::{RawEvent, RawValue, Rules};
     let micros = event.event_time.as_ref().unwrap().seconds * 1_000_000;

@@ -146,7 +146,7 @@ async fn a_server_that_ends_says_so_finishes_its_work_and_leaves_a_closed_store(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_takes_too_long_to_end_is_cut_off() {
     let store = Arc::new(Faulty::default());
-    let settings = [("drain_seconds", "0"), ("call_seconds_max", "600")];
+    let settings = [("drain_seconds", "0"), ("call_seconds_max", "600"), ("sweep_rate", "0")];
     let mut server = Running::start_on(&settings, on_store(Arc::clone(&store) as _)).await;
     let mut clients = Clients::new(&server).await;
     store.hold_writes();

@@ -75,7 +75,7 @@ impl Clients {
         &mut self,
         events: Vec<pb::Event>,
     ) -> Result<pb::IngestEventsResponse, Status> {
-        let request = pb::IngestEventsRequest { events };
+        let request = pb::IngestEventsRequest { events, ..Default::default() };
         self.events.ingest_events(request).await.map(tonic::Response::into_inner)
     }
 

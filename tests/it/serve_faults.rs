@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tenure::domain::{CustomerId, EventId};
 use tenure::store::{
-    Batch, Commit, DedupeVisitor, Erased, Health, MemoryStore, Restore, ScanRange, StateStore,
-    StateVisitor, StoreError, StoredState, VerifyReport,
+    Batch, Commit, DedupeVisitor, Erased, Health, MemoryStore, Notice, NoticeId, Restore,
+    ScanRange, StateStore, StateVisitor, StoreError, StoredState, VerifyReport,
 };
 
 /// Customers `panics` and `fails` cannot be read; writes break or wait on demand.
@@ -73,6 +73,22 @@ impl StateStore for Faulty {
 
     fn delete(&self, customer: &CustomerId) -> Result<Erased, StoreError> {
         self.inner.delete(customer)
+    }
+
+    fn standing(&self, customer: &CustomerId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.standing(customer)
+    }
+
+    fn notices(&self, after: NoticeId, most: usize) -> Result<Vec<Notice>, StoreError> {
+        self.inner.notices(after, most)
+    }
+
+    fn notices_floor(&self) -> Result<NoticeId, StoreError> {
+        self.inner.notices_floor()
+    }
+
+    fn prune_notices(&self, keep: usize) -> Result<u64, StoreError> {
+        self.inner.prune_notices(keep)
     }
 
     fn prune_dedupe(&self, older_than: Commit) -> Result<u64, StoreError> {

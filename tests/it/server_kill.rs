@@ -101,7 +101,7 @@ async fn ingest(channel: Channel, from: usize, n_acknowledged: Arc<AtomicUsize>)
     let mut next = from;
     loop {
         let events = (next..next + BATCH).map(event).collect();
-        match client.ingest_events(pb::IngestEventsRequest { events }).await {
+        match client.ingest_events(pb::IngestEventsRequest { events, ..Default::default() }).await {
             Ok(answer) => {
                 let answer = answer.into_inner();
                 assert_eq!(answer.accepted_count + answer.duplicate_count, 40);
@@ -135,7 +135,7 @@ async fn missing(channel: &Channel, n_acknowledged: usize, n_sent: usize) -> Vec
     let mut events = EventServiceClient::new(channel.clone());
     let all: Vec<pb::Event> = (0..n_acknowledged).map(event).collect();
     for chunk in all.chunks(1_000) {
-        let request = pb::IngestEventsRequest { events: chunk.to_vec() };
+        let request = pb::IngestEventsRequest { events: chunk.to_vec(), ..Default::default() };
         let answer = events.ingest_events(request).await.unwrap().into_inner();
         if answer.accepted_count > 0 {
             wrong.push(format!("{} acknowledged events were new", answer.accepted_count));

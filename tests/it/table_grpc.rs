@@ -118,6 +118,7 @@ async fn a_row_is_explained_over_the_wire_as_in_the_file() {
             subject: Some(asked.clone()),
             model: None,
             view: pb::ScoreView::Full.into(),
+            ..Default::default()
         };
         let full = client.score_customer(full).await.unwrap().into_inner().score.unwrap();
         let told = full.churn_reasons.iter();
@@ -229,4 +230,61 @@ async fn a_model_of_a_log_takes_no_features() {
     let no_store = serve_config(Path::new("."), &[("store", ""), ("models", "models")]);
     let error = tenure::serve::open(&no_store).unwrap_err().to_string();
     assert!(error.contains("--store") || error.contains("demo"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_matrix_of_a_table_gives_the_bits_of_its_rows() {
+    use tenure::serve::pb::score_matrix_request::Cells;
+    let (dir, outcome) = &*TRAINED;
+    let table =
+        Table::read(&dir.path().join("business.csv"), &ReadSpec::default(), &Rules::default());
+    let table = table.unwrap();
+    let engine =
+        Engine::try_new(Bundle::load(&outcome.folder).unwrap(), None, Some("0123456789abcdef"));
+    let engine = engine.unwrap();
+    let columns = engine.matrix_columns();
+    let server = Running::start_with(server_config()).await;
+    let mut clients = crate::serve_client::Clients::new(&server).await;
+    let places: Vec<usize> = (0..table.n_rows()).step_by(97).collect();
+    let mut cells = Vec::new();
+    for &row in &places {
+        for column in &columns {
+            let at = table.position(column.name).unwrap();
+            cells.push(match (table.cell(row, at), column.unit) {
+                (cell, "categorical") => {
+                    let text = tenure::model::level_of(&cell).unwrap();
+                    text.map_or(f64::NAN, |text| {
+                        let place = column.levels.iter().position(|level| *level == text);
+                        place.unwrap_or(column.levels.len()) as f64
+                    })
+                }
+                (cell, "boolean") => tenure::model::flag_of(&cell)
+                    .unwrap()
+                    .map_or(f64::NAN, |flag| f64::from(u8::from(flag))),
+                (cell, _) => tenure::model::number_of(&cell).unwrap().unwrap_or(f64::NAN),
+            });
+        }
+    }
+    let bytes = |cells: &[f64]| cells.iter().flat_map(|cell| cell.to_le_bytes()).collect();
+    let request = |cells: &[f64]| pb::ScoreMatrixRequest {
+        model: None,
+        feature_schema: engine.matrix_schema().to_owned(),
+        row_count: u32::try_from(places.len()).unwrap(),
+        cells: Some(Cells::DoubleCells(bytes(cells))),
+    };
+    let answer = clients.scoring.score_matrix(request(&cells)).await.unwrap().into_inner();
+    for (idx, &row) in places.iter().enumerate() {
+        let score = clients.score(subject(&table, &engine, row, "x")).await.unwrap();
+        let found = &answer.churn_probabilities[idx * 8..][..8];
+        assert_eq!(found, score.churn_probability.unwrap().to_le_bytes());
+        let found = &answer.clv_means[idx * 8..][..8];
+        assert_eq!(found, score.clv.unwrap().mean.to_le_bytes());
+    }
+    let at = columns.iter().position(|column| column.unit == "categorical").unwrap();
+    cells[at] = 0.5;
+    let refused = clients.scoring.score_matrix(request(&cells)).await.unwrap_err();
+    let (code, _, fields) = told(&refused);
+    assert_eq!(code, Code::InvalidArgument);
+    assert_eq!(fields, [format!("cells[0].{}", columns[at].name)]);
+    server.stop().await;
 }

@@ -197,6 +197,55 @@ def check_views(channel, model, snapshot):
     assert ours.versions[0].name == models.served_version
 
 
+def check_streams(channel, now):
+    """The streams: scores in order, events acknowledged, changes heard of; then an erasure."""
+    scoring = scoring_pb2_grpc.ScoringServiceStub(channel)
+    events = event_pb2_grpc.EventServiceStub(channel)
+    watched = scoring.WatchScores(scoring_pb2.WatchScoresRequest(customers=["streamed"]))
+    first = next(watched)
+    assert not first.HasField("transition") and first.resume_token
+    batches = [
+        event_pb2.StreamEventsRequest(
+            sequence=n, events=[purchase(f"s{n}", "streamed", now - n * DAY, 20.0)]
+        )
+        for n in range(1, 4)
+    ]
+    answers = list(events.StreamEvents(iter(batches)))
+    assert [answer.acknowledged_sequence for answer in answers] == [1, 2, 3]
+    assert all(answer.result.accepted_count == 1 for answer in answers)
+    change = next(message for message in watched if message.HasField("transition"))
+    assert change.transition.customer == "streamed"
+    assert change.transition.cause == scoring_pb2.TRANSITION_CAUSE_EVENTS
+    watched.cancel()
+    names = ["streamed", "nobody", "once"] * 20
+    rows = [
+        scoring_pb2.ScoreStreamRequest(
+            sequence=n, subject=scoring_pb2.ScoreSubject(customer=name, as_of=stamp(now))
+        )
+        for n, name in enumerate(names)
+    ]
+    found = list(scoring.ScoreStream(iter(rows)))
+    assert [answer.sequence for answer in found] == list(range(len(names)))
+    for name, answer in zip(names, found):
+        if name == "nobody":
+            assert unpacked(answer.outcome.error)["ErrorInfo"].reason == "CUSTOMER_UNKNOWN"
+        else:
+            assert answer.outcome.score.customer == name
+    retry = scoring_pb2.ScoreCustomerRequest(
+        subject=scoring_pb2.ScoreSubject(customer="streamed"), request_id="python-1"
+    )
+    assert scoring.ScoreCustomer(retry) == scoring.ScoreCustomer(retry)
+    bad = scoring_pb2.ScoreMatrixRequest(feature_schema="0", row_count=1, double_cells=bytes(8))
+    found = refused(scoring.ScoreMatrix, bad, grpc.StatusCode.FAILED_PRECONDITION)
+    assert found["ErrorInfo"].reason == "SCHEMA_MISMATCH"
+    customers = customer_pb2_grpc.CustomerServiceStub(channel)
+    erase = customer_pb2.DeleteCustomerRequest(customer="streamed")
+    erased = customers.DeleteCustomer(erase)
+    assert (erased.had_history, erased.event_id_count) == (True, 3), erased
+    gone = customer_pb2.GetCustomerRequest(customer="streamed")
+    refused(customers.GetCustomer, gone, grpc.StatusCode.NOT_FOUND)
+
+
 def latency(channel, now):
     """Median and 99th percentile of a single score, in microseconds, from this client."""
     stub = scoring_pb2_grpc.ScoringServiceStub(channel)
@@ -219,6 +268,7 @@ def main():
         snapshot = check_intake(channel, now)
         check_scores(channel, now, model)
         check_views(channel, model, snapshot)
+        check_streams(channel, now)
         middle, slow = latency(channel, now)
     print(f"all checks passed; one score from Python: p50 {middle:.0f} us, p99 {slow:.0f} us")
 

@@ -3,6 +3,8 @@
 //! In: raw cells. Out: a row of `f64`, or what is wrong with a cell. An unknown level of a
 //! category is no error: it counts as `other`, and the caller is told.
 
+mod numbers;
+
 use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};

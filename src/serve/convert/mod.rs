@@ -8,6 +8,7 @@ mod event;
 mod explain;
 mod names;
 mod score;
+mod transition;
 
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,9 @@ mod tests;
 pub(super) use customer::{customer, facts};
 pub(super) use event::{event, raw_value};
 pub(super) use explain::{explained, reason};
+pub(super) use names::tier;
 pub(super) use score::{Made, score};
+pub(super) use transition::transition;
 
 use crate::domain::{CustomerId, IdError, Timestamp};
 

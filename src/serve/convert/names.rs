@@ -5,7 +5,7 @@ use crate::decision::{SuppressionReason, Tier};
 use crate::domain::Channel;
 use crate::serve::pb;
 
-pub(super) fn tier(tier: Option<Tier>) -> i32 {
+pub(in crate::serve) fn tier(tier: Option<Tier>) -> i32 {
     let wire = match tier {
         None => pb::RiskTier::Unspecified,
         Some(Tier::Green) => pb::RiskTier::Green,
