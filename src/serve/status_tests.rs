@@ -118,8 +118,10 @@ fn every_reason_has_its_code_and_the_details_that_a_client_acts_on() {
         assert_eq!((status.code(), &*info.reason, &*info.domain), (code, reason, "tenure"));
         assert_eq!(kinds(&status), details, "{reason}");
         assert!(!status.message().is_empty() && !status.message().contains("secret"));
-        // UNAVAILABLE alone is repeated by clients on their own: it always says when.
-        assert_eq!(code == Code::Unavailable, details.contains(&"RetryInfo"), "{reason}");
+        // UNAVAILABLE alone is repeated by clients on their own: it always says when. A used quota
+        // says so as well: the caller knows what to do, and when.
+        let is_for_later = code == Code::Unavailable || reason == "QUOTA_USED";
+        assert_eq!(is_for_later, details.contains(&"RetryInfo"), "{reason}");
         let row = error.to_row_status();
         assert_eq!((row.code, row.details.is_empty()), (code as i32, false), "{reason}");
     }
