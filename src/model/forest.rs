@@ -270,6 +270,8 @@ impl Forest {
             node.feature = (node.feature & DEFAULT_LEFT) | wide;
         }
         self.n_features = n_features;
+        // They name features, too.
+        self.forms = Forms::new(n_features, &self.nodes, &self.roots);
         self
     }
 

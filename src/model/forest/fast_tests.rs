@@ -174,3 +174,15 @@ fn values_that_are_no_whole_rows_are_refused() {
     let found = forest.margins_of(&[1.0; 7], &mut Vec::new());
     assert!(matches!(found, Err(ForestError::Features { expected: 3, found: 1 })));
 }
+
+#[test]
+fn trees_carried_to_wider_rows_agree_in_every_form() {
+    let mut numbers = Numbers(0x5eed);
+    let narrow = grown(&mut numbers, 3, &[4, 16, 31, 40, 90]);
+    let row = [0.3, -0.1, f64::NAN];
+    let margin = narrow.margin(&row);
+    let wide = narrow.widened(&[6, 0, 4], 8);
+    let wider = [row[1], 9.0, 9.0, 9.0, row[2], 9.0, row[0], 9.0];
+    assert_eq!(wide.margin_plain(&wider).to_bits(), margin.to_bits());
+    assert_eq!(differing(&wide, &mut numbers, 500), 0);
+}
