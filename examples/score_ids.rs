@@ -37,7 +37,7 @@ fn main() {
     let (store, _) = SledStore::open(&dir, &SledOptions::default()).unwrap();
     let open_ms = began.elapsed().as_secs_f64() * 1e3;
     // Customers from all over the store: of every so many, one.
-    let stride = (store.count().unwrap() as usize / n_wanted).max(1);
+    let stride = (usize::try_from(store.count().unwrap()).unwrap() / n_wanted).max(1);
     let (mut ids, mut at) = (Vec::new(), 0_usize);
     store
         .scan(ScanRange::All, &mut |customer, _| {

@@ -67,7 +67,7 @@ async fn a_score_is_the_librarys_to_the_bit_and_names_where_it_came_from() {
     assert!(server.stop().await.complete);
 }
 
-fn library_purchase(event: &pb::Event, amount: f64) -> tenure::events::Event {
+pub(crate) fn library_purchase(event: &pb::Event, amount: f64) -> tenure::events::Event {
     use tenure::events::{RawEvent, RawValue, Rules};
     let micros = event.event_time.as_ref().unwrap().seconds * 1_000_000;
     let raw = RawEvent {

@@ -13,6 +13,7 @@ mod deploy;
 mod explain;
 mod grpc;
 mod grpc_life;
+mod horizons;
 mod learn;
 mod lightgbm;
 mod nightly;
