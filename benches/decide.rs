@@ -75,6 +75,7 @@ fn customers() -> Vec<(String, Facts, Score)> {
             let score = Score {
                 churn_prob: Some((idx * 37 % 100) as f64 / 100.0),
                 churn_horizon_days: 90,
+                churn_by_horizon: Vec::new(),
                 clv: Some(clv),
                 expected_purchases: Some(2.0),
                 p_alive: Some(0.8),

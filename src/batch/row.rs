@@ -9,7 +9,7 @@ use crate::decision::{
     Campaign, Decision, Heartbeat, Phase, Segment, Stage, SuppressionReason, Tier,
 };
 use crate::domain::{Channel, Currency, Timestamp};
-use crate::model::{Clv, Score};
+use crate::model::{Clv, HorizonProb, Score};
 use crate::scoring::{Answer, Engine, Reason};
 
 use super::error::BatchError;
@@ -51,7 +51,7 @@ impl Sheet {
 pub(super) const SCORES: Sheet = Sheet { name: "scores", columns: &COLUMNS };
 
 /// The columns, in the order in which they are written. New ones are added at the end only.
-pub const COLUMNS: [(&str, ColumnKind); 39] = [
+pub const COLUMNS: [(&str, ColumnKind); 40] = [
     ("customer_id", Text),
     ("churn_probability", Float),
     ("churn_horizon_days", Int),
@@ -91,6 +91,7 @@ pub const COLUMNS: [(&str, ColumnKind); 39] = [
     ("micro_segment", Text),
     ("persona", Text),
     ("churn_reasons", Text),
+    ("churn_by_horizon", Text),
 ];
 
 /// The places of the columns of these names, in that order; all for none.
@@ -242,8 +243,18 @@ pub(super) fn cells<'e>(
             .map_or(Cell::Missing, |persona| Cell::Text(Cow::Owned(persona.as_str().to_owned()))),
         why.filter(|why| !why.is_empty())
             .map_or(Cell::Missing, |why| Cell::Text(Cow::Owned(told(engine, why)))),
+        horizons(&score.churn_by_horizon),
     ];
     row.into()
+}
+
+/// Days and probability of each horizon, ascending, such as `30:0.41;90:0.22`.
+fn horizons<'e>(found: &[HorizonProb]) -> Cell<'e> {
+    if found.is_empty() {
+        return Cell::Missing;
+    }
+    let each: Vec<String> = found.iter().map(|h| format!("{}:{:?}", h.days, h.prob)).collect();
+    Cell::Text(Cow::Owned(each.join(";")))
 }
 
 /// What the value is of.

@@ -16,7 +16,7 @@ use super::row::{Cell, Sheet};
 
 /// Takes rows one after the other.
 pub(super) trait Sink {
-    /// Takes one row of one cell for each column of the sheet, of which those asked for are written.
+    /// Takes a row of one cell for each column of the sheet; those asked for are written.
     fn write(&mut self, row: &[Cell<'_>]) -> io::Result<()>;
 
     /// Writes what is still held back and gives the output.

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::features::{BaseStats, GammaPrior, RhythmBase};
 use crate::model::btyd::{GammaGamma, GammaGammaParams};
 use crate::model::{
-    BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, Forest, IntervalBin,
-    IntervalTable, LinearV1, Logistic, LogitLine, STACK_MEMBERS, Score, StackWeights, TweedieGlm,
-    ValueKind, ValueModel, ValueParts,
+    BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, Forest, HorizonModel,
+    IntervalBin, IntervalTable, LinearV1, Logistic, LogitLine, STACK_MEMBERS, Score, StackWeights,
+    TweedieGlm, ValueKind, ValueModel, ValueParts,
 };
 
 use super::stage_v1::{CovariatesV1, SeasonV1};
@@ -123,6 +123,9 @@ pub(super) struct ModelsV1 {
     season: Option<SeasonV1>,
     covariates: Option<CovariatesV1>,
     churn: ChurnV1,
+    /// Churn within further horizons; left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    horizons: Vec<HorizonV1>,
     value: Option<ValueV1>,
     /// Largest mean, then the ratios at 10 %, 50 % and 90 %.
     intervals: Vec<[f64; 4]>,
@@ -147,6 +150,33 @@ struct CountsV1 {
     model: String,
     /// r, alpha, a, b; for Pareto/NBD r, alpha, s, beta.
     params: [f64; 4],
+}
+
+/// Churn within a further horizon.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HorizonV1 {
+    days: u16,
+    /// Its trees lie in `forest_churn_DAYS.json`.
+    churn: ChurnV1,
+}
+
+impl HorizonV1 {
+    /// The file of its trees; none where it has none.
+    pub(super) fn forest_file(&self) -> Option<String> {
+        self.churn.forest.then(|| horizon_forest(self.days))
+    }
+
+    /// # Errors
+    /// What is out of range or unknown.
+    pub(super) fn into_model(self, forest: Option<Forest>) -> Result<HorizonModel, String> {
+        Ok(HorizonModel { days: self.days, churn: self.churn.into_model(forest)? })
+    }
+}
+
+/// The file of a further horizon's trees.
+pub(super) fn horizon_forest(days: u16) -> String {
+    format!("forest_churn_{days}.json")
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -203,6 +233,10 @@ pub struct ExampleV1 {
     pub as_of: String,
     /// Expected probability of churn.
     pub churn_prob: Option<f64>,
+    /// Expected probability of churn by horizon: days and probability; left out where the bundle
+    /// knows one horizon only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub churn_by_horizon: Vec<(u16, f64)>,
     /// Expected value: mean, 10 %, 50 %, 90 %.
     pub clv: Option<[f64; 4]>,
     /// Expected number of purchases.
@@ -218,6 +252,7 @@ impl ExampleV1 {
             history: history.iter().map(|byte| format!("{byte:02x}")).collect(),
             as_of,
             churn_prob: score.churn_prob,
+            churn_by_horizon: score.churn_by_horizon.iter().map(|h| (h.days, h.prob)).collect(),
             clv,
             expected_purchases: score.expected_purchases,
         }
@@ -243,6 +278,7 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
         base,
         stage,
         churn,
+        horizons,
         value,
         intervals,
         value_quantiles,
@@ -269,14 +305,14 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
         }),
         season: clock.as_ref().map(SeasonV1::new),
         covariates: covariates.as_ref().map(CovariatesV1::new),
-        churn: ChurnV1 {
-            kind: churn.kind.as_str().to_owned(),
-            base_logit: churn.parts.base_logit,
-            logistic: churn.parts.logistic.as_ref().map(Logistic::to_v1),
-            forest: churn.parts.forest.is_some(),
-            calibration: [churn.calibration.intercept(), churn.calibration.slope()],
-            stack: (churn.kind == ChurnKind::Stacked).then(|| churn.parts.stack.weights()),
-        },
+        churn: ChurnV1::new(churn),
+        horizons: horizons
+            .iter()
+            .map(|HorizonModel { days, churn }| HorizonV1 {
+                days: *days,
+                churn: ChurnV1::new(churn),
+            })
+            .collect(),
         value: value.as_ref().map(|value| ValueV1 {
             kind: value.kind.as_str().to_owned(),
             forest: value.parts.forest.is_some(),
@@ -299,6 +335,24 @@ impl ModelsV1 {
     /// Whether the churn and the value model have a forest.
     pub(super) fn forests(&self) -> [bool; 2] {
         [self.churn.forest, self.value.as_ref().is_some_and(|value| value.forest)]
+    }
+
+    /// Takes out the further horizons, whose forests are read one by one.
+    ///
+    /// # Errors
+    /// Horizons that are out of order or that the first model stage cannot serve.
+    pub(super) fn take_horizons(&mut self, primary: u16) -> Result<Vec<HorizonV1>, String> {
+        let taken = std::mem::take(&mut self.horizons);
+        let days: Vec<u16> = taken.iter().map(|horizon| horizon.days).collect();
+        if !days.is_sorted_by(|a, b| a < b) || days.contains(&0) || days.contains(&primary) {
+            return Err(format!(
+                "further horizons of {days:?} days beside {primary}: they must ascend, each once"
+            ));
+        }
+        if !days.is_empty() && (self.season.is_some() || self.covariates.is_some()) {
+            return Err("further horizons with a season clock or covariates".to_owned());
+        }
+        Ok(taken)
     }
 
     /// The models, with the forests read from their own files.
@@ -343,6 +397,7 @@ impl ModelsV1 {
             base: BaseStats::of_rhythm(rhythm),
             stage,
             churn: self.churn.into_model(churn_forest)?,
+            horizons: Vec::new(),
             value,
             intervals: IntervalTable { bins: bins.collect() },
             value_quantiles: self.value_quantiles,
@@ -361,6 +416,17 @@ impl CountsV1 {
 }
 
 impl ChurnV1 {
+    fn new(churn: &ChurnModel) -> Self {
+        Self {
+            kind: churn.kind.as_str().to_owned(),
+            base_logit: churn.parts.base_logit,
+            logistic: churn.parts.logistic.as_ref().map(Logistic::to_v1),
+            forest: churn.parts.forest.is_some(),
+            calibration: [churn.calibration.intercept(), churn.calibration.slope()],
+            stack: (churn.kind == ChurnKind::Stacked).then(|| churn.parts.stack.weights()),
+        }
+    }
+
     fn into_model(self, forest: Option<Forest>) -> Result<ChurnModel, String> {
         let kind = ChurnKind::parse(&self.kind)
             .ok_or_else(|| format!("unknown churn model {:?}", self.kind))?;

@@ -35,7 +35,7 @@ use crate::model::{Fitted, Forest, Personas, Predictor, TableFitted, TablePredic
 
 use base_v1::BaseV1;
 use baseline::PersonasV1;
-use format_v1::{FORMAT, ModelsV1};
+use format_v1::{FORMAT, ModelsV1, horizon_forest};
 use io::{MANIFEST, check_name, read_checked, read_file, sha256_hex, version_of, write_folder};
 use table_v1::TableModelsV1;
 
@@ -154,6 +154,11 @@ impl Draft {
             fitted.value.as_ref().and_then(|v| v.parts.forest.as_ref()),
         ];
         add_forests(&model, forests, &mut files)?;
+        for horizon in &fitted.horizons {
+            if let Some(forest) = &horizon.churn.parts.forest {
+                add_forest(&model, &horizon_forest(horizon.days), forest, &mut files)?;
+            }
+        }
         write(&model, self.manifest, predictor.schema().id(), files)
     }
 }
@@ -219,13 +224,23 @@ fn add_forests(
 ) -> Result<(), BundleError> {
     for (name, forest) in FORESTS.into_iter().zip(forests) {
         if let Some(forest) = forest {
-            let text = forest.to_json().map_err(|error| BundleError::Invalid {
-                path: model.join(name),
-                what: error.to_string(),
-            })?;
-            files.insert(name.to_owned(), text.into_bytes());
+            add_forest(model, name, forest, files)?;
         }
     }
+    Ok(())
+}
+
+fn add_forest(
+    model: &Path,
+    name: &str,
+    forest: &Forest,
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> Result<(), BundleError> {
+    let text = forest.to_json().map_err(|error| BundleError::Invalid {
+        path: model.join(name),
+        what: error.to_string(),
+    })?;
+    files.insert(name.to_owned(), text.into_bytes());
     Ok(())
 }
 
@@ -340,11 +355,20 @@ fn log_models(
     files: &Files<'_>,
     manifest: &ManifestV1,
 ) -> Result<BundleModels, BundleError> {
-    let models: ModelsV1 = parse(folder, files, MODELS)?;
+    let mut models: ModelsV1 = parse(folder, files, MODELS)?;
     let forests = read_forests(folder, files, models.forests())?;
     let horizons = [manifest.churn_horizon_days, manifest.clv_horizon_days];
     let invalid = |name: &str, what| BundleError::Invalid { path: folder.join(name), what };
+    let further = models.take_horizons(horizons[0]).map_err(|what| invalid(MODELS, what))?;
     let mut fitted = models.into_fitted(forests, horizons).map_err(|what| invalid(MODELS, what))?;
+    for horizon in further {
+        let forest = match horizon.forest_file() {
+            Some(name) => Some(read_forest(&folder.join(&name), text(folder, files, &name)?)?),
+            None => None,
+        };
+        let model = horizon.into_model(forest).map_err(|what| invalid(MODELS, what))?;
+        fitted.horizons.push(model);
+    }
     let base: BaseV1 = parse(folder, files, BASE)?;
     fitted.base = base.into_base(fitted.base.rhythm).map_err(|what| invalid(BASE, what))?;
     let predictor =
@@ -415,7 +439,8 @@ fn check_schema(
         fitted.churn.parts.forest.as_ref(),
         fitted.value.as_ref().and_then(|v| v.parts.forest.as_ref()),
     ];
-    for forest in forests.into_iter().flatten() {
+    let further = fitted.horizons.iter().filter_map(|h| h.churn.parts.forest.as_ref());
+    for forest in forests.into_iter().flatten().chain(further) {
         if forest.n_features() != n_features {
             let found = forest.n_features();
             return Err(invalid(format!("trees of {found} features, the schema has {n_features}")));

@@ -21,6 +21,8 @@ use crate::model::{PERSONAS_MAX, PERSONAS_MIN, SearchScope};
 const CHURN: Days = Days::QUARTER;
 /// A year: what budgets are made for, and free of seasons.
 const CLV: Days = Days::YEAR;
+/// As many as a row of answers can be read with; each costs another fit.
+const CHURN_HORIZONS_MAX: usize = 4;
 /// Ten years: no log holds a complete window of more.
 const HORIZON_DAYS_MAX: i64 = 3_650;
 /// Any fixed number would do; it is part of the bundle.
@@ -61,8 +63,9 @@ pub struct TrainArgs {
     /// Last day that training looks at, such as 2026-06-30
     #[arg(long, value_name = "DATE", help_heading = "The models")]
     until: Option<String>,
-    /// No purchase for so many days is churn [default: 90]
-    #[arg(long, value_name = "DAYS", help_heading = "The models")]
+    /// No purchase for so many days is churn; up to 4, separated by commas, of which the first one
+    /// decides and the others are reported beside it [default: 90]
+    #[arg(long, value_name = "DAYS,...", help_heading = "The models")]
     churn_horizon_days: Option<String>,
     /// Days ahead that value is predicted for [default: 365]
     #[arg(long, value_name = "DAYS", help_heading = "The models")]
@@ -191,8 +194,10 @@ pub struct TrainConfig {
     pub table: Option<TableConfig>,
     /// The last day that training looks at.
     pub until: Day,
-    /// Churn horizon.
+    /// Churn horizon: the primary one.
     pub churn: Days,
+    /// Further churn horizons, as given.
+    pub horizons: Vec<Days>,
     /// Value horizon.
     pub value: Days,
     /// Directory of models.
@@ -241,7 +246,8 @@ impl TrainConfig {
     pub fn check(layers: Layers) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(layers);
         let log = LogConfig::read(&mut reader);
-        let churn = reader.parsed("churn_horizon_days", CHURN, parse_days);
+        let Horizons { first: churn, further: horizons } =
+            reader.parsed("churn_horizon_days", Horizons::default(), parse_horizons);
         let churn_said = reader.peek("churn_horizon_days").map(|_| churn);
         let table = TableConfig::read(&mut reader, churn_said);
         let until = if let Some(table) = &table {
@@ -267,6 +273,7 @@ impl TrainConfig {
         let covariates = reader.parsed("covariates", Covariates::default(), parse_covariates).0;
         let season_clock = reader.flag("season_clock");
         let policy = reader.optional("policy").map(PathBuf::from);
+        check_horizons(&mut reader, &horizons, (table.is_some(), season_clock, &covariates));
         let personas = reader.optional_parsed("personas", parse_personas);
         let search = reader.parsed("search", SearchScope::default(), parse_search);
         let export_dataset = reader.optional("export_dataset").map(PathBuf::from);
@@ -284,6 +291,7 @@ impl TrainConfig {
             // Missing or wrong ones are issues, and those have ended this above.
             until: until.unwrap_or(Day::from_number(0)),
             churn,
+            horizons,
             value,
             models,
             name: name.unwrap_or_default(),
@@ -359,6 +367,67 @@ pub(super) fn parse_prior(text: &str) -> Result<String, String> {
     match text {
         "default" | "none" => Ok(text.to_owned()),
         _ => Err("default or none".to_owned()),
+    }
+}
+
+/// Churn horizons as one setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Horizons {
+    first: Days,
+    further: Vec<Days>,
+}
+
+impl Default for Horizons {
+    fn default() -> Self {
+        Self { first: CHURN, further: Vec::new() }
+    }
+}
+
+impl std::fmt::Display for Horizons {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.first)?;
+        self.further.iter().try_for_each(|days| write!(f, ",{days}"))
+    }
+}
+
+fn parse_horizons(text: &str) -> Result<Horizons, String> {
+    let wanted = || {
+        format!(
+            "a number of days from 1 to {HORIZON_DAYS_MAX}, or up to {CHURN_HORIZONS_MAX} \
+             different ones separated by commas, the one to decide by first"
+        )
+    };
+    // A file may hold a list.
+    let text = text.trim_start_matches('[').trim_end_matches(']');
+    let all: Result<Vec<Days>, String> =
+        text.split(',').map(|days| parse_days(days.trim()).map_err(|_| wanted())).collect();
+    let all = all?;
+    let is_twice = (1..all.len()).any(|at| all[..at].contains(&all[at]));
+    match all.split_first() {
+        Some((&first, further)) if !is_twice && all.len() <= CHURN_HORIZONS_MAX => {
+            Ok(Horizons { first, further: further.to_vec() })
+        }
+        _ => Err(wanted()),
+    }
+}
+
+/// Several horizons are of a log, and of columns that a row alone suffices for.
+fn check_horizons(
+    reader: &mut Reader,
+    horizons: &[Days],
+    (is_table, season_clock, covariates): (bool, bool, &[CovariateSource]),
+) {
+    if horizons.is_empty() {
+        return;
+    }
+    if is_table {
+        let why = "several churn_horizon_days need events: the label of a table has one horizon";
+        reader.conflict(why.to_owned());
+    }
+    if season_clock || !covariates.is_empty() {
+        let why = "several churn_horizon_days exclude season_clock and covariates: train a bundle \
+                   for each horizon, or leave those out";
+        reader.conflict(why.to_owned());
     }
 }
 

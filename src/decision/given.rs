@@ -210,6 +210,7 @@ mod tests {
         let score = Score {
             churn_prob: None,
             churn_horizon_days: 0,
+            churn_by_horizon: Vec::new(),
             clv: None,
             expected_purchases: None,
             p_alive: None,

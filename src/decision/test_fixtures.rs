@@ -37,6 +37,7 @@ pub(crate) fn score(churn_prob: f64) -> Score {
     Score {
         churn_prob: Some(churn_prob),
         churn_horizon_days: 90,
+        churn_by_horizon: Vec::new(),
         clv: Some(clv),
         expected_purchases: Some(2.0),
         p_alive: Some(0.8),

@@ -8,7 +8,8 @@ use super::btyd::BtydRow;
 use super::churn::ChurnModel;
 use super::columns::{Columns, MissingColumn};
 use super::forest::Forest;
-use super::score::{Clv, Score};
+use super::horizons::{HorizonModel, RowBlock, by_horizon};
+use super::score::{Clv, HorizonProb, Score};
 use super::stage::{BTYD_COLUMNS, BtydStage};
 use super::value::{IntervalTable, ValueModel};
 
@@ -32,6 +33,8 @@ pub struct Fitted {
     pub stage: BtydStage,
     /// The churn model.
     pub churn: ChurnModel,
+    /// Churn models of further horizons, ascending by days, each once.
+    pub horizons: Vec<HorizonModel>,
     /// The value model; none where amounts are missing.
     pub value: Option<ValueModel>,
     /// Its interval.
@@ -114,7 +117,8 @@ impl Predictor {
     pub fn score(&self, row: &[f64], historic: f64) -> Score {
         let bought = !row[self.columns.btyd_churn].is_nan();
         let trees = if bought { self.margins(row) } else { Margins::default() };
-        self.score_given(row, historic, trees)
+        let further = self.further_probs(row);
+        self.score_given(row, historic, (trees, self.horizon_probs(&further, 0)))
     }
 
     /// The same of many rows that lie one after another, each with its value realised so far:
@@ -133,12 +137,30 @@ impl Predictor {
         let at = |margins: &Option<Vec<f64>>, idx: usize| {
             margins.as_ref().and_then(|margins| margins.get(idx).copied())
         };
+        let further = self.further_probs(rows);
         let rows = rows.chunks(self.schema.features().len().max(1)).zip(historic).enumerate();
         rows.map(|(idx, (row, &historic))| {
             let trees = Margins { churn: at(&of_churn, idx), value: at(&of_value, idx) };
-            self.score_given(row, historic, trees)
+            self.score_given(row, historic, (trees, self.horizon_probs(&further, idx)))
         })
         .collect()
+    }
+
+    /// Probabilities within each further horizon, by horizon, then by row.
+    fn further_probs(&self, rows: &[f64]) -> Vec<Vec<f64>> {
+        let Fitted { horizons, stage, .. } = &self.fitted;
+        let block = RowBlock { cells: rows, width: self.schema.features().len() };
+        horizons.iter().map(|horizon| horizon.probs(stage, &self.columns, &block)).collect()
+    }
+
+    /// Those of one row.
+    fn horizon_probs(&self, further: &[Vec<f64>], idx: usize) -> Vec<HorizonProb> {
+        let horizons = self.fitted.horizons.iter().zip(further);
+        horizons
+            .filter_map(|(horizon, probs)| {
+                Some(HorizonProb { days: horizon.days, prob: *probs.get(idx)? })
+            })
+            .collect()
     }
 
     /// What the trees say of a row.
@@ -151,7 +173,12 @@ impl Predictor {
         }
     }
 
-    fn score_given(&self, row: &[f64], historic: f64, trees: Margins) -> Score {
+    fn score_given(
+        &self,
+        row: &[f64],
+        historic: f64,
+        (trees, further): (Margins, Vec<HorizonProb>),
+    ) -> Score {
         let Fitted { churn, value, churn_days, value_days, .. } = &self.fitted;
         let bought = !row[self.columns.btyd_churn].is_nan();
         let clv = value.as_ref().filter(|_| bought).map(|value| {
@@ -171,9 +198,17 @@ impl Predictor {
             }
         });
         let margin = trees.churn.unwrap_or(0.0);
+        let churn_prob = bought.then(|| churn.prob_given(&self.columns, row, margin));
+        let churn_by_horizon = match churn_prob {
+            Some(prob) if !further.is_empty() => {
+                by_horizon(HorizonProb { days: *churn_days, prob }, &further)
+            }
+            _ => Vec::new(),
+        };
         Score {
-            churn_prob: bought.then(|| churn.prob_given(&self.columns, row, margin)),
+            churn_prob,
             churn_horizon_days: *churn_days,
+            churn_by_horizon,
             clv,
             expected_purchases: bought.then(|| row[self.columns.btyd_purchases_value]),
             p_alive: bought.then(|| row[self.columns.btyd_alive]),

@@ -7,6 +7,9 @@ pub struct Score {
     pub churn_prob: Option<f64>,
     /// Days of the churn horizon; 0 where there is none.
     pub churn_horizon_days: u16,
+    /// Probability of churn within each horizon, the primary one included, ascending by days and
+    /// never rising; empty where the bundle knows one horizon only.
+    pub churn_by_horizon: Vec<HorizonProb>,
     /// Predicted value; none for a bundle trained without values (never 0 in its place).
     pub clv: Option<Clv>,
     /// Expected number of purchases within the value horizon.
@@ -15,6 +18,15 @@ pub struct Score {
     pub p_alive: Option<f64>,
     /// Whether the features lie outside of what the models were trained on.
     pub out_of_distribution: bool,
+}
+
+/// Probability of churn within one horizon.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HorizonProb {
+    /// Days of the horizon.
+    pub days: u16,
+    /// Probability of no purchase within it, in [0, 1].
+    pub prob: f64,
 }
 
 /// Predicted customer lifetime value over a horizon, in units of a currency.

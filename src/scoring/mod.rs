@@ -387,7 +387,23 @@ fn compare(
         let clv = |at: usize| example.clv.map(|clv| clv[at]);
         [example.churn_prob, clv(0), clv(1), clv(2), clv(3), example.expected_purchases]
     };
-    compare_numbers(&bundle.version, row, numbers(expected), numbers(found))
+    compare_numbers(&bundle.version, row, numbers(expected), numbers(found))?;
+    let (wanted, found) = (&expected.churn_by_horizon, &found.churn_by_horizon);
+    let differs = |((days, prob), (found_days, found_prob)): (&(u16, f64), &(u16, f64))| {
+        days != found_days || prob.to_bits() != found_prob.to_bits()
+    };
+    let first = wanted.iter().zip(found).position(|(a, b)| differs((a, b)));
+    let first = first.or((wanted.len() != found.len()).then(|| wanted.len().min(found.len())));
+    first.map_or(Ok(()), |at| {
+        let prob = |of: &[(u16, f64)]| of.get(at).map_or(f64::NAN, |(_, prob)| *prob);
+        Err(ScoringError::SelfTest {
+            version: bundle.version.clone(),
+            row,
+            field: "churn_by_horizon",
+            expected: prob(wanted),
+            found: prob(found),
+        })
+    })
 }
 
 /// What an example says: churn, then value (mean, 10 %, 50 %, 90 %), then purchases.

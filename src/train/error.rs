@@ -69,6 +69,12 @@ pub enum TrainError {
         /// Days between.
         days: i32,
     },
+    /// Further horizons with what they cannot be had with.
+    #[error(
+        "several churn horizons cannot be had with a season clock or covariates: train a bundle \
+         for each horizon, or leave those out"
+    )]
+    Horizons,
     /// A buy-till-you-die model could not be fitted.
     #[error(transparent)]
     Btyd(#[from] BtydError),
@@ -127,6 +133,7 @@ impl TrainError {
             | Self::Fit(_) => true,
             Self::Matrix(_)
             | Self::Column(_)
+            | Self::Horizons
             | Self::Bundle(_)
             | Self::Explain(_)
             | Self::Export { .. }

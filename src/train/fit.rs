@@ -23,6 +23,7 @@ use super::base_facts::Offered;
 use super::correction::combining;
 use super::count_choice::{CountChoice, choose_for_log};
 use super::error::TrainError;
+use super::horizons::{self, HorizonVerdict, Settled, fit_further};
 use super::judgement::Judgement;
 use super::origins::{OriginResult, OriginWork, log_level, value_parts};
 use super::plan::{DataVerdict, TrainSpec};
@@ -47,6 +48,8 @@ pub struct FitResult {
     pub data: DataVerdict,
     /// How the churn candidates did; none without a window to judge on.
     pub churn: Option<ChurnVerdict>,
+    /// How the models of further horizons did, ascending by days.
+    pub horizons: Vec<HorizonVerdict>,
     /// How the value candidates did.
     pub value: Option<ValueVerdict>,
     /// The rows of every cutoff, oldest first; the last one is judged.
@@ -126,6 +129,7 @@ struct Slices {
 /// [`TrainError`]; a log too short for one complete window is no error here: then nothing is
 /// learned or judged.
 pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
+    horizons::check(spec)?;
     let (first, _) = log.days.ok_or_else(|| no_purchase(spec, log))?;
     let plan = CutoffPlan::new(first, spec.until, spec.churn).ok();
     let schema = FeatureSchema::new(&row_definitions());
@@ -144,12 +148,9 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     let judgement = churn.as_ref().and_then(|verdict| Judgement::new(spec, log, verdict, &rows));
     let churn_model = work.final_churn(churn.as_ref())?;
     let value_model = work.final_value(value.as_ref())?;
-    let intervals = match (&value, rows.last()) {
-        (Some(verdict), Some((_, judged))) => {
-            IntervalTable::fit(&at_actual_level(&verdict.predicted, &judged.spend), &judged.spend)
-        }
-        _ => IntervalTable::default(),
-    };
+    let settled =
+        Settled { slices: &slice_spec, columns: &columns, churn: &work.churn_spec, today: &today };
+    let (horizon_models, horizons) = fit_further(spec, log, settled)?;
     let today_rows = today.rows(&slice_spec)?;
     let has_amounts = today.spend.is_some();
     let (base, activities) = base_stats(spec, log, &today);
@@ -157,8 +158,9 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         base,
         stage: today.stage(&slice_spec),
         churn: churn_model,
+        horizons: horizon_models,
         value: has_amounts.then_some(value_model),
-        intervals,
+        intervals: intervals(value.as_ref(), &rows),
         value_quantiles: Vec::new(),
         ranges: ranges(rows.iter().map(|(_, rows)| &rows.matrix).chain([&today_rows])),
         churn_days: spec.churn.get(),
@@ -178,6 +180,7 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         plan,
         data,
         churn,
+        horizons,
         value,
         rows,
         origins,
@@ -193,6 +196,14 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         search,
         judgement,
     })
+}
+
+/// The interval of value on the judged window; empty without one.
+fn intervals(value: Option<&ValueVerdict>, rows: &[(Day, Rows)]) -> IntervalTable {
+    let (Some(verdict), Some((_, judged))) = (value, rows.last()) else {
+        return IntervalTable::default();
+    };
+    IntervalTable::fit(&at_actual_level(&verdict.predicted, &judged.spend), &judged.spend)
 }
 
 /// What the base contributes, as of the last day, and what its activities are worth.
@@ -239,13 +250,26 @@ fn build_slices(
         stay: StayRule::Purchase,
         schema_id: schema_id.to_owned(),
     };
+    let (past, mut replay) = past_slices(&slice_spec, log, plan);
+    replay.advance(AsOf::end_of(spec.until, &spec.zone));
+    let today = Slice::build(&slice_spec, log, &replay, spec.until)
+        .map_err(|error| as_no_purchase(spec, log, error))?;
+    Ok(Slices { choice, spec: slice_spec, past, today })
+}
+
+/// The slices at all cutoffs, oldest first, and the replay at the last one.
+pub(super) fn past_slices<'l>(
+    spec: &SliceSpec,
+    log: &'l Log,
+    plan: Option<&CutoffPlan>,
+) -> (Vec<Slice>, Replay<'l>) {
     let mut replay = Replay::new(log);
     let mut past = Vec::new();
     for cutoff in plan.map(CutoffPlan::all).unwrap_or_default() {
         replay.advance(AsOf::end_of(cutoff, &spec.zone));
         // Where nobody, or too few, had bought to say anything (an early cutoff of a log that
         // begins slowly), the other cutoffs stand.
-        if let Ok(slice) = Slice::build(&slice_spec, log, &replay, cutoff) {
+        if let Ok(slice) = Slice::build(spec, log, &replay, cutoff) {
             past.push(slice);
         }
     }
@@ -253,10 +277,7 @@ fn build_slices(
         // Nobody had bought by the judged cutoff: there is nothing to judge on.
         past.clear();
     }
-    replay.advance(AsOf::end_of(spec.until, &spec.zone));
-    let today = Slice::build(&slice_spec, log, &replay, spec.until)
-        .map_err(|error| as_no_purchase(spec, log, error))?;
-    Ok(Slices { choice, spec: slice_spec, past, today })
+    (past, replay)
 }
 
 /// Fixes how facts become covariates, on all customers who have bought; none without covariates.
@@ -283,7 +304,7 @@ fn as_no_purchase(spec: &TrainSpec, log: &Log, error: BtydError) -> TrainError {
     }
 }
 
-fn data_verdict(
+pub(super) fn data_verdict(
     spec: &TrainSpec,
     log: &Log,
     plan: Option<&CutoffPlan>,
@@ -334,16 +355,17 @@ struct Judged {
 }
 
 /// The rows of all cutoffs (oldest first, the judged one last) and what may be done with them.
-struct Work<'w> {
+pub(super) struct Work<'w> {
     spec: &'w TrainSpec,
     columns: &'w Columns,
     rows: &'w [(Day, Rows)],
     learn: bool,
-    churn_spec: ChurnSpec,
+    /// Settings of the churn candidates.
+    pub(super) churn_spec: ChurnSpec,
 }
 
 impl<'w> Work<'w> {
-    fn new(
+    pub(super) fn new(
         spec: &'w TrainSpec,
         columns: &'w Columns,
         rows: &'w [(Day, Rows)],
@@ -406,7 +428,7 @@ impl<'w> Work<'w> {
     }
 
     /// Every candidate at every origin, oldest first.
-    fn origins(&self) -> Result<Vec<OriginResult>, TrainError> {
+    pub(super) fn origins(&self) -> Result<Vec<OriginResult>, TrainError> {
         let value = value_spec(self.spec.seed, self.spec.threads);
         let work = OriginWork {
             columns: self.columns,
@@ -421,7 +443,10 @@ impl<'w> Work<'w> {
     }
 
     /// The champion, fitted again on all complete windows.
-    fn final_churn(&self, verdict: Option<&ChurnVerdict>) -> Result<ChurnModel, TrainError> {
+    pub(super) fn final_churn(
+        &self,
+        verdict: Option<&ChurnVerdict>,
+    ) -> Result<ChurnModel, TrainError> {
         let all: Vec<&Rows> = self.rows.iter().map(|(_, rows)| rows).collect();
         let (Some(verdict), Some(all)) = (verdict, Rows::stack(&all)) else {
             // No window to judge on: the closed form needs none.

@@ -95,7 +95,7 @@ pub fn metrics(spec: &TrainSpec, log: &Log, fit: &FitResult, policy: Option<&Pol
         "btyd_choice": count_choice(&fit.count_choice),
         "btyd_covariates": fit.today.covariates.as_ref().map(covariates),
         "season_clock": fit.today.clock.as_ref().map(season_clock),
-        "churn": churn(spec, fit, policy),
+        "churn": with_horizons(churn(spec, fit, policy), fit),
         "clv": clv(spec, fit),
         "purchases_total": purchases_total(spec, fit),
         "backtest": backtest(spec, fit),
@@ -253,6 +253,14 @@ fn churn(spec: &TrainSpec, fit: &FitResult, policy: Option<&Policy>) -> Value {
             "amber_prob": cuts.amber_prob,
         })),
     })
+}
+
+/// The further horizons beside the primary one; left out where there are none.
+fn with_horizons(mut churn: Value, fit: &FitResult) -> Value {
+    if !fit.horizons.is_empty() {
+        churn["horizons"] = json!(fit.horizons);
+    }
+    churn
 }
 
 fn role(fit: &FitResult, cutoff: crate::domain::Day) -> &'static str {

@@ -62,6 +62,8 @@ pub enum Promotion {
 /// What a run makes beside models and metrics, where it is asked to, and what becomes of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras {
+    /// Further churn horizons than the primary one.
+    pub horizons: Vec<Days>,
     /// How many personas to find; none: no personas.
     pub personas: Option<usize>,
     /// Where to write the rows that were learned from and judged on.

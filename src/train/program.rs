@@ -107,6 +107,7 @@ pub fn execute(
         currency: defaults.currency,
         policy,
         extras: Extras {
+            horizons: config.horizons.clone(),
             personas: config.personas,
             export_dataset: config.export_dataset.clone(),
             search: config.search,

@@ -88,6 +88,19 @@ fn usability(text: &mut String, data: &Value) {
     }
 }
 
+/// A line for each further horizon.
+fn further(text: &mut String, churn: &Value) {
+    for horizon in items(&churn["horizons"]) {
+        let (days, champion) = (&horizon["days"], word(&horizon["champion"]));
+        let [auc, loss] = [number(&horizon["auc"], 3), number(&horizon["log_loss"], 4)];
+        let note = word(&horizon["note"]);
+        line(
+            text,
+            format_args!("  within {days} days: {champion}, AUC {auc}, log loss {loss}; {note}"),
+        );
+    }
+}
+
 fn churn(text: &mut String, churn: &Value) {
     let days = &churn["horizon_days"];
     let champion = word(&churn["champion"]);
@@ -102,6 +115,7 @@ fn churn(text: &mut String, churn: &Value) {
     if let Some(note) = churn["note"].as_str() {
         line(text, format_args!("  {note}"));
     }
+    further(text, churn);
     let candidates = items(&churn["candidates"]);
     if !candidates.is_empty() {
         let [a, b, c, d] = ["AUC", "log loss", "Brier", "ECE"];

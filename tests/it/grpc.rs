@@ -90,7 +90,7 @@ pub(crate) fn library_event(event: &pb::Event) -> tenure::events::Event {
     tenure::events::Event::try_from_raw(&raw, &Rules::default()).unwrap()
 }
 
-fn library_purchase(event: &pb::Event, amount: f64) -> tenure::events::Event {
+pub(crate) fn library_purchase(event: &pb::Event, amount: f64) -> tenure::events::Event {
     use tenure::events::{RawEvent, RawValue, Rules};
     let micros = event.event_time.as_ref().unwrap().seconds * 1_000_000;
     let raw = RawEvent {

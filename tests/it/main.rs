@@ -16,6 +16,7 @@ mod grpc_intake;
 mod grpc_life;
 mod grpc_stream;
 mod grpc_watch;
+mod horizons;
 mod learn;
 mod lightgbm;
 mod nightly;

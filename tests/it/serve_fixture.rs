@@ -20,8 +20,8 @@ use tenure::evaluate::Histogram;
 use tenure::features::{BaseStats, RhythmBase};
 use tenure::model::btyd::{BgNbd, BgNbdParams, GammaGamma, GammaGammaParams};
 use tenure::model::{
-    BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, IntervalBin, IntervalTable,
-    LogitLine, ValueKind, ValueModel, ValueParts, row_definitions,
+    BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, HorizonModel, IntervalBin,
+    IntervalTable, LogitLine, ValueKind, ValueModel, ValueParts, row_definitions,
 };
 use tenure::serve::{Clock, Drained, Parts, serve};
 use tenure::store::StateStore;
@@ -52,6 +52,7 @@ fn fitted() -> Fitted {
             parts: ChurnParts::unlearned(0.5),
             calibration: LogitLine::IDENTITY,
         },
+        horizons: Vec::new(),
         value: Some(ValueModel {
             kind: ValueKind::Btyd,
             parts: ValueParts::default(),
@@ -89,6 +90,18 @@ pub(crate) fn write_bundle(models: &Path) -> String {
 
 /// The same with another policy.
 pub(crate) fn write_bundle_with_policy(models: &Path, policy: &str) -> String {
+    write_fitted(models, policy, fitted())
+}
+
+/// The same with churn by the closed form within further horizons.
+pub(crate) fn write_bundle_with_horizons(models: &Path, days: &[u16]) -> String {
+    let mut fitted = fitted();
+    let model = |&days: &u16| HorizonModel { days, churn: fitted.churn.clone() };
+    fitted.horizons = days.iter().map(model).collect();
+    write_fitted(models, Policy::default_text(), fitted)
+}
+
+fn write_fitted(models: &Path, policy: &str, fitted: Fitted) -> String {
     let manifest = ManifestV1 {
         format: 0,
         kind: tenure::bundle::BundleKind::Log,
@@ -111,7 +124,7 @@ pub(crate) fn write_bundle_with_policy(models: &Path, policy: &str) -> String {
     };
     let draft = Draft {
         manifest,
-        fitted: fitted(),
+        fitted,
         cuts: CutsV1 {
             days_since_order: vec![10.0, 30.0, 60.0, 120.0],
             orders: vec![2.0, 3.0, 5.0],
@@ -154,8 +167,17 @@ impl Running {
         settings: &[(&str, &str)],
         change: impl FnOnce(Parts) -> Parts,
     ) -> Self {
+        Self::start_of(settings, change, write_bundle).await
+    }
+
+    /// Starts one on the bundle that `write` makes.
+    pub(crate) async fn start_of(
+        settings: &[(&str, &str)],
+        change: impl FnOnce(Parts) -> Parts,
+        write: impl FnOnce(&Path) -> String,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let version = write_bundle(&dir.path().join("models"));
+        let version = write(&dir.path().join("models"));
         let config = config(dir.path(), settings);
         let clock = Clock::fixed(Timestamp::from_micros(NOW_SECONDS * 1_000_000));
         let parts = Parts { clock, ..tenure::serve::open(&config).unwrap() };

@@ -187,7 +187,7 @@ fn command(source: Source<'_>) -> String {
         add("clv-horizon-days", whole("clv_horizon_days"));
         add("prior", text("prior"));
     }
-    add("churn-horizon-days", whole("churn_horizon_days"));
+    add("churn-horizon-days", whole("churn_horizon_days").map(|days| horizons(days, source)));
     add("currency", text("currency").filter(|code| code != "XXX"));
     add("timezone", text("timezone"));
     add("seed", manifest.at("seed").whole().map(|seed| seed.to_string()));
@@ -196,10 +196,17 @@ fn command(source: Source<'_>) -> String {
     parts.join(" \\\n    ")
 }
 
+/// The primary horizon and the further ones, as the program takes them.
+fn horizons(primary: String, source: Source<'_>) -> String {
+    let further = source.churn().at("horizons").items();
+    let days = further.into_iter().filter_map(|horizon| horizon.at("days").whole());
+    days.fold(primary, |all, days| format!("{all},{days}"))
+}
+
 /// A word for a shell; what would end a block of code or a line is left out.
 fn quoted(text: &str) -> String {
     let kept: String = text.chars().filter(|c| !c.is_control() && *c != '`').collect();
-    let is_plain = |c: char| c.is_alphanumeric() || "-_./:+".contains(c);
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:+,".contains(c);
     if !kept.is_empty() && kept.chars().all(is_plain) {
         return kept;
     }

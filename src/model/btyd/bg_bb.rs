@@ -158,7 +158,8 @@ impl BgBb {
     /// at 10,000, `t_x` at `n`, `x` at `t_x`.
     #[must_use]
     pub fn log_likelihood(&self, row: &OpportunityRow) -> f64 {
-        self.core.log_likelihood(row)
+        // Where nearly certain, rounding would lift it above 0 by some 1e-9.
+        self.core.log_likelihood(row).min(0.0)
     }
 
     /// Probability, in [0, 1], that the customer had not left for good at the last opportunity;

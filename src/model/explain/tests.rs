@@ -102,6 +102,7 @@ fn fitted(columns: &Columns, stage: BtydStage, rows: &FeatureMatrix) -> Fitted {
             parts: ChurnParts::fit(&spec, columns, rows, &churned).unwrap(),
             calibration: LogitLine::try_new(-0.2, 1.3).unwrap(),
         },
+        horizons: Vec::new(),
         value: Some(ValueModel {
             kind: ValueKind::Blend,
             parts: ValueParts::fit(&tweedie, columns, rows, &spend).unwrap(),
@@ -174,6 +175,7 @@ fn the_typical_customer_needs_no_explanation_by_the_closed_form() {
             parts: ChurnParts::unlearned(0.5),
             calibration: LogitLine::IDENTITY,
         },
+        horizons: Vec::new(),
         value: None,
         intervals: IntervalTable::default(),
         value_quantiles: Vec::new(),

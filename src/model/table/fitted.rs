@@ -343,6 +343,7 @@ impl TablePredictor {
         Score {
             churn_prob: churn.as_ref().map(|churn| churn.prob(&self.schema, row)),
             churn_horizon_days: *churn_days,
+            churn_by_horizon: Vec::new(),
             clv,
             expected_purchases: None,
             p_alive: None,

@@ -3,7 +3,7 @@
 use super::names;
 use crate::decision::{Alternative, Assignment, Decision, Lapse, Offer, Rfm};
 use crate::domain::{AsOf, Currency, Timestamp};
-use crate::model::Clv;
+use crate::model::{Clv, HorizonProb};
 use crate::scoring::{Answer, Engine, decision_id};
 use crate::serve::pb;
 
@@ -26,6 +26,7 @@ pub(in crate::serve) fn score(answer: &Answer<'_>, made: Made<'_>) -> pb::Score 
     let crate::model::Score {
         churn_prob,
         churn_horizon_days,
+        churn_by_horizon,
         clv,
         expected_purchases,
         p_alive,
@@ -59,8 +60,14 @@ pub(in crate::serve) fn score(answer: &Answer<'_>, made: Made<'_>) -> pb::Score 
         advocate: decision.flags.advocate,
         churn_reasons: Vec::new(),
         value_reasons: Vec::new(),
+        churn_by_horizon: churn_by_horizon.iter().map(horizon).collect(),
         persona: facts.persona.as_ref().map_or_else(String::new, ToString::to_string),
     }
+}
+
+fn horizon(found: &HorizonProb) -> pb::HorizonChurn {
+    let HorizonProb { days, prob } = *found;
+    pb::HorizonChurn { horizon_days: u32::from(days), probability: prob }
 }
 
 /// The signals that were measured, with what they rest on where that is known.
