@@ -87,7 +87,11 @@ impl Intake {
         // The caller may have left: the events are stored all the same, and the sweep hears of it.
         let callback = Box::new(move |result: Result<Receipt, WriteError>| {
             match &result {
-                Ok(receipt) => live.note_changed(receipt.commit, customers),
+                Ok(receipt) if receipt.changed() => {
+                    live.note_changed(receipt.commit, customers);
+                }
+                // Nothing new: the commit it names may be of something else.
+                Ok(_) => {}
                 Err(_) => live.write_failed.notify_one(),
             }
             drop(done.send(result));

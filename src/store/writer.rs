@@ -122,6 +122,15 @@ pub struct Receipt {
     pub watermarks_taken: bool,
 }
 
+impl Receipt {
+    /// Whether anything was stored that had not been there before.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        let is_old = |one: &Outcome| matches!(one, Outcome::Duplicate | Outcome::Rejected(_));
+        !self.outcomes.iter().all(is_old)
+    }
+}
+
 /// Why a submission was not taken. Nothing of it happens.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]

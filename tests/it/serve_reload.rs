@@ -58,7 +58,7 @@ fn sample(page: &str, name: &str) -> Option<f64> {
 }
 
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..400 {
+    for _ in 0..2_400 {
         if is_so().await {
             return;
         }

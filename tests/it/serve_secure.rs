@@ -283,7 +283,7 @@ async fn certificate_and_keys_change_without_a_restart_and_bad_ones_do_not() {
 }
 
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         if is_so().await {
             return;
         }
