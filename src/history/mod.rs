@@ -108,12 +108,10 @@ impl History {
         self.n_events = self.n_events.saturating_add(1);
         self.recent.insert(event.day, tie, newest_day);
         self.record(event, newest_day);
+        self.n_late = self.n_late.saturating_add(u32::from(late));
+        // Last: whatever is counted after it could take the history above its bound.
         self.keep_small(&event.kind);
-        if late {
-            self.n_late = self.n_late.saturating_add(1);
-            return Applied::TooOld;
-        }
-        Applied::New
+        if late { Applied::TooOld } else { Applied::New }
     }
 
     fn retire(&mut self, newest: Day) {
