@@ -9,6 +9,7 @@ use crate::bundle::BundleSelector;
 use crate::store::{DecisionLogSpec, OnFull};
 
 use super::guard::GuardConfig;
+use super::models::ModelsConfig;
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 
 // Defaults. Each says why it is this number.
@@ -125,6 +126,8 @@ pub struct ServeConfig {
     pub limits: ServeLimits,
     /// Who reaches it and how.
     pub guard: GuardConfig,
+    /// Versions beside the one that serves.
+    pub versions: ModelsConfig,
     /// What to log, as the logging library spells filters.
     pub log: String,
     /// Whether standard output and the log are JSON.
@@ -156,6 +159,7 @@ impl ServeConfig {
             reader.parsed("durability", StoreDurability::default(), StoreDurability::parse);
         let (decision_log, decision_log_spec) = read_decision_log(&mut reader);
         let limits = read_limits(&mut reader);
+        let versions = ModelsConfig::read(&mut reader);
         let log = reader.parsed("log", "info".to_owned(), |text| Ok(text.to_owned()));
         let json = reader.flag("json");
         let settings = reader.finish()?;
@@ -170,6 +174,7 @@ impl ServeConfig {
             decision_log_spec,
             limits,
             guard,
+            versions,
             log,
             json,
             settings,

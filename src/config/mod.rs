@@ -14,6 +14,7 @@ mod keys;
 mod load;
 mod log;
 mod look;
+mod models;
 mod ops;
 mod ops_contract;
 mod ops_keys;
@@ -34,6 +35,7 @@ pub use keys::{Grant, KEY_BYTES, KeyFile, KeyFileError, NewKey, Role, is_key_id}
 pub use load::LoadConfig;
 pub use log::{LogArgs, LogConfig, LogDefaults};
 pub use look::{DriftConfig, ExplainConfig};
+pub use models::ModelsConfig;
 pub use ops::{OpsArgs, OpsCommand, OpsConfig, OpsTask};
 pub use ops_contract::{ContractChoice, ContractConfig, OpportunitiesConfig, Outlook};
 pub use ops_keys::KeysConfig;

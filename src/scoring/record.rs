@@ -35,6 +35,10 @@ pub struct DecisionRowV1 {
     pub feature_schema: String,
     /// `models/NAME/versions/VERSION`.
     pub model: String,
+    /// The arm of the traffic policy that the customer belonged to; none where a version was
+    /// asked for, in a batch, and in rows of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arm: Option<String>,
     /// The policy's name.
     pub policy: String,
     /// Its version.
@@ -135,6 +139,7 @@ impl DecisionRowV1 {
             facts_as_of: facts_as_of.map(Timestamp::micros),
             feature_schema: engine.bundle().manifest.feature_schema.clone(),
             model: engine.model_version().to_owned(),
+            arm: None,
             policy: policy.id.clone(),
             policy_version: policy.version.clone(),
             policy_hash: policy.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -155,6 +160,12 @@ impl DecisionRowV1 {
             suppression: stopped,
             assignments: decision.assignments.iter().map(AssignmentV1::from).collect(),
         }
+    }
+
+    /// The same, of a customer who belongs to an arm of the traffic policy; empty for none.
+    #[must_use]
+    pub fn in_arm(self, arm: &str) -> Self {
+        Self { arm: Some(arm.to_owned()).filter(|arm| !arm.is_empty()), ..self }
     }
 
     /// The row as one line of JSON with its end.

@@ -83,15 +83,17 @@ impl Customers {
         };
         let history = History::from_bytes(&state.bytes)?;
         let as_of = as_of(asked, &history, &moment);
-        let engine = &moment.served.engine;
+        let answering = moment.answering(customer.as_str());
+        let engine = &answering.served.engine;
         let answer = engine
             .answer(&customer, &history, as_of, false)
             .map_err(|error| scoring_error(&customer, &error))?;
         let days = usize::try_from(days).unwrap_or(usize::MAX);
+        let digest = xxh3_128(&state.bytes);
         let view = convert::customer(&customer, &history, engine.currency(), days);
         Ok(pb::Customer {
             facts: convert::facts(&answer.facts),
-            score: Some(score_message(&answer, &moment, xxh3_128(&state.bytes))),
+            score: Some(score_message(&answer, (&moment, &answering), digest)),
             ..view
         })
     }

@@ -14,6 +14,7 @@ use super::live::Live;
 use super::methods;
 use super::methods::{Class, METHODS};
 use super::reload::Part;
+use super::traffic_metrics;
 use crate::decision::Decision;
 use crate::domain::{AsOf, Day, Zone};
 use crate::store::Health;
@@ -271,7 +272,7 @@ impl Metrics {
     }
 
     fn put_rest(&self, page: &mut Page, live: &Live) {
-        let served = live.served.load();
+        let served = live.served();
         let (manifest, policy) = (&served.engine.bundle().manifest, served.engine.policy().id());
         page.metric("tenure_model_info", Gauge, "What serves, in its labels.").put(
             &[
@@ -292,6 +293,7 @@ impl Metrics {
         {
             age.put(&[], AsOf::end_of(day, &zone).instant().micros() / 1_000_000);
         }
+        traffic_metrics::put(page, &live.serving.load(), TIERS);
         let mut reloads = page.metric("tenure_reloads_total", Up, "What was loaded anew.");
         for part in Part::ALL {
             for (result, n) in ["done", "refused"].iter().zip(&self.reloads[part as usize]) {

@@ -25,10 +25,12 @@ mod limits;
 mod live;
 mod methods;
 mod metrics;
+mod model_list;
 mod model_service;
 mod open;
 mod outcomes;
 pub mod pb;
+mod refusals;
 mod reload;
 mod remembered;
 mod routes;
@@ -36,11 +38,15 @@ mod score_matrix;
 mod score_stream;
 mod score_watch;
 mod scoring_service;
+mod serving;
+mod shadow;
 mod shutdown;
 mod status;
 mod streams;
 mod sweep;
+mod switchboard;
 mod tls;
+mod traffic_metrics;
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -66,7 +72,7 @@ use customer_service::Customers;
 use disk::{Disk, Watched};
 use event_service::Intake;
 use limits::GateLayer;
-use live::{Live, Served};
+use live::Live;
 use metrics::Metrics;
 use model_service::Models;
 use pb::customer_service_server::CustomerServiceServer;
@@ -77,14 +83,17 @@ use reload::Reloader;
 use remembered::Remembered;
 use routes::Routes;
 use scoring_service::Scoring;
+use shadow::Job;
 use shutdown::Closing;
 use streams::Streams;
+use switchboard::Switchboard;
 use tls::Tls;
 
 pub use access::AccessError;
 pub use clock::Clock;
 pub use open::{OpenError, open};
 pub use shutdown::{Drained, signals};
+pub use switchboard::ServeOpenError;
 pub use tls::TlsError;
 
 /// How often a silent connection is asked whether it is still there.
@@ -136,6 +145,9 @@ pub enum ServeFailure {
     /// The file of keys cannot be used.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The traffic policy cannot be used.
+    #[error(transparent)]
+    Arms(#[from] ServeOpenError),
     /// The server's task ended by a panic.
     #[error("the server's task: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -146,7 +158,7 @@ impl ServeFailure {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Tls(_) | Self::Access(_) => 65,
+            Self::Tls(_) | Self::Access(_) | Self::Arms(_) => 65,
             _ => 1,
         }
     }
@@ -169,12 +181,14 @@ pub async fn serve(
     let admin = parts.admin.take();
     let (end, ending) = watch::channel(false);
     let (changed, is_changed) = mpsc::channel(sweep::CHANGED_MAX);
-    let live = Arc::new(start(config, parts, (Streams::new(ending), changed))?);
+    let (shadows, to_shadow) = mpsc::channel(config.versions.shadow_queue_max);
+    let live = Arc::new(start(config, parts, (Streams::new(ending), changed, shadows))?);
     let admin = admin.map(|admin| admin_http::run(admin, Arc::clone(&live))).transpose();
     let admin = admin.map_err(ServeFailure::Admin)?;
     say_what_serves(config, &live);
     let known = sweep::known(&live);
     let sweeper = tokio::spawn(sweep::run(Arc::clone(&live), is_changed, known));
+    let shadower = tokio::spawn(shadow::run(Arc::clone(&live), to_shadow));
     let (reporter, health) = tonic_health::server::health_reporter();
     health::open(&live, &reporter).await;
     let watcher = tokio::spawn(health::watch(Arc::clone(&live), reporter.clone()));
@@ -200,7 +214,7 @@ pub async fn serve(
         shutdown::run(server, shutdown, limits, Closing { close, cut, end, reporter, watcher })
             .await;
     // What they hold of the store must be gone before the store can close.
-    for task in [Some(sweeper), Some(reloader), admin].into_iter().flatten() {
+    for task in [Some(sweeper), Some(shadower), Some(reloader), admin].into_iter().flatten() {
         task.abort();
         let _ = task.await;
     }
@@ -210,7 +224,7 @@ pub async fn serve(
 
 /// One line for whoever reads the log: what serves, from where, and who is let in.
 fn say_what_serves(config: &ServeConfig, live: &Live) {
-    let (guard, served) = (&config.guard, live.served.load());
+    let (guard, served) = (&config.guard, live.served());
     let callers = match (guard.keys.is_some(), guard.knows_callers()) {
         (true, _) => "with a key or certificate",
         (false, true) => "with a certificate",
@@ -259,7 +273,7 @@ fn jittered(age: Duration) -> Duration {
 fn start(
     config: &ServeConfig,
     parts: Parts,
-    (streams, changed): (Streams, mpsc::Sender<CustomerId>),
+    (streams, changed, shadows): (Streams, mpsc::Sender<CustomerId>, mpsc::Sender<Job>),
 ) -> Result<Live, ServeFailure> {
     let Parts { engine, store, clock, decisions, admin: _ } = parts;
     let (limits, metrics) = (config.limits, Arc::new(Metrics::default()));
@@ -277,11 +291,14 @@ fn start(
         .thread_name(|idx| format!("score-{idx}"))
         .build()?;
     let admission = Arc::new(Admission::new(limits.calls_max, pool.current_num_threads()));
+    let (switchboard, serving) = Switchboard::open(config, engine, &*store, clock.now())?;
     Ok(Live {
         metrics,
         admission,
         disk,
-        served: ArcSwap::from_pointee(Served::new(engine, &config.models)),
+        serving: ArcSwap::from_pointee(serving),
+        switchboard,
+        shadows,
         store,
         writer,
         clock,

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 
 use super::convert;
-use super::live::{Live, Served};
+use super::live::Live;
 use super::pb;
 use super::pb::score_matrix_request::Cells;
-use super::scoring_service::check_model;
+use super::serving::Served;
 use super::status::{ServeError, Violation};
 use crate::model::Score;
 use crate::scoring::{Engine, ScoringError};
@@ -29,8 +29,8 @@ pub(super) async fn score(
     request: pb::ScoreMatrixRequest,
 ) -> Result<pb::ScoreMatrixResponse, ServeError> {
     let pb::ScoreMatrixRequest { model, feature_schema, row_count, cells } = request;
-    let moment = live.moment();
-    let served = check_model(model.as_ref(), &moment)?;
+    // Rows are nobody's, so no arm can be drawn for them: the champion answers.
+    let served = live.moment_of(model.as_ref())?.served;
     let engine = &served.engine;
     if feature_schema != engine.matrix_schema() {
         return Err(ServeError::SchemaMismatch {

@@ -20,7 +20,7 @@ use tonic::{Status, Streaming};
 use super::live::Live;
 use super::pb;
 use super::pb::score_outcome::Outcome;
-use super::scoring_service::{POOL_FROM_EVENTS, check_model, checked_view, score_row};
+use super::scoring_service::{POOL_FROM_EVENTS, checked_view, score_row};
 use super::status::ServeError;
 use super::streams::Ending;
 
@@ -126,8 +126,7 @@ fn score_chunk(
     rows: Vec<pb::ScoreStreamRequest>,
     left: &AtomicBool,
 ) -> Result<Answers, ServeError> {
-    let moment = live.moment();
-    check_model(setup.model.as_ref(), &moment)?;
+    let moment = live.moment_of(setup.model.as_ref())?;
     let (mut answers, mut lines, mut n_lines) = (Vec::with_capacity(rows.len()), Vec::new(), 0);
     for pb::ScoreStreamRequest { sequence, subject, model: _, view: _ } in rows {
         if left.load(Ordering::Relaxed) {

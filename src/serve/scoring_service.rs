@@ -12,13 +12,14 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::convert;
 use super::limits::panic_error;
-use super::live::{Live, Moment, Served};
+use super::live::{Live, Moment};
 use super::pb;
-use super::pb::model_selector::Choice;
 use super::pb::scoring_service_server::ScoringService;
 use super::score_matrix;
 use super::score_stream::ScoreAnswers;
 use super::score_watch;
+use super::serving::Answering;
+use super::shadow;
 use super::status::{ServeError, Violation, scoring_error};
 use crate::domain::{AsOf, CustomerId, EventId, Timestamp};
 use crate::events::Event;
@@ -127,8 +128,7 @@ impl Scoring {
 
     async fn one(&self, request: pb::ScoreCustomerRequest) -> Result<pb::Score, ServeError> {
         let pb::ScoreCustomerRequest { subject, model, view, request_id: _ } = request;
-        let moment = self.0.moment();
-        check_model(model.as_ref(), &moment)?;
+        let moment = self.0.moment_of(model.as_ref())?;
         let view = checked_view(view)?;
         let Some(subject) = subject else {
             return Err(ServeError::invalid("subject", "MISSING", "the subject is missing"));
@@ -145,8 +145,7 @@ impl Scoring {
         request: pb::ExplainScoreRequest,
     ) -> Result<pb::ExplainScoreResponse, ServeError> {
         let pb::ExplainScoreRequest { subject, model } = request;
-        let moment = self.0.moment();
-        check_model(model.as_ref(), &moment)?;
+        let moment = self.0.moment_of(model.as_ref())?;
         let Some(subject) = subject else {
             return Err(ServeError::invalid("subject", "MISSING", "the subject is missing"));
         };
@@ -159,8 +158,7 @@ impl Scoring {
         request: pb::BatchScoreCustomersRequest,
     ) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
         let pb::BatchScoreCustomersRequest { subjects, model, view, request_id: _ } = request;
-        let moment = self.0.moment();
-        check_model(model.as_ref(), &moment)?;
+        let moment = self.0.moment_of(model.as_ref())?;
         let view = checked_view(view)?;
         let most = self.0.limits.batch_rows_max;
         if subjects.is_empty() || subjects.len() > most {
@@ -207,23 +205,6 @@ fn score_rows(
     Ok(outcomes)
 }
 
-/// The model asked for, if it is served.
-pub(super) fn check_model(
-    selector: Option<&pb::ModelSelector>,
-    moment: &Moment,
-) -> Result<Arc<Served>, ServeError> {
-    let served = &moment.served;
-    let (wanted, is_served) = match selector.and_then(|selector| selector.choice.as_ref()) {
-        None => return Ok(Arc::clone(served)),
-        Some(Choice::Version(version)) => (version, *version == served.model_version),
-        Some(Choice::Alias(alias)) => (alias, served.aliases.contains(alias)),
-    };
-    if is_served {
-        return Ok(Arc::clone(served));
-    }
-    Err(ServeError::UnknownModel { wanted: wanted.clone(), served: served.model_version.clone() })
-}
-
 /// How much is asked for; a view of a later version is refused rather than guessed.
 pub(super) fn checked_view(view: i32) -> Result<pb::ScoreView, ServeError> {
     pb::ScoreView::try_from(view).map_err(|_| {
@@ -263,14 +244,20 @@ fn score_subject(
     let checked = Subject::check(live, moment, subject, path)?;
     let (history, digest) = checked.history(live)?;
     let as_of = as_of(checked.as_of, &history, moment);
-    let engine = &moment.served.engine;
+    let answering = moment.answering(checked.customer.as_str());
+    let engine = &answering.served.engine;
     let refused = |error| scoring_error(&checked.customer, &error);
     let answer = engine.answer(&checked.customer, &history, as_of, false).map_err(refused)?;
     let line = match &live.decisions {
-        Some(_) => DecisionRowV1::new(engine, &answer, digest, moment.now).to_line(),
+        Some(_) => {
+            DecisionRowV1::new(engine, &answer, digest, moment.now).in_arm(answering.arm).to_line()
+        }
         None => Vec::new(),
     };
-    let mut score = score_message(&answer, moment, digest);
+    shadow::note(live, moment, (&answering, &answer), || {
+        shadow::Subject::Log(Box::new(history.clone()))
+    });
+    let mut score = score_message(&answer, (moment, &answering), digest);
     if view == pb::ScoreView::Full {
         let why = engine.reasons(&history, as_of, REASONS).map_err(refused)?;
         score.churn_reasons = why.churn.iter().map(convert::reason).collect();
@@ -291,19 +278,29 @@ fn explain_subject(
     let checked = Subject::check(live, moment, subject, "subject")?;
     let (history, digest) = checked.history(live)?;
     let as_of = as_of(checked.as_of, &history, moment);
-    let found = moment
+    let answering = moment.answering(checked.customer.as_str());
+    let found = answering
         .served
         .engine
         .explain(&checked.customer, &history, as_of)
         .map_err(|error| scoring_error(&checked.customer, &error))?;
-    Ok(convert::explained(&found, score_message(&found.answer, moment, digest)))
+    let score = score_message(&found.answer, (moment, &answering), digest);
+    Ok(convert::explained(&found, score))
 }
 
 /// An answer as a message.
-pub(super) fn score_message(answer: &Answer<'_>, moment: &Moment, digest: u128) -> pb::Score {
+pub(super) fn score_message(
+    answer: &Answer<'_>,
+    (moment, answering): (&Moment, &Answering<'_>),
+    digest: u128,
+) -> pb::Score {
     moment.metrics.decided(&answer.decision);
+    if let Some(answers) = answering.answers {
+        answers.add(1);
+    }
     let made = convert::Made {
-        engine: &moment.served.engine,
+        engine: &answering.served.engine,
+        arm: answering.arm,
         snapshot: &moment.snapshot,
         score_time: moment.now,
         history_digest: digest,

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
 
 use super::clock::IncidentId;
+use super::refusals::ModelRefusal;
 use crate::config::Role;
 use crate::domain::{CustomerId, Timestamp};
 use crate::history;
@@ -155,6 +156,8 @@ pub(super) enum ServeError {
     Closing,
     /// The time of the call ran out.
     Deadline,
+    /// A version is not loaded, or traffic not changed.
+    Model(ModelRefusal),
     /// A fault of the server.
     Internal(Arc<Incident>),
 }
@@ -242,6 +245,7 @@ impl ServeError {
             Self::NoDecisionLog => (Code::FailedPrecondition, "NO_DECISION_LOG"),
             Self::Closing => (Code::Unavailable, "SHUTTING_DOWN"),
             Self::Deadline => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            Self::Model(refusal) => refusal.class(),
             Self::Internal(_) => (Code::Internal, "INTERNAL"),
         }
     }
@@ -278,6 +282,7 @@ impl ServeError {
                 );
             }
             Self::ResumeTokenLost { token, oldest } => return token_lost(*token, *oldest),
+            Self::Model(refusal) => return refusal.message(),
             Self::Overloaded { what } => {
                 return format!("too many calls ({what}) at the moment: try again later");
             }
@@ -342,6 +347,7 @@ impl ServeError {
                 vec![("token", token.to_string()), ("oldest_token", oldest.to_string())]
             }
             Self::Overloaded { what } => vec![("what", (*what).to_owned())],
+            Self::Model(refusal) => refusal.metadata(),
             Self::Internal(incident) => vec![("incident", incident.id.to_string())],
             Self::Unreadable { .. }
             | Self::Unauthenticated { .. }
@@ -407,6 +413,7 @@ impl ServeError {
                 let violation = PreconditionViolation::new("DECISION_LOG", "decision_log", message);
                 details.set_precondition_failure(vec![violation]);
             }
+            Self::Model(refusal) => refusal.add_details(details, message),
             Self::Overloaded { .. } | Self::StoreUnknown => {
                 details.set_retry_info(Some(BUSY_PAUSE));
             }

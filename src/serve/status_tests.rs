@@ -50,6 +50,7 @@ fn all() -> Vec<ServeError> {
         E::NoDecisionLog,
         E::Closing,
         E::Deadline,
+        E::Model(ModelRefusal::Full { limit: 4 }),
         E::internal("a secret"),
     ];
     for error in &all {
@@ -76,6 +77,7 @@ fn all() -> Vec<ServeError> {
             | E::NoDecisionLog
             | E::Closing
             | E::Deadline
+            | E::Model(_)
             | E::Internal(_) => {}
         }
     }
@@ -84,7 +86,7 @@ fn all() -> Vec<ServeError> {
 
 #[test]
 fn every_reason_has_its_code_and_the_details_that_a_client_acts_on() {
-    let expected: [(Code, &str, &[&str]); 24] = [
+    let expected: [(Code, &str, &[&str]); 25] = [
         (Code::InvalidArgument, "REQUEST_INVALID", &["BadRequest"]),
         (Code::InvalidArgument, "REQUEST_UNREADABLE", &[]),
         (Code::ResourceExhausted, "MESSAGE_TOO_LARGE", &["QuotaFailure"]),
@@ -108,6 +110,7 @@ fn every_reason_has_its_code_and_the_details_that_a_client_acts_on() {
         (Code::FailedPrecondition, "NO_DECISION_LOG", &["PreconditionFailure"]),
         (Code::Unavailable, "SHUTTING_DOWN", &["RetryInfo"]),
         (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", &[]),
+        (Code::ResourceExhausted, "MODELS_LOADED_MAX", &["QuotaFailure"]),
         (Code::Internal, "INTERNAL", &[]),
     ];
     let all = all();

@@ -209,7 +209,7 @@ fn look<'m>(moment: &'m Moment, customer: &CustomerId, bytes: &[u8]) -> Option<A
         .inspect_err(|error| tracing::error!(%error, "a stored history cannot be read"))
         .ok()?;
     let as_of = as_of(None, &history, moment);
-    moment.served.engine.answer(customer, &history, as_of, false).ok()
+    moment.answering(customer.as_str()).served.engine.answer(customer, &history, as_of, false).ok()
 }
 
 /// The turn of a customer, if the standing is another one than before.
@@ -220,7 +220,7 @@ fn turn(
     moment: &Moment,
 ) -> Result<Option<Turn>, ServeError> {
     let Some(answer) = found else { return Ok(None) };
-    let served = &moment.served;
+    let served = moment.answering(answer.customer.as_str()).served;
     let (after, judge) = (Standing::of(&answer), served.engine.judge());
     let stored = live.store.standing(&answer.customer)?;
     let before = stored.as_deref().and_then(Standing::from_bytes);

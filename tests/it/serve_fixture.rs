@@ -101,6 +101,13 @@ pub(crate) fn write_bundle_with_horizons(models: &Path, days: &[u16]) -> String 
     write_fitted(models, Policy::default_text(), fitted)
 }
 
+/// The same whose probabilities of churn are greater by so much on the logit scale.
+pub(crate) fn write_shifted_bundle(models: &Path, shift: f64) -> String {
+    let mut fitted = fitted();
+    fitted.churn.calibration = LogitLine::try_new(shift, 1.0).unwrap();
+    write_fitted(models, Policy::default_text(), fitted)
+}
+
 fn write_fitted(models: &Path, policy: &str, fitted: Fitted) -> String {
     let manifest = ManifestV1 {
         format: 0,
