@@ -20,7 +20,7 @@ use crate::model::OnnxError;
 use crate::scoring::{ScoringError, self_test};
 use crate::store::{
     DecisionLogError, ExportManifestV1, ScanRange, StateStore, StoreError, TransferError, export,
-    import,
+    export_manifest, import,
 };
 
 use super::columns::ColumnsError;
@@ -219,6 +219,8 @@ pub fn operate(
             OpsTask::StoreVerify => verify_store(store),
             _ => stats(store),
         },
+        // The program has fetched it.
+        OpsCommand::Fetch(fetch) => Ok(moved("exported", &export_manifest(&fetch.out)?)),
         OpsCommand::PolicyCheck { file } => check_policy(file),
         OpsCommand::DecisionsExport(config) => export_decisions(config),
         OpsCommand::Contract(config) => Ok(contract(config)?),

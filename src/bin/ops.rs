@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tenure::batch;
-use tenure::config::OpsArgs;
+use tenure::config::{OpsArgs, OpsCommand};
+use tenure::serve;
 use tenure::telemetry::Progress;
 
 /// An exit code and its reason.
@@ -32,6 +33,10 @@ fn run(args: &OpsArgs) -> Result<u8, Failure> {
         return Ok(0);
     }
     let progress = Progress::new(!config.quiet);
+    if let OpsCommand::Fetch(fetch) = &config.command {
+        serve::fetch_export(fetch, &mut |what| progress.tell(what))
+            .map_err(|error| (error.exit_code(), error.into()))?;
+    }
     let outcome = batch::operate(&config, &mut |what| progress.tell(what))
         .map_err(|error| (error.exit_code(), error.into()))?;
     drop(progress);

@@ -13,6 +13,8 @@ use super::ops_contract::{ContractArgs, ContractConfig, OpportunitiesArgs, Oppor
 use super::ops_keys;
 use super::ops_keys::{KeysArgs, KeysConfig, read_keys};
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
+use super::remote;
+use super::remote::{FetchConfig, RemoteArgs, read_remote};
 use super::score::parse_selector;
 use super::train::layers;
 use super::trial;
@@ -152,6 +154,8 @@ enum StoreArgs {
     Export {
         #[command(flatten)]
         store: StoreDir,
+        #[command(flatten)]
+        remote: Box<RemoteArgs>,
         /// The new directory
         #[arg(long, value_name = "DIR")]
         out: Option<String>,
@@ -216,8 +220,9 @@ impl RoomArgs {
             Self::Store(StoreArgs::Load(load)) => (OpsTask::StoreLoad, load.given()),
             Self::Store(StoreArgs::Verify(store)) => (OpsTask::StoreVerify, store.given()),
             Self::Store(StoreArgs::Stats(store)) => (OpsTask::StoreStats, store.given()),
-            Self::Store(StoreArgs::Export { store, out }) => {
-                (OpsTask::StoreExport, [store.given(), vec![("out", out.clone())]].concat())
+            Self::Store(StoreArgs::Export { store, remote, out }) => {
+                let own = vec![("out", out.clone())];
+                (OpsTask::StoreExport, [store.given(), remote.given(), own].concat())
             }
             Self::Store(StoreArgs::Import { store, from }) => {
                 (OpsTask::StoreImport, [store.given(), vec![("from", from.clone())]].concat())
@@ -325,6 +330,8 @@ pub enum OpsCommand {
         /// The export, for those that have one.
         export: PathBuf,
     },
+    /// Take an export from a running server.
+    Fetch(FetchConfig),
     /// Check a policy file.
     PolicyCheck {
         /// The file.
@@ -387,6 +394,7 @@ impl OpsConfig {
         reader.tolerate(&trial::KEYS);
         reader.tolerate(&super::load::KEYS);
         reader.tolerate(&ops_keys::KEYS);
+        reader.tolerate(&remote::KEYS);
         let command = match task {
             OpsTask::BundleList => OpsCommand::BundleList {
                 models: PathBuf::from(reader.required("models")),
@@ -406,10 +414,21 @@ impl OpsConfig {
                 let store = PathBuf::from(reader.required("store"));
                 OpsCommand::Store { task, store, export: PathBuf::new() }
             }
-            OpsTask::StoreExport | OpsTask::StoreImport => {
+            OpsTask::StoreExport => {
+                let remote = read_remote(&mut reader);
+                let store = match remote {
+                    Some(_) => reader.optional("store").unwrap_or_default(),
+                    None => reader.required("store"),
+                };
+                let out = PathBuf::from(reader.required("out"));
+                match remote {
+                    Some(remote) => OpsCommand::Fetch(FetchConfig { remote, out }),
+                    None => OpsCommand::Store { task, store: PathBuf::from(store), export: out },
+                }
+            }
+            OpsTask::StoreImport => {
                 let store = PathBuf::from(reader.required("store"));
-                let key = if task == OpsTask::StoreExport { "out" } else { "from" };
-                OpsCommand::Store { task, store, export: PathBuf::from(reader.required(key)) }
+                OpsCommand::Store { task, store, export: PathBuf::from(reader.required("from")) }
             }
             OpsTask::PolicyCheck => {
                 OpsCommand::PolicyCheck { file: PathBuf::from(reader.required("file")) }

@@ -6,6 +6,8 @@ use tonic::{Request, Response, Status};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::convert;
+use super::export;
+use super::export::Chunks;
 use super::live::Live;
 use super::pb;
 use super::pb::customer_service_server::CustomerService;
@@ -39,6 +41,16 @@ impl CustomerService for Customers {
     ) -> Result<Response<pb::DeleteCustomerResponse>, Status> {
         let erased = self.erase(request.into_inner()).await.map_err(|error| error.to_status())?;
         Ok(Response::new(erased))
+    }
+
+    type ExportStatesStream = Chunks;
+
+    async fn export_states(
+        &self,
+        request: Request<pb::ExportStatesRequest>,
+    ) -> Result<Response<Chunks>, Status> {
+        let opened = export::open(&self.0, request.into_inner()).await;
+        Ok(Response::new(opened.map_err(|error| error.to_status())?))
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::admission::Admission;
 use super::clock::Clock;
 use super::disk::Disk;
+use super::export::Exports;
 use super::limits::panic_error;
 use super::metrics::Metrics;
 use super::pb;
@@ -65,6 +66,8 @@ pub(super) struct Live {
     pub(super) told: watch::Sender<Commit>,
     /// Answers by the id of their request.
     pub(super) remembered: Remembered,
+    /// Snapshots that are being sent.
+    pub(super) exports: Arc<Exports>,
     /// Who may keep a stream open, and when they end.
     pub(super) streams: Streams,
 }

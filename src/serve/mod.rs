@@ -19,6 +19,8 @@ mod customer_service;
 mod disk;
 mod event_service;
 mod event_stream;
+mod export;
+mod fetch;
 mod health;
 mod inline_row;
 mod limits;
@@ -33,6 +35,7 @@ pub mod pb;
 mod refusals;
 mod reload;
 mod remembered;
+mod remote;
 mod routes;
 mod score_matrix;
 mod score_stream;
@@ -71,6 +74,7 @@ use admission::Admission;
 use customer_service::Customers;
 use disk::{Disk, Watched};
 use event_service::Intake;
+use export::Exports;
 use limits::GateLayer;
 use live::Live;
 use metrics::Metrics;
@@ -91,7 +95,9 @@ use tls::Tls;
 
 pub use access::AccessError;
 pub use clock::Clock;
+pub use fetch::fetch_export;
 pub use open::{OpenError, open};
+pub use remote::RemoteError;
 pub use shutdown::{Drained, signals};
 pub use switchboard::ServeOpenError;
 pub use tls::TlsError;
@@ -312,6 +318,7 @@ fn start(
         changed,
         told: watch::Sender::new(Commit::default()),
         remembered: Remembered::default(),
+        exports: Arc::new(Exports::default()),
         streams,
     })
 }
@@ -343,6 +350,7 @@ fn routes(live: &Arc<Live>, describe: bool) -> Result<Routes, ServeFailure> {
 async fn close_writer(live: Arc<Live>) {
     let closed = tokio::task::spawn_blocking(move || {
         live.writer.close();
+        live.exports.clear();
         if let Some(log) = &live.decisions {
             if log.n_dropped() > 0 {
                 tracing::warn!(n_dropped = log.n_dropped(), "decisions are missing from the log");

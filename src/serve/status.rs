@@ -135,6 +135,10 @@ pub(super) enum ServeError {
         /// Everything after this one is there.
         oldest: NoticeId,
     },
+    /// An export that is over, or was given up.
+    UnknownExport(String),
+    /// Too much was written while a snapshot was open.
+    SnapshotLost,
     /// Nobody looks for changes here.
     SweepOff,
     /// Too much is at work or waiting.
@@ -236,6 +240,8 @@ impl ServeError {
             Self::TableModel { .. } => (Code::FailedPrecondition, "MODEL_SCORES_TABLES"),
             Self::SchemaMismatch { .. } => (Code::FailedPrecondition, "SCHEMA_MISMATCH"),
             Self::ResumeTokenLost { .. } => (Code::OutOfRange, "RESUME_TOKEN_LOST"),
+            Self::UnknownExport(_) => (Code::NotFound, "EXPORT_UNKNOWN"),
+            Self::SnapshotLost => (Code::Aborted, "SNAPSHOT_LOST"),
             Self::SweepOff => (Code::FailedPrecondition, "SWEEP_OFF"),
             Self::Overloaded { .. } => (Code::Unavailable, "OVERLOADED"),
             Self::StoreReadOnly => (Code::Unavailable, "STORE_READ_ONLY"),
@@ -303,6 +309,10 @@ impl ServeError {
                 "show a key (authorization: Bearer KEY) or a certificate that is known here"
             }
             Self::UnknownMethod => "this version of the server has no such method",
+            Self::UnknownExport(_) => "the export is over or was given up: begin a new one",
+            Self::SnapshotLost => {
+                "too much was written during the export: begin a new one, at a quieter hour"
+            }
             Self::SweepOff => "this server does not look for changes: its sweep_rate is 0",
             Self::StoreReadOnly => "the store takes no events until the server is started anew",
             Self::StoreDiskLow => "the store takes no events until there is more room on its disk",
@@ -329,6 +339,7 @@ impl ServeError {
                 vec![("caller", caller.clone()), ("calls_per_second", limit.to_string())]
             }
             Self::UnknownCustomer(customer) => vec![("customer", customer.as_str().to_owned())],
+            Self::UnknownExport(export) => vec![("export_id", export.clone())],
             Self::UnknownModel { wanted, served } => {
                 vec![("wanted", wanted.clone()), ("served", served.clone())]
             }
@@ -352,6 +363,7 @@ impl ServeError {
             Self::Unreadable { .. }
             | Self::Unauthenticated { .. }
             | Self::UnknownMethod
+            | Self::SnapshotLost
             | Self::SweepOff
             | Self::NoDecisionLog
             | Self::StoreReadOnly
@@ -384,6 +396,9 @@ impl ServeError {
             Self::UnknownCustomer(customer) => {
                 let kind = "tenure.v1.Customer";
                 details.set_resource_info(kind, customer.as_str(), "", message);
+            }
+            Self::UnknownExport(export) => {
+                details.set_resource_info("tenure.v1.Export", export.clone(), "", message);
             }
             Self::UnknownModel { wanted, .. } => {
                 details.set_resource_info("tenure.v1.ModelVersion", wanted.clone(), "", message);
@@ -425,6 +440,7 @@ impl ServeError {
             | Self::Forbidden { .. }
             | Self::UnknownMethod
             | Self::ResumeTokenLost { .. }
+            | Self::SnapshotLost
             | Self::Deadline
             | Self::Internal(_) => {}
         }
@@ -464,6 +480,7 @@ impl From<StoreError> for ServeError {
                 Self::StoreReadOnly
             }
             StoreError::DiskLow { .. } => Self::StoreDiskLow,
+            StoreError::SnapshotLost { .. } => Self::SnapshotLost,
             StoreError::VersionConflict { .. }
             | StoreError::CustomerTwice { .. }
             | StoreError::StateTooLarge { .. }

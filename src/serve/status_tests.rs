@@ -41,6 +41,8 @@ fn all() -> Vec<ServeError> {
             token: NoticeId::default(),
             oldest: NoticeId::end_of(Commit::from_seq(3)),
         },
+        E::UnknownExport(text()),
+        E::SnapshotLost,
         E::SweepOff,
         E::Overloaded { what: "calls" },
         E::StoreReadOnly,
@@ -68,6 +70,8 @@ fn all() -> Vec<ServeError> {
             | E::TableModel { .. }
             | E::SchemaMismatch { .. }
             | E::ResumeTokenLost { .. }
+            | E::UnknownExport(_)
+            | E::SnapshotLost
             | E::SweepOff
             | E::Overloaded { .. }
             | E::StoreReadOnly
@@ -86,7 +90,7 @@ fn all() -> Vec<ServeError> {
 
 #[test]
 fn every_reason_has_its_code_and_the_details_that_a_client_acts_on() {
-    let expected: [(Code, &str, &[&str]); 25] = [
+    let expected: [(Code, &str, &[&str]); 27] = [
         (Code::InvalidArgument, "REQUEST_INVALID", &["BadRequest"]),
         (Code::InvalidArgument, "REQUEST_UNREADABLE", &[]),
         (Code::ResourceExhausted, "MESSAGE_TOO_LARGE", &["QuotaFailure"]),
@@ -101,6 +105,8 @@ fn every_reason_has_its_code_and_the_details_that_a_client_acts_on() {
         (Code::FailedPrecondition, "MODEL_SCORES_TABLES", &["PreconditionFailure"]),
         (Code::FailedPrecondition, "SCHEMA_MISMATCH", &["PreconditionFailure"]),
         (Code::OutOfRange, "RESUME_TOKEN_LOST", &[]),
+        (Code::NotFound, "EXPORT_UNKNOWN", &["ResourceInfo"]),
+        (Code::Aborted, "SNAPSHOT_LOST", &[]),
         (Code::FailedPrecondition, "SWEEP_OFF", &["PreconditionFailure"]),
         (Code::Unavailable, "OVERLOADED", &["RetryInfo"]),
         (Code::Unavailable, "STORE_READ_ONLY", &["RetryInfo"]),

@@ -12,6 +12,8 @@
 //! `blobs/`, which the engine never syncs, stays empty.
 
 mod notices;
+mod snapshot;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,8 +37,8 @@ use super::key;
 use super::key::{COMMIT_COUNTER, IMPORT_MARK, STATES_COUNTER};
 use super::{
     Batch, Commit, CorruptPart, DedupeVisitor, Erased, Health, Notice, NoticeId, OpenReport,
-    Restore, ScanRange, StateStore, StateVisitor, StoreError, StoredState, VerifyIssue,
-    VerifyReport, Watermark,
+    Restore, ScanRange, Snapshot, StateStore, StateVisitor, StoreError, StoredState, VerifyReport,
+    Watermark,
 };
 use crate::domain::CustomerId;
 use crate::domain::EventId;
@@ -97,6 +99,7 @@ pub struct SledStore {
     writing: Mutex<Counters>,
     acknowledged: AtomicU64,
     failure: OnceLock<String>,
+    snapshots: snapshot::Snapshots,
     home: Home,
 }
 
@@ -131,6 +134,7 @@ impl SledStore {
             writing: Mutex::new(Counters { commit: 0, n_states: 0 }),
             acknowledged: AtomicU64::new(0),
             failure: OnceLock::new(),
+            snapshots: snapshot::Snapshots::default(),
             home,
         };
         if report.created {
@@ -321,6 +325,7 @@ impl StateStore for SledStore {
             let version = batch::next_version(put, found)?;
             next.n_states += u64::from(found == 0);
             let key = key::state_key(&put.customer);
+            self.snapshots.keep(&key, || self.read(&key))?;
             let value = codec_v1::encode(&key[1..], version, &put.bytes);
             changes.insert(key, value);
         }
@@ -344,11 +349,15 @@ impl StateStore for SledStore {
         let mut turn = self.turn()?;
         let mut changes = ::sled::Batch::default();
         let key = key::state_key(customer);
-        let had_state = self.read(&key)?.is_some();
+        let state = self.read(&key)?;
+        let had_state = state.is_some();
+        self.snapshots.keep(&key, || Ok(state))?;
         changes.remove(key);
         let mut n_dedupe = 0;
         for entry in self.entries(key::dedupe_prefix(customer)) {
-            changes.remove(entry?.0);
+            let (key, value) = entry?;
+            self.snapshots.keep(&key, || Ok(Some(value)))?;
+            changes.remove(key);
             n_dedupe += 1;
         }
         self.forget_notices(&mut changes, customer)?;
@@ -470,12 +479,15 @@ impl StateStore for SledStore {
             if self.read(&key)?.is_some() {
                 return Err(StoreError::AlreadyThere { customer: customer.clone() });
             }
+            self.snapshots.keep(&key, || Ok(None::<::sled::IVec>))?;
             let value = codec_v1::encode(&key[1..], state.version, &state.bytes);
             changes.insert(key, value);
             next.n_states += 1;
         }
         for (customer, event, commit) in &part.dedupe {
-            changes.insert(key::dedupe_key(customer, *event), &commit.0.to_le_bytes());
+            let key = key::dedupe_key(customer, *event);
+            self.snapshots.keep(&key, || self.read(&key))?;
+            changes.insert(key, &commit.0.to_le_bytes());
         }
         self.put_watermarks(&mut changes, part.watermarks)?;
         match part.finish {
@@ -505,27 +517,11 @@ impl StateStore for SledStore {
     }
 
     fn verify(&self) -> Result<VerifyReport, StoreError> {
-        let mut report = VerifyReport { n_states_expected: self.count()?, ..Default::default() };
-        for entry in self.entries(vec![key::TAG_STATE]) {
-            let (key, value) = entry?;
-            report.n_states += 1;
-            let state = codec_v1::decode(&key[1..], &value);
-            match parse_place(&key).and(state.map_err(|source| bad_state(&key, source))) {
-                Ok(state) => {
-                    report.state_bytes = report.state_bytes.saturating_add(length(&state.bytes));
-                }
-                Err(error) => report.note(issue(&key, &error)),
-            }
-        }
-        for entry in self.entries(vec![key::TAG_DEDUPE]) {
-            let (key, value) = entry?;
-            report.n_dedupe += 1;
-            if let Err(error) = parse_dedupe(&key).and(dedupe_commit(&key, &value)) {
-                report.note(issue(&key, &error));
-            }
-        }
-        self.verify_notices(&mut |key, error| report.note(issue(key, error)))?;
-        Ok(report)
+        self.verify_all()
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(self.open_snapshot()?))
     }
 }
 
@@ -539,6 +535,7 @@ impl SledStore {
         let mut changes = ::sled::Batch::default();
         let n_removed = u64::try_from(keys.len()).unwrap_or(u64::MAX);
         for key in keys {
+            self.snapshots.keep(&key, || self.read(&key))?;
             changes.remove(key);
         }
         self.write(&mut turn, changes, next)?;
@@ -572,10 +569,6 @@ fn dedupe_commit(key: &[u8], value: &[u8]) -> Result<Commit, StoreError> {
 
 fn bad_state(key: &[u8], source: codec_v1::CodecError) -> StoreError {
     StoreError::BadState { key_hex: hex(key), source }
-}
-
-fn issue(key: &[u8], error: &StoreError) -> VerifyIssue {
-    VerifyIssue { key_hex: hex(key), problem: error.to_string() }
 }
 
 fn length<T>(bytes: &[T]) -> u64 {

@@ -126,6 +126,10 @@ impl StateStore for Probe {
     fn verify(&self) -> Result<VerifyReport, StoreError> {
         self.inner.verify()
     }
+
+    fn snapshot(&self) -> Result<Box<dyn crate::store::Snapshot>, StoreError> {
+        self.inner.snapshot()
+    }
 }
 
 /// A fold that appends one byte a new event: the low byte of its id.

@@ -12,6 +12,7 @@ mod demo;
 mod deploy;
 mod explain;
 mod grpc;
+mod grpc_export;
 mod grpc_intake;
 mod grpc_life;
 mod grpc_stream;

@@ -156,7 +156,7 @@ fn write_fitted(models: &Path, policy: &str, fitted: Fitted) -> String {
 /// A server at work in this process, on a directory of its own.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
-    _dir: TempDir,
+    dir: TempDir,
     pub(crate) version: String,
     pub(crate) config: ServeConfig,
     stop: Option<oneshot::Sender<()>>,
@@ -210,7 +210,7 @@ impl Running {
             };
             serve(&own, parts, listener, shutdown).await.unwrap()
         });
-        Self { address, _dir: dir, version, config, stop: Some(stop), task: Some(task) }
+        Self { address, dir, version, config, stop: Some(stop), task: Some(task) }
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -226,6 +226,13 @@ impl Running {
     /// Waits for its end.
     pub(crate) async fn ended(&mut self) -> Drained {
         self.task.take().unwrap().await.unwrap()
+    }
+
+    /// Ends it; its directory lives as long as what this answers.
+    pub(crate) async fn stop_and_keep(mut self) -> TempDir {
+        self.tell();
+        self.ended().await;
+        self.dir
     }
 
     pub(crate) async fn stop(mut self) -> Drained {

@@ -6,6 +6,7 @@
 mod customer;
 mod event;
 mod explain;
+mod export;
 mod model;
 mod names;
 mod score;
@@ -17,6 +18,7 @@ mod tests;
 pub(super) use customer::{customer, facts};
 pub(super) use event::{event, raw_value};
 pub(super) use explain::{explained, reason};
+pub(super) use export::{manifest, manifest_of};
 pub(super) use model::{agreement, policy, traffic, traffic_name};
 pub(super) use names::tier;
 pub(super) use score::{Made, score};
