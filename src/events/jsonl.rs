@@ -28,7 +28,7 @@ const HEADER_BYTES: u64 = 4 << 20;
 /// The key of the object of attributes.
 const ATTRIBUTES: &str = "attributes";
 
-type Object = Map<String, Value>;
+pub(super) type Object = Map<String, Value>;
 
 /// Reads all rows.
 pub(super) fn read_jsonl(
@@ -36,7 +36,7 @@ pub(super) fn read_jsonl(
     input: Box<dyn Read + '_>,
 ) -> Result<(), IntakeError> {
     rows.set_format("JSON lines");
-    let mut lines = Lines { input: BufReader::with_capacity(1 << 16, input), row: 0 };
+    let mut lines = Lines::new(input);
     let mut first = Vec::new();
     let mut bytes = 0;
     while first.len() < HEADER_LINES && bytes < HEADER_BYTES {
@@ -125,7 +125,7 @@ impl Keys {
     }
 }
 
-fn raw_value(value: &Value) -> RawValue<'_> {
+pub(super) fn raw_value(value: &Value) -> RawValue<'_> {
     match value {
         Value::Null => RawValue::Missing,
         Value::Bool(flag) => RawValue::Flag(*flag),
@@ -142,16 +142,30 @@ fn raw_value(value: &Value) -> RawValue<'_> {
     }
 }
 
-struct Lines<'a> {
+/// The lines of a file.
+pub(super) struct Lines<'a> {
     input: BufReader<Box<dyn Read + 'a>>,
     row: u64,
 }
 
 type Line = (u64, Result<Object, EventIssue>, u64);
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    pub(super) fn new(input: Box<dyn Read + 'a>) -> Self {
+        Self { input: BufReader::with_capacity(1 << 16, input), row: 0 }
+    }
+
     /// The next line that is not blank: its number, its object, its bytes.
-    fn next(&mut self, rows: &Rows<'_>) -> Result<Option<Line>, IntakeError> {
+    pub(super) fn next(&mut self, rows: &Rows<'_>) -> Result<Option<Line>, IntakeError> {
+        self.next_that(rows, &|_| true)
+    }
+
+    /// The next line that is wanted, by a look at its bytes, or that is too long to look at.
+    pub(super) fn next_that(
+        &mut self,
+        rows: &Rows<'_>,
+        is_wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Option<Line>, IntakeError> {
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -174,7 +188,7 @@ impl Lines<'_> {
             } else {
                 &line
             };
-            if !text.trim_ascii().is_empty() {
+            if !text.trim_ascii().is_empty() && is_wanted(text) {
                 return Ok(Some((self.row, parse(text), n as u64)));
             }
         }
@@ -194,7 +208,7 @@ impl Lines<'_> {
     }
 }
 
-fn parse(line: &[u8]) -> Result<Object, EventIssue> {
+pub(super) fn parse(line: &[u8]) -> Result<Object, EventIssue> {
     let text = std::str::from_utf8(line)
         .map_err(|_| EventIssue::InvalidUtf8 { field: "row".to_owned() })?;
     serde_json::from_str(text)

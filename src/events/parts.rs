@@ -28,6 +28,8 @@ use super::part_counts::PartCounts;
 use super::part_counts::put_second_profiles;
 use super::report::IntakeReport;
 use super::rows::RowSpec;
+use super::shape::Identities;
+use super::shape::LinkSink;
 use super::source;
 use super::source::FileFormat;
 use super::source::GroupRange;
@@ -106,6 +108,7 @@ impl Parts {
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Self, IntakeError> {
         let n_parts = n_parts(log, how);
+        let identities = identities(log)?;
         let limit = how.memory_bytes / 4;
         let spill = Spill::new(n_parts, how.dir.as_deref(), limit);
         let reading = Reading {
@@ -113,6 +116,8 @@ impl Parts {
             spill: &spill,
             shard: how.shard,
             rejects: how.rejects,
+            // What stands in standard input is seen too late.
+            knows_identities: !log.events.iter().any(|path| is_stdin(path)),
             n_rows: AtomicU64::new(0),
             progress: Mutex::new(progress),
         };
@@ -121,6 +126,7 @@ impl Parts {
             rules: &log.rules,
             purpose: Purpose::Events,
             known_from: None,
+            identities: Some(&identities),
         };
         let files: Vec<(u32, &Path)> = (0..).zip(log.events.iter().map(PathBuf::as_path)).collect();
         let mut units = reading.read(&files, spec)?;
@@ -132,7 +138,8 @@ impl Parts {
         if let (Some(path), Some(known_from)) = (&log.profiles, span.first) {
             let read = ReadSpec { columns: ColumnMapping::default(), ..log.read.clone() };
             let (purpose, known_from) = (Purpose::Profiles, Some(known_from));
-            let spec = RowSpec { read: &read, rules: &log.rules, purpose, known_from };
+            let identities = Some(&identities);
+            let spec = RowSpec { read: &read, rules: &log.rules, purpose, known_from, identities };
             let at = u32::try_from(n_event_files).unwrap_or(u32::MAX);
             let mut units = reading.read(&[(at, path)], spec)?;
             rejects.extend(take_rejects(&mut units));
@@ -141,6 +148,7 @@ impl Parts {
         reading.tell();
         // Duplicates are told apart part by part; until then every event counts as kept.
         report.kept = span.n_events;
+        report.merged_ids = identities.n_merged();
         let spec = PartSpec { before: log.before.instant(), n_event_files };
         let profiles_path = log.profiles.as_ref().map(|path| path.display().to_string());
         let (parts, memory_bytes) = (spill.finish()?, how.memory_bytes);
@@ -336,6 +344,7 @@ struct Reading<'r> {
     spill: &'r Spill,
     shard: Option<(u16, u16)>,
     rejects: bool,
+    knows_identities: bool,
     n_rows: AtomicU64,
     progress: Mutex<&'r mut (dyn FnMut(u64) + Send)>,
 }
@@ -359,6 +368,7 @@ impl Reading<'_> {
                 let mut unit = Unit::new(*at, self.spill, self.log.before.instant());
                 unit.shard = self.shard;
                 unit.with_rejects = self.rejects;
+                unit.knows_identities = self.knows_identities;
                 let mut tell = |n_rows| {
                     self.n_rows.fetch_add(n_rows, Ordering::Relaxed);
                     self.tell();
@@ -376,6 +386,30 @@ impl Reading<'_> {
             progress(self.n_rows.load(Ordering::Relaxed));
         }
     }
+}
+
+/// Which ids of a log are one customer, from the rows before the instant that say so. Only files
+/// of objects have such rows, and those are looked through before anything is gathered: where a
+/// customer lies is settled by the id.
+fn identities(log: &LogSpec) -> Result<Identities, IntakeError> {
+    let spec = RowSpec {
+        read: &log.read,
+        rules: &log.rules,
+        purpose: Purpose::Links,
+        known_from: None,
+        identities: None,
+    };
+    let of_objects = log.events.iter().filter(|path| source::may_have_links(path, spec));
+    let files: Vec<&PathBuf> = of_objects.collect();
+    let found: Result<Vec<LinkSink>, IntakeError> = files
+        .par_iter()
+        .map(|path| {
+            let mut links = LinkSink::new(log.before.instant());
+            source::read_source(path, spec, None, &mut links)?;
+            Ok(links)
+        })
+        .collect();
+    Ok(Identities::of(found?.into_iter().flat_map(|sink| sink.links)))
 }
 
 fn take_rejects(units: &mut [UnitDone]) -> Vec<u8> {

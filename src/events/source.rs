@@ -15,10 +15,13 @@ use super::csv::read_csv;
 use super::error::IntakeError;
 use super::jsonl::read_jsonl;
 use super::mapping::ColumnMapping;
+use super::mapping::Purpose;
 use super::report::SourceReport;
 use super::rows::RowSink;
 use super::rows::RowSpec;
 use super::rows::Rows;
+use super::shape::EventShape;
+use super::shape::read_shaped;
 
 /// Bytes one row may have: far above any real row, far below what would fill the memory.
 pub(super) const ROW_BYTES_MAX: u64 = 1 << 20;
@@ -72,6 +75,8 @@ pub struct ReadSpec {
     pub format: Option<FileFormat>,
     /// The delimiter of CSV files, `None` to guess it from each header.
     pub delimiter: Option<u8>,
+    /// What the objects of JSON lines are.
+    pub shape: EventShape,
 }
 
 /// A part of a Parquet file.
@@ -106,6 +111,12 @@ pub(super) fn split(
     split_parquet(&path.display().to_string(), file, rows_min)
 }
 
+/// Whether a file may say that two ids are one customer.
+pub(super) fn may_have_links(path: &Path, spec: RowSpec<'_>) -> bool {
+    let is_own = matches!(spec.read.shape, EventShape::Own);
+    !is_stdin(path) && !is_own && format_of(path, spec).is_ok_and(|it| it == FileFormat::Jsonl)
+}
+
 /// Reads one file, or a part of it, to a sink.
 ///
 /// # Errors
@@ -123,6 +134,7 @@ pub(super) fn read_source(
     }
     let format = format_of(path, spec)?;
     if format == FileFormat::Parquet {
+        spec.refuse_map(&name)?;
         let file = open_parquet(path)?;
         let mut rows = Rows::new(spec, &name, false, sink);
         read_parquet(&mut rows, file, part)?;
@@ -167,8 +179,15 @@ pub(super) fn read_text(
     check_content(name, format, &start)?;
     let input = Box::new(io::Cursor::new(start.clone()).chain(input));
     match format {
-        FileFormat::Csv => read_csv(&mut rows, &start, input)?,
-        FileFormat::Jsonl => read_jsonl(&mut rows, input)?,
+        FileFormat::Csv => {
+            spec.refuse_map(name)?;
+            read_csv(&mut rows, &start, input)?;
+        }
+        FileFormat::Jsonl => match spec.map_of(name, &start)? {
+            Some(map) => read_shaped(&mut rows, &map, input)?,
+            None if spec.purpose == Purpose::Links => {}
+            None => read_jsonl(&mut rows, input)?,
+        },
         FileFormat::Parquet => {
             let path = name.to_owned();
             return Err(IntakeError::UnknownFormat { path, wanted: ".csv or .jsonl" });

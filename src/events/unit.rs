@@ -18,6 +18,7 @@ use super::report::IntakeReport;
 use super::report::SourceReport;
 use super::rows::Checked;
 use super::rows::RowSink;
+use super::shape::Link;
 use super::spill::Spill;
 use crate::domain::Currency;
 use crate::domain::Day;
@@ -133,6 +134,8 @@ pub(super) struct Unit<'u> {
     /// Takes only one shard, the first number, of so many.
     pub(super) shard: Option<(u16, u16)>,
     pub(super) with_rejects: bool,
+    /// Whether identities were gathered before.
+    pub(super) knows_identities: bool,
     /// Told now and then of rows read since.
     pub(super) progress: Option<&'u mut dyn FnMut(u64)>,
     n_untold: u64,
@@ -152,6 +155,7 @@ impl<'u> Unit<'u> {
             before,
             shard: None,
             with_rejects: false,
+            knows_identities: true,
             progress: None,
             n_untold: 0,
             gathered: vec![Vec::new(); spill.n_parts()],
@@ -232,6 +236,19 @@ impl RowSink for Unit<'_> {
         self.report.count_dropped(issue, lines, || format!("{}:{row}", source.path));
         if self.with_rejects {
             write_reject(&mut self.rejects, &source.path, row, issue);
+        }
+    }
+
+    fn ignored(&mut self, source: &mut SourceReport, name: &str) {
+        self.count_rows(source, 1);
+        self.report.count_ignored(name);
+    }
+
+    fn alias(&mut self, source: &mut SourceReport, row: u64, _link: Link) {
+        self.count_rows(source, 1);
+        self.report.aliases += 1;
+        if !self.knows_identities && self.failed.is_none() {
+            self.failed = Some(IntakeError::AliasOnStdin { row });
         }
     }
 

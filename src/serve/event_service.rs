@@ -21,7 +21,7 @@ use super::pb;
 use super::pb::event_service_server::EventService;
 use super::status::{ServeError, Violation};
 use crate::domain::CustomerId;
-use crate::events::{Event, Rules};
+use crate::events::{Event, EventIssue, Rules};
 use crate::history::{Applied, History};
 use crate::store::{Fold, Outcome, Receipt, Rejection, Update, WriteError};
 
@@ -210,6 +210,9 @@ impl Plan {
 }
 
 fn invalid(violation: Violation) -> ServeError {
+    if violation.reason == EventIssue::IDENTITY_MERGE {
+        return ServeError::IdentityMerge(violation);
+    }
     ServeError::Invalid(vec![violation])
 }
 

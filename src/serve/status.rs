@@ -63,6 +63,8 @@ impl Violation {
 pub(super) enum ServeError {
     /// The request cannot be meant.
     Invalid(Vec<Violation>),
+    /// An event says that two customers are one: stored histories cannot be merged.
+    IdentityMerge(Violation),
     /// The request cannot be read at all.
     Unreadable {
         /// What the decoder said.
@@ -227,6 +229,7 @@ impl ServeError {
     const fn class(&self) -> (Code, &'static str) {
         match self {
             Self::Invalid(_) => (Code::InvalidArgument, "REQUEST_INVALID"),
+            Self::IdentityMerge(_) => (Code::FailedPrecondition, "IDENTITY_MERGE_OFFLINE_ONLY"),
             Self::Unreadable { .. } => (Code::InvalidArgument, "REQUEST_UNREADABLE"),
             Self::MessageTooLarge { .. } => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
             Self::UnknownMethod => (Code::Unimplemented, "METHOD_UNKNOWN"),
@@ -260,6 +263,7 @@ impl ServeError {
     fn message(&self) -> String {
         let fixed = match self {
             Self::Invalid(violations) => return summary(violations),
+            Self::IdentityMerge(violation) => return violation.description.clone(),
             Self::Unreadable { detail } => {
                 return format!("the message cannot be read ({detail}): is it the same proto?");
             }
@@ -360,6 +364,7 @@ impl ServeError {
             Self::Overloaded { what } => vec![("what", (*what).to_owned())],
             Self::Model(refusal) => refusal.metadata(),
             Self::Internal(incident) => vec![("incident", incident.id.to_string())],
+            Self::IdentityMerge(violation) => vec![("field", violation.field.clone())],
             Self::Unreadable { .. }
             | Self::Unauthenticated { .. }
             | Self::UnknownMethod
@@ -383,6 +388,11 @@ impl ServeError {
                     .map(|v| FieldViolation::new(v.field.clone(), v.description.clone()))
                     .collect();
                 details.set_bad_request(fields);
+            }
+            Self::IdentityMerge(violation) => {
+                let violation =
+                    PreconditionViolation::new("IDENTITY_MERGE", &violation.field, message);
+                details.set_precondition_failure(vec![violation]);
             }
             Self::MessageTooLarge { .. } => {
                 let quota = QuotaViolation::new("message_bytes", message);

@@ -25,6 +25,7 @@ fn all() -> Vec<ServeError> {
     let at = Timestamp::from_micros;
     let all = vec![
         E::invalid("a.b", "MISSING", "it is missing"),
+        E::IdentityMerge(Violation::new("events[0].type", "x", "two ids")),
         E::Unreadable { detail: text() },
         E::MessageTooLarge { limit: 7 },
         E::UnknownMethod,
@@ -58,6 +59,7 @@ fn all() -> Vec<ServeError> {
     for error in &all {
         match error {
             E::Invalid(_)
+            | E::IdentityMerge(_)
             | E::Unreadable { .. }
             | E::MessageTooLarge { .. }
             | E::UnknownMethod
@@ -90,8 +92,9 @@ fn all() -> Vec<ServeError> {
 
 #[test]
 fn every_reason_has_its_code_and_the_details_that_a_client_acts_on() {
-    let expected: [(Code, &str, &[&str]); 27] = [
+    let expected: [(Code, &str, &[&str]); 28] = [
         (Code::InvalidArgument, "REQUEST_INVALID", &["BadRequest"]),
+        (Code::FailedPrecondition, "IDENTITY_MERGE_OFFLINE_ONLY", &["PreconditionFailure"]),
         (Code::InvalidArgument, "REQUEST_UNREADABLE", &[]),
         (Code::ResourceExhausted, "MESSAGE_TOO_LARGE", &["QuotaFailure"]),
         (Code::Unimplemented, "METHOD_UNKNOWN", &[]),
