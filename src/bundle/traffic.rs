@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::alias::{aliases, set_alias};
+use super::alias::{aliases, set_alias, versions};
 use super::error::BundleError;
 use super::io::{check_name, io_error, read_file, sha256_hex, write_atomic};
 
@@ -313,30 +313,19 @@ impl TrafficV1 {
         }
     }
 
-    /// Puts it in force: the file is replaced in one step, and where the champion is another one
-    /// the alias moves with it.
+    /// Puts it in force, in one step: from here on a restart serves it. Where the champion is
+    /// another one than the alias means, the file says so, and [`TrafficV1::finish_move`] follows.
     ///
     /// # Errors
     /// [`BundleError`]; what was in force is in force after a restart, too.
     pub fn write(&self, models: &Path, name: &str, alias: &str) -> Result<(), BundleError> {
-        let path = traffic_path(models, name, alias);
         let old = aliases(models, name)?.remove(alias);
-        let champion = self.now.champion().filter(|version| old.as_deref() != Some(*version));
-        let Some(version) = champion else { return put(&path, self) };
-        let was = if path.try_exists().map_err(io_error(&path))? {
-            Some(read_file(&path)?)
-        } else {
-            None
-        };
-        put(&path, &Self { moving_from: old, ..self.clone() })?;
-        if let Err(error) = set_alias(models, name, alias, version) {
-            match was {
-                Some(bytes) => write_atomic(&path, &bytes)?,
-                None => std::fs::remove_file(&path).map_err(io_error(&path))?,
-            }
-            return Err(error);
-        }
-        put(&path, self)
+        let moving_from = old.filter(|old| self.now.champion() != Some(old));
+        let path = traffic_path(models, name, alias);
+        put(&path, &Self { moving_from, ..self.clone() })?;
+        // The rename itself must survive a crash, too.
+        let Some(folder) = path.parent() else { return Ok(()) };
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error(folder))
     }
 
     /// Replaces the file and leaves the alias as it is: for what followed from moving it.
@@ -347,7 +336,8 @@ impl TrafficV1 {
         put(&traffic_path(models, name, alias), self)
     }
 
-    /// Moves the alias where a crash came between it and the policy.
+    /// Moves the alias to the champion of a policy that was put in force with another one: after
+    /// [`TrafficV1::write`], and again at a start, since a crash may have come between.
     ///
     /// # Errors
     /// [`BundleError`] as for [`TrafficV1::read`] and [`TrafficV1::write`].
@@ -356,6 +346,10 @@ impl TrafficV1 {
         let (Some(from), Some(version)) = (&found.moving_from, found.now.champion()) else {
             return Ok(());
         };
+        if !versions(models, name)?.iter().any(|held| held == version) {
+            // Its files are gone: the alias stays where it is, and says who is champion.
+            return Ok(());
+        }
         // Whoever moved the alias to yet another version meanwhile had the last word.
         if aliases(models, name)?.get(alias) == Some(from) {
             set_alias(models, name, alias, version)?;
@@ -388,10 +382,7 @@ fn put(path: &Path, policy: &TrafficV1) -> Result<(), BundleError> {
     let mut bytes = serde_json::to_vec_pretty(policy)
         .map_err(|source| BundleError::Json { path: path.to_owned(), source })?;
     bytes.push(b'\n');
-    write_atomic(path, &bytes)?;
-    // The rename itself must survive a crash, too.
-    let Some(folder) = path.parent() else { return Ok(()) };
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error(folder))
+    write_atomic(path, &bytes)
 }
 
 #[cfg(test)]

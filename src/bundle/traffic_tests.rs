@@ -105,13 +105,21 @@ fn the_file_and_the_alias_move_together() {
     assert_eq!(read(), None);
     let policy = TrafficV1::first("s", "a", 1).promoted("b", 2);
     policy.write(dir.path(), "demo", "champion").unwrap();
-    assert_eq!((read().unwrap(), alias()), (policy.clone(), "b".to_owned()));
+    let moving = TrafficV1 { moving_from: Some("a".to_owned()), ..policy.clone() };
+    assert_eq!((read().unwrap(), &*alias()), (moving, "a"));
+    TrafficV1::finish_move(dir.path(), "demo", "champion").unwrap();
+    assert_eq!((read().unwrap(), &*alias()), (policy.clone(), "b"));
     let etag = policy.etag();
     assert_eq!((etag.len(), read().unwrap().etag()), (16, etag));
-    // A version that is not there: everything stays as it was.
-    let bad = policy.promoted("zz", 3);
-    assert!(bad.write(dir.path(), "demo", "champion").is_err());
-    assert_eq!((read().unwrap(), alias()), (policy.clone(), "b".to_owned()));
+    // The champion stays: nothing moves.
+    let arms = vec![arm("champion", "b", 9_000), arm("canary", "a", 1_000)];
+    let split = policy.updated("s", arms, 3);
+    split.write(dir.path(), "demo", "champion").unwrap();
+    assert_eq!((read().unwrap(), &*alias()), (split, "b"));
+    // A champion that is not there: the alias stays.
+    policy.promoted("zz", 3).write(dir.path(), "demo", "champion").unwrap();
+    TrafficV1::finish_move(dir.path(), "demo", "champion").unwrap();
+    assert_eq!(alias(), "b");
     // A crash between file and alias, made good; and one after which somebody moved the alias.
     for (moved_to, expected) in [("b", "a"), ("c", "c")] {
         fs::create_dir_all(dir.path().join("demo/c")).unwrap();

@@ -297,6 +297,10 @@ impl Switchboard {
         }
         evict(&mut loaded, &next, self.config.versions.loaded_max, true);
         self.publish(live, &now, (next.clone(), loaded, aliases))?;
+        // In force, and so after a restart; the alias follows, here or at the next look.
+        if let Err(error) = TrafficV1::finish_move(models, name, alias) {
+            tracing::error!(%error, "the alias does not follow the champion");
+        }
         let revision = next.now().revision;
         tracing::info!(revision, arms = ?next.now().arms, "another traffic policy is in force");
         Ok(next)
@@ -309,6 +313,10 @@ impl Switchboard {
     /// [`OpenError`]; whatever is wrong, what serves is as it was.
     pub(super) fn reload(&self, live: &Live, at: Timestamp) -> Result<Option<String>, OpenError> {
         let (models, name) = (&self.config.models, &self.config.model.name);
+        if let Some(alias) = &self.alias {
+            let _change = self.lock();
+            TrafficV1::finish_move(models, name, alias)?;
+        }
         let before = live.serving.load_full();
         let aliases = bundle::aliases(models, name)?;
         let followed = self.followed(&aliases);
