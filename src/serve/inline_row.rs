@@ -7,12 +7,13 @@ use super::convert;
 use super::live::Live;
 use super::live::Moment;
 use super::pb;
+use super::score_rows::{Row, RowScored};
 use super::scoring_service::{REASONS, asked_as_of, score_message};
 use super::status::{ServeError, Violation};
 use crate::domain::{AsOf, CustomerId, Timestamp};
 use crate::events::RawValue;
 use crate::model::CellIssue;
-use crate::scoring::{DecisionRowV1, Engine, ScoringError};
+use crate::scoring::{Engine, ScoringError, TableAnswer, TableQuestion, decision_line};
 
 /// Scores one subject; the second is its line of the decision log, empty where none is kept. Field
 /// paths begin at `path`.
@@ -21,21 +22,53 @@ pub(super) fn score(
     moment: &Moment,
     (subject, path): (&pb::ScoreSubject, &str),
     view: pb::ScoreView,
-) -> Result<(pb::Score, Vec<u8>), ServeError> {
-    let engine = &moment.served.engine;
+) -> RowScored {
     let Checked { customer, cells, as_of } = check(moment, subject, path)?;
+    let found = moment.served.engine.answer_row(&customer, &cells, as_of, false);
+    finished(live, moment, (&cells, path), found, view)
+}
+
+/// Scores several subjects together, each as [`score`] does by itself.
+pub(super) fn score_all(
+    live: &Live,
+    moment: &Moment,
+    rows: &[Row<'_>],
+    view: pb::ScoreView,
+) -> Vec<RowScored> {
+    let checked: Vec<Result<Checked<'_>, ServeError>> =
+        rows.iter().map(|(subject, path)| check(moment, subject, path)).collect();
+    let asked: Vec<TableQuestion<'_>> = checked.iter().flatten().map(Checked::question).collect();
+    let mut answers = moment.served.engine.answer_rows(&asked).into_iter();
+    let rows = checked.into_iter().zip(rows);
+    rows.map(|(checked, (_, path))| {
+        let Checked { cells, .. } = checked?;
+        // There is one answer for each question.
+        let found = answers.next().ok_or_else(|| ServeError::internal("a row is missing"))?;
+        finished(live, moment, (&cells, path), found, view)
+    })
+    .collect()
+}
+
+fn finished(
+    live: &Live,
+    moment: &Moment,
+    (cells, path): (&[RawValue<'_>], &str),
+    found: Result<TableAnswer<'_>, ScoringError>,
+    view: pb::ScoreView,
+) -> RowScored {
+    let engine = &moment.served.engine;
     let wrong = |error| refused(error, path);
-    let found = engine.answer_row(&customer, &cells, as_of, false).map_err(wrong)?;
+    let found = found.map_err(wrong)?;
     let line = match &live.decisions {
         Some(_) => {
             let (answer, digest) = (&found.answer, found.digest);
-            DecisionRowV1::new(engine, answer, digest, moment.now).to_line()
+            decision_line(engine, answer, digest, moment.now)
         }
         None => Vec::new(),
     };
     let mut score = score_message(&found.answer, moment, found.digest);
     if view == pb::ScoreView::Full {
-        let why = engine.row_reasons(&cells, REASONS).map_err(wrong)?;
+        let why = engine.row_reasons(cells, REASONS).map_err(wrong)?;
         score.churn_reasons = why.churn.iter().map(convert::reason).collect();
         score.value_reasons = why.value.iter().map(convert::reason).collect();
     }
@@ -60,6 +93,13 @@ struct Checked<'m> {
     customer: CustomerId,
     cells: Vec<RawValue<'m>>,
     as_of: AsOf,
+}
+
+impl Checked<'_> {
+    fn question(&self) -> TableQuestion<'_> {
+        let Self { customer, cells, as_of } = self;
+        TableQuestion { customer, cells, as_of: *as_of }
+    }
 }
 
 /// Checks everything and tells all violations at once.

@@ -33,6 +33,7 @@ mod reload;
 mod remembered;
 mod routes;
 mod score_matrix;
+mod score_rows;
 mod score_stream;
 mod score_watch;
 mod scoring_service;
