@@ -24,7 +24,7 @@ use tenure::events::{Log, LogSpec, ReadSpec, Rules};
 use tenure::history::History;
 use tenure::model::btyd::{BtydRow, MbgNbd, MbgNbdParams, ParetoNbd, ParetoNbdParams};
 use tenure::model::{Explainer, Forest, Score, TreeShap};
-use tenure::scoring::{Answer, Engine};
+use tenure::scoring::{Answer, Engine, ROWS_AT_ONCE};
 
 /// Customers of the log that take part.
 const CUSTOMERS: usize = 500;
@@ -114,6 +114,15 @@ impl Setup {
             self.engine.answer(customer, history, self.as_of, false).unwrap()
         };
         self.histories.iter().map(answer).collect()
+    }
+
+    /// Answers in blocks, as the batch job and the server do.
+    fn answer_blocks(&self, histories: &[(CustomerId, History)], as_of: AsOf) {
+        for block in histories.chunks(ROWS_AT_ONCE) {
+            let customers: Vec<(&CustomerId, &History)> =
+                block.iter().map(|(customer, history)| (customer, history)).collect();
+            black_box(self.engine.answer_many(&customers, as_of, false));
+        }
     }
 
     fn pieces(&self) -> Vec<Piece<'_>> {
@@ -262,14 +271,10 @@ impl Setup {
                 }
             }),
             Piece::new("answer/many", self.histories.len(), || {
-                let customers: Vec<(&CustomerId, &History)> =
-                    self.histories.iter().map(|(customer, history)| (customer, history)).collect();
-                black_box(self.engine.answer_many(&customers, self.as_of, false));
+                self.answer_blocks(&self.histories, self.as_of);
             }),
             Piece::new("answer/many_cdnow", self.light.len(), || {
-                let customers: Vec<(&CustomerId, &History)> =
-                    self.light.iter().map(|(customer, history)| (customer, history)).collect();
-                black_box(self.engine.answer_many(&customers, self.light_as_of, false));
+                self.answer_blocks(&self.light, self.light_as_of);
             }),
             Piece::new("answer/complete_from_bytes", self.histories.len(), || {
                 for ((customer, _), bytes) in self.histories.iter().zip(&self.bytes) {

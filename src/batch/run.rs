@@ -13,7 +13,7 @@ use crate::decision::Policy;
 use crate::domain::{AsOf, Currency, Day, Timestamp};
 use crate::events::{CustomerLog, Log, Parts, is_stdin};
 use crate::history::History;
-use crate::scoring::{Answer, Engine, ScoringError, self_test};
+use crate::scoring::{Answer, Engine, ROWS_AT_ONCE, ScoringError, self_test};
 
 use super::base;
 use super::base::{Base, Scored, Scorer};
@@ -129,14 +129,14 @@ fn emit_base(
             let mut emitter = Emitter::begin(config, scorer.columns, summary, decided_at)?;
             let pace = Pace::new(customers.len() as u64, progress);
             for block in customers.chunks(BLOCK_CUSTOMERS) {
-                let rows: Vec<Scored<'_>> = block
-                    .par_iter()
+                let rows: Vec<Vec<Scored<'_>>> = block
+                    .par_chunks(ROWS_AT_ONCE)
                     .map(|known| scorer.score(known))
                     .collect::<Result<_, BatchError>>()?;
-                for Scored { cells, marks, line } in &rows {
+                for Scored { cells, marks, line } in rows.iter().flatten() {
                     emitter.row(cells, *marks, line)?;
                 }
-                pace.step(rows.len() as u64, |done, all| format!("{done} of {all} scored"));
+                pace.step(block.len() as u64, |done, all| format!("{done} of {all} scored"));
             }
             emitter.summary.unchanged += n_unchanged;
             emitter.finish()

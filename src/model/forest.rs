@@ -25,6 +25,7 @@ use crate::dataset::FeatureMatrix;
 use block::{BitForest, Lane, ROWS};
 use ranks::RankForest;
 use walk::StepForest;
+pub(super) use wide::{Work, widest};
 
 mod block;
 mod json_v1;

@@ -7,13 +7,15 @@ use super::convert;
 use super::live::Live;
 use super::live::Moment;
 use super::pb;
+use super::score_rows::{Row, RowScored, by_version};
 use super::scoring_service::{REASONS, asked_as_of, score_message};
+use super::serving::Answering;
 use super::shadow;
 use super::status::{ServeError, Violation};
 use crate::domain::{AsOf, CustomerId, Timestamp};
 use crate::events::RawValue;
 use crate::model::CellIssue;
-use crate::scoring::{DecisionRowV1, Engine, ScoringError, TableAnswer};
+use crate::scoring::{Engine, ScoringError, TableAnswer, TableQuestion, decision_line};
 
 /// Scores one subject; the second is its line of the decision log, empty where none is kept. Field
 /// paths begin at `path`.
@@ -22,25 +24,65 @@ pub(super) fn score(
     moment: &Moment,
     (subject, path): (&pb::ScoreSubject, &str),
     view: pb::ScoreView,
-) -> Result<(pb::Score, Vec<u8>), ServeError> {
+) -> RowScored {
     let answering = moment.answering(&subject.customer);
+    let checked = check(moment, &answering.served.engine, (subject, path))?;
+    let Checked { customer, cells, as_of } = &checked;
+    let found = answering.served.engine.answer_row(customer, cells, *as_of, false);
+    finished(live, moment, (&answering, cells, (subject, path)), found, view)
+}
+
+/// Scores several subjects together, each as [`score`] does by itself.
+pub(super) fn score_all(
+    live: &Live,
+    moment: &Moment,
+    rows: &[Row<'_>],
+    view: pb::ScoreView,
+) -> Vec<RowScored> {
+    let checked: Vec<Result<(Answering<'_>, Checked<'_>), ServeError>> = rows
+        .iter()
+        .map(|&(subject, path)| {
+            let answering = moment.answering(&subject.customer);
+            let checked = check(moment, &answering.served.engine, (subject, path))?;
+            Ok((answering, checked))
+        })
+        .collect();
+    let asked: Vec<(Answering<'_>, TableQuestion<'_>)> =
+        checked.iter().flatten().map(|(by, checked)| (*by, checked.question())).collect();
+    let mut answers = by_version(&asked, |engine, rows| engine.answer_rows(rows)).into_iter();
+    let rows = checked.into_iter().zip(rows);
+    rows.map(|(checked, row)| {
+        let (answering, Checked { cells, .. }) = checked?;
+        // There is one answer for each question.
+        let found = answers.next().ok_or_else(|| ServeError::internal("a row is missing"))?;
+        finished(live, moment, (&answering, &cells, *row), found, view)
+    })
+    .collect()
+}
+
+fn finished(
+    live: &Live,
+    moment: &Moment,
+    (answering, cells, (subject, path)): (&Answering<'_>, &[RawValue<'_>], Row<'_>),
+    found: Result<TableAnswer<'_>, ScoringError>,
+    view: pb::ScoreView,
+) -> RowScored {
     let engine = &answering.served.engine;
-    let Checked { customer, cells, as_of } = check(moment, engine, (subject, path))?;
     let wrong = |error| refused(error, path);
-    let found = engine.answer_row(&customer, &cells, as_of, false).map_err(wrong)?;
+    let found = found.map_err(wrong)?;
     let line = match &live.decisions {
         Some(_) => {
             let (answer, digest) = (&found.answer, found.digest);
-            DecisionRowV1::new(engine, answer, digest, moment.now).in_arm(answering.arm).to_line()
+            decision_line((engine, answering.arm), answer, digest, moment.now)
         }
         None => Vec::new(),
     };
-    shadow::note(live, moment, (&answering, &found.answer), || {
+    shadow::note(live, moment, (answering, &found.answer), || {
         shadow::Subject::Row(subject.features.clone().unwrap_or_default())
     });
-    let mut score = score_message(&found.answer, (moment, &answering), found.digest);
+    let mut score = score_message(&found.answer, (moment, answering), found.digest);
     if view == pb::ScoreView::Full {
-        let why = engine.row_reasons(&cells, REASONS).map_err(wrong)?;
+        let why = engine.row_reasons(cells, REASONS).map_err(wrong)?;
         score.churn_reasons = why.churn.iter().map(convert::reason).collect();
         score.value_reasons = why.value.iter().map(convert::reason).collect();
     }
@@ -84,6 +126,13 @@ struct Checked<'m> {
     customer: CustomerId,
     cells: Vec<RawValue<'m>>,
     as_of: AsOf,
+}
+
+impl Checked<'_> {
+    fn question(&self) -> TableQuestion<'_> {
+        let Self { customer, cells, as_of } = self;
+        TableQuestion { customer, cells, as_of: *as_of }
+    }
 }
 
 /// Checks everything and tells all violations at once.

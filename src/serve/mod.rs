@@ -38,6 +38,7 @@ mod remembered;
 mod remote;
 mod routes;
 mod score_matrix;
+mod score_rows;
 mod score_stream;
 mod score_watch;
 mod scoring_service;

@@ -16,6 +16,8 @@ use super::live::{Live, Moment};
 use super::pb;
 use super::pb::scoring_service_server::ScoringService;
 use super::score_matrix;
+use super::score_rows;
+use super::score_rows::RowScored;
 use super::score_stream::ScoreAnswers;
 use super::score_watch;
 use super::serving::Answering;
@@ -24,7 +26,7 @@ use super::status::{ServeError, Violation, scoring_error};
 use crate::domain::{AsOf, CustomerId, EventId, Timestamp};
 use crate::events::Event;
 use crate::history::History;
-use crate::scoring::{Answer, DecisionRowV1};
+use crate::scoring::{Answer, Question, ROWS_AT_ONCE, ScoringError, decision_line};
 
 /// From so many inline events on, a single score is work for the pool.
 pub(super) const POOL_FROM_EVENTS: usize = 64;
@@ -190,15 +192,19 @@ fn score_rows(
     (subjects, view): (&[pb::ScoreSubject], pb::ScoreView),
     left: &AtomicBool,
 ) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
-    let scored: Vec<(pb::ScoreOutcome, Vec<u8>)> = subjects
-        .par_iter()
-        .map(|subject| {
+    // Small enough to use every thread, large enough for what many save together.
+    let n_rows = subjects.len().div_ceil(2 * rayon::current_num_threads());
+    let scored: Vec<Vec<(pb::ScoreOutcome, Vec<u8>)>> = subjects
+        .par_chunks(n_rows.clamp(ROWS_AT_ONCE / 4, ROWS_AT_ONCE))
+        .map(|subjects| {
             if left.load(Ordering::Relaxed) {
                 return Err(ServeError::Deadline);
             }
-            Ok(score_row(live, moment, (subject, ""), view))
+            let rows: Vec<_> = subjects.iter().map(|subject| (subject, "")).collect();
+            Ok(score_rows::score_rows(live, moment, &rows, view))
         })
         .collect::<Result<_, ServeError>>()?;
+    let scored: Vec<_> = scored.into_iter().flatten().collect();
     let n_lines = scored.iter().filter(|(_, line)| !line.is_empty()).count();
     let (outcomes, lines): (Vec<_>, Vec<_>) = scored.into_iter().unzip();
     live.log_decisions(&lines.concat(), n_lines, moment)?;
@@ -221,9 +227,14 @@ pub(super) fn score_row(
     view: pb::ScoreView,
 ) -> (pb::ScoreOutcome, Vec<u8>) {
     let row = || score_subject(live, moment, (subject, path), view);
-    let result =
+    let scored =
         catch_unwind(AssertUnwindSafe(row)).unwrap_or_else(|panicked| Err(panic_error(&*panicked)));
-    let (outcome, line) = match result {
+    outcome(scored)
+}
+
+/// A row's score, or why it has none.
+pub(super) fn outcome(scored: RowScored) -> (pb::ScoreOutcome, Vec<u8>) {
+    let (outcome, line) = match scored {
         Ok((score, line)) => (pb::score_outcome::Outcome::Score(score), line),
         Err(error) => (pb::score_outcome::Outcome::Error(error.to_row_status()), Vec::new()),
     };
@@ -237,7 +248,7 @@ fn score_subject(
     moment: &Moment,
     (subject, path): (&pb::ScoreSubject, &str),
     view: pb::ScoreView,
-) -> Result<(pb::Score, Vec<u8>), ServeError> {
+) -> RowScored {
     if moment.served.engine.table_inputs().is_some() {
         return super::inline_row::score(live, moment, (subject, path), view);
     }
@@ -245,21 +256,33 @@ fn score_subject(
     let (history, digest) = checked.history(live)?;
     let as_of = as_of(checked.as_of, &history, moment);
     let answering = moment.answering(checked.customer.as_str());
+    let customer = &checked.customer;
+    let answer = answering.served.engine.answer(customer, &history, as_of, false);
+    let question = Question { customer, history: &history, as_of, trace: false };
+    finished(live, moment, (&answering, question, digest), answer, view)
+}
+
+/// The message of an answer, and its line of the decision log, empty where none is kept.
+pub(super) fn finished(
+    live: &Live,
+    moment: &Moment,
+    (answering, asked, digest): (&Answering<'_>, Question<'_>, u128),
+    answer: Result<Answer<'_>, ScoringError>,
+    view: pb::ScoreView,
+) -> RowScored {
     let engine = &answering.served.engine;
-    let refused = |error| scoring_error(&checked.customer, &error);
-    let answer = engine.answer(&checked.customer, &history, as_of, false).map_err(refused)?;
+    let refused = |error| scoring_error(asked.customer, &error);
+    let answer = answer.map_err(refused)?;
     let line = match &live.decisions {
-        Some(_) => {
-            DecisionRowV1::new(engine, &answer, digest, moment.now).in_arm(answering.arm).to_line()
-        }
+        Some(_) => decision_line((engine, answering.arm), &answer, digest, moment.now),
         None => Vec::new(),
     };
-    shadow::note(live, moment, (&answering, &answer), || {
-        shadow::Subject::Log(Box::new(history.clone()))
+    shadow::note(live, moment, (answering, &answer), || {
+        shadow::Subject::Log(Box::new(asked.history.clone()))
     });
-    let mut score = score_message(&answer, (moment, &answering), digest);
+    let mut score = score_message(&answer, (moment, answering), digest);
     if view == pb::ScoreView::Full {
-        let why = engine.reasons(&history, as_of, REASONS).map_err(refused)?;
+        let why = engine.reasons(asked.history, asked.as_of, REASONS).map_err(refused)?;
         score.churn_reasons = why.churn.iter().map(convert::reason).collect();
         score.value_reasons = why.value.iter().map(convert::reason).collect();
     }
@@ -334,16 +357,16 @@ pub(super) fn asked_as_of(
 }
 
 /// A subject that has been checked.
-struct Subject {
-    customer: CustomerId,
+pub(super) struct Subject {
+    pub(super) customer: CustomerId,
     events: Vec<Event>,
     inline_only: bool,
-    as_of: Option<Timestamp>,
+    pub(super) as_of: Option<Timestamp>,
 }
 
 impl Subject {
     /// Checks everything and tells all violations at once.
-    fn check(
+    pub(super) fn check(
         live: &Live,
         moment: &Moment,
         subject: &pb::ScoreSubject,
@@ -394,7 +417,7 @@ impl Subject {
     }
 
     /// The history to score, and its digest.
-    fn history(&self, live: &Live) -> Result<(History, u128), ServeError> {
+    pub(super) fn history(&self, live: &Live) -> Result<(History, u128), ServeError> {
         let stored = if self.inline_only { None } else { live.store.get(&self.customer)? };
         if stored.is_none() && self.events.is_empty() {
             return Err(ServeError::UnknownCustomer(self.customer.clone()));

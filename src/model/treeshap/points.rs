@@ -149,6 +149,8 @@ impl PointTree {
     }
 
     /// Adds the contributions to a row, which has a value for every feature, as `out` has a place.
+    // Inlined with all below, so that a caller compiled for wider registers has bodies of its own.
+    #[inline(always)]
     pub(super) fn add_contributions(&self, row: &[f64], out: &mut [f64], scratch: &mut Scratch) {
         match self.n_points {
             2 => self.add_at::<2>(row, out, scratch),
@@ -158,6 +160,7 @@ impl PointTree {
         }
     }
 
+    #[inline(always)]
     fn add_at<const K: usize>(&self, row: &[f64], out: &mut [f64], scratch: &mut Scratch) {
         let Scratch { products, followed, ways } = scratch;
         // What an earlier tree left there is written over before it is read.
@@ -206,6 +209,7 @@ impl PointTree {
 }
 
 impl Split {
+    #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "trees were grown on f32 values")]
     fn goes_left(&self, row: &[f64]) -> bool {
         let x = row[self.feature as usize] as f32;
@@ -213,6 +217,7 @@ impl Split {
     }
 }
 
+#[inline(always)]
 fn times<const K: usize>(a: &[f64; K], b: &[f64; K]) -> [f64; K] {
     std::array::from_fn(|k| a[k] * b[k])
 }
