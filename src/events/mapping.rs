@@ -295,7 +295,7 @@ impl Layout {
 }
 
 /// An id as text: whole numbers by their digits.
-fn id_text<'a>(field: &str, value: RawValue<'a>) -> Result<Cow<'a, str>, EventIssue> {
+pub(super) fn id_text<'a>(field: &str, value: RawValue<'a>) -> Result<Cow<'a, str>, EventIssue> {
     let digits = match value {
         RawValue::Missing => return Ok(Cow::Borrowed("")),
         RawValue::Text(text) => return Ok(text),

@@ -14,6 +14,8 @@ use super::issue::EventIssue;
 use super::kinds::EventType;
 use super::mapping::Layout;
 use super::mapping::Purpose;
+use super::plain::PlainEvent;
+use super::plain::PlainLayout;
 use super::raw::RawEvent;
 use super::raw::RawValue;
 use super::report::SourceReport;
@@ -52,6 +54,16 @@ pub(super) struct Checked {
 pub(super) trait RowSink {
     /// A row that is an event.
     fn checked(&mut self, source: &mut SourceReport, checked: Checked);
+
+    /// Whether it takes plain rows as such; where not, all come checked.
+    fn takes_plain(&self) -> bool {
+        false
+    }
+
+    /// A row of one line that is an event of the plain kind, for those who take them.
+    fn plain(&mut self, source: &mut SourceReport, row: u64, plain: PlainEvent<'_>) {
+        debug_assert!(false, "nobody asked for row {row} of {} ({plain:?})", source.path);
+    }
 
     /// A row, or `lines` of it, that is none.
     fn dropped(&mut self, source: &mut SourceReport, row: u64, lines: u64, issue: &EventIssue);
@@ -149,6 +161,31 @@ impl<'i> Rows<'i> {
             return IntakeError::BrokenGzip { path: self.path(), row, detail: error.to_string() };
         }
         IntakeError::Read { path: self.path(), row, source: error }
+    }
+
+    /// How plain rows are read, where whoever takes the rows wants them and they have a time.
+    pub(super) fn plain_layout(&self, layout: &Layout) -> Option<PlainLayout> {
+        let is_log = self.spec.purpose == Purpose::Events && self.spec.known_from.is_none();
+        if is_log && self.sink.takes_plain() {
+            PlainLayout::of(layout, self.spec.rules)
+        } else {
+            None
+        }
+    }
+
+    /// Takes a row of one line that is plain; says whether it was.
+    pub(super) fn take_plain<'a>(
+        &mut self,
+        row: u64,
+        layout: &PlainLayout,
+        cell: impl FnMut(usize) -> Result<RawValue<'a>, EventIssue>,
+    ) -> bool {
+        let plain = layout.read(self.spec.rules, cell);
+        let is_plain = plain.is_some();
+        if let Some(plain) = plain {
+            self.sink.plain(&mut self.source, row, plain);
+        }
+        is_plain
     }
 
     /// Takes one row: its place, the lines it spans, and what stands in it.

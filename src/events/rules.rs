@@ -116,7 +116,7 @@ pub(super) fn check(raw: &RawEvent<'_>, rules: &Rules) -> Result<(Event, bool), 
     Ok((Event { customer, id, time, day, kind }, own_id.is_some()))
 }
 
-fn read_time(raw: &RawValue<'_>, rules: &Rules) -> Result<Timestamp, EventIssue> {
+pub(super) fn read_time(raw: &RawValue<'_>, rules: &Rules) -> Result<Timestamp, EventIssue> {
     let bad = |source| EventIssue::BadTime { source };
     let time = match raw {
         _ if raw.is_missing() => return Err(EventIssue::MissingTime),
