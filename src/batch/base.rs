@@ -127,7 +127,7 @@ impl<'s> Scorer<'s> {
     /// Folds the customers of a part that are to be scored.
     fn fold(
         &self,
-        part: &Part<'_>,
+        part: &Part,
         take: &mut dyn FnMut(Known) -> Result<(), BatchError>,
     ) -> Result<u64, BatchError> {
         let (mut reader, mut n_unchanged) = (EventReader::default(), 0);
@@ -146,7 +146,7 @@ impl<'s> Scorer<'s> {
     }
 
     /// Scores one part of a log into a run.
-    fn run_of_part(&self, part: &Part<'_>, path: &Path) -> Result<(), BatchError> {
+    fn run_of_part(&self, part: &Part, path: &Path) -> Result<(), BatchError> {
         let mut run = RunWriter::create(path)?;
         let mut waiting = Vec::with_capacity(ROWS_AT_ONCE);
         let mut write = |known: &mut Vec<Known>| {

@@ -68,6 +68,7 @@ fn read_rows(
     (header, layout): (&[String], &Layout),
 ) -> Result<(), IntakeError> {
     let mut record = ByteRecord::new();
+    let plain = rows.plain_layout(layout);
     let mut n_rows = 0_u64;
     let mut n_multi_line = 0_u64;
     loop {
@@ -89,6 +90,13 @@ fn read_rows(
         // before the blank lines that it skips.
         let at_end = watch.at_end.get();
         let row = reader.position().line().saturating_sub(breaks + u64::from(!at_end));
+        if breaks == 0
+            && record.len() == header.len()
+            && let Some(plain) = &plain
+            && rows.take_plain(row, plain, |idx| cell_of(&record, header, idx))
+        {
+            continue;
+        }
         let raw = if breaks > 0 && at_end && watch.ends_in_quotes() && ends_in_break(&record) {
             lines -= u64::from(watch.tail.borrow().ends_with(b"\n"));
             Err(EventIssue::UnclosedQuote { lines })
@@ -133,13 +141,20 @@ fn raw_event<'a>(
             hint: if lines > 1 { QUOTE_HINT } else { "" },
         });
     }
-    layout.raw_event(|idx| {
-        let cell = record.get(idx).unwrap_or_default();
-        let is_last = idx + 1 == header.len();
-        let cell = if is_last { cell.strip_suffix(b"\r").unwrap_or(cell) } else { cell };
-        std::str::from_utf8(cell).map(RawValue::text).map_err(|_| EventIssue::InvalidUtf8 {
-            field: header.get(idx).cloned().unwrap_or_default(),
-        })
+    layout.raw_event(|idx| cell_of(record, header, idx))
+}
+
+/// The cell of a row that has as many as the header.
+fn cell_of<'a>(
+    record: &'a ByteRecord,
+    header: &[String],
+    idx: usize,
+) -> Result<RawValue<'a>, EventIssue> {
+    let cell = record.get(idx).unwrap_or_default();
+    let is_last = idx + 1 == header.len();
+    let cell = if is_last { cell.strip_suffix(b"\r").unwrap_or(cell) } else { cell };
+    std::str::from_utf8(cell).map(RawValue::text).map_err(|_| EventIssue::InvalidUtf8 {
+        field: header.get(idx).cloned().unwrap_or_default(),
     })
 }
 

@@ -46,8 +46,9 @@ use crate::domain::Currency;
 use crate::domain::Day;
 use crate::domain::Timestamp;
 
-/// Fewest and most parts; a power of two each.
-const PARTS: (usize, usize) = (16, 1_024);
+/// Fewest and most parts; a power of two each. Each may become a file of rows, and all of those
+/// are open at a time in the end: a process may have 1,024.
+const PARTS: (usize, usize) = (16, 512);
 /// Bytes that opening a part takes for each byte of it.
 const OPEN_FACTOR: usize = 4;
 /// Rows of a Parquet file that are worth reading on their own.
@@ -230,7 +231,7 @@ impl Parts {
     ///
     /// # Panics
     /// Never for a place below [`Parts::n_parts`].
-    pub fn open(&self, at: usize) -> Result<Part<'_>, IntakeError> {
+    pub fn open(&self, at: usize) -> Result<Part, IntakeError> {
         let bytes = match &self.parts[at] {
             PartBytes::Held(bytes) => Cow::Borrowed(bytes.as_slice()),
             PartBytes::File(file) => Cow::Owned(file.read()?),
@@ -244,7 +245,7 @@ impl Parts {
     /// As [`Parts::open`], and those of `make`.
     pub(super) fn each<T: Send>(
         &mut self,
-        make: impl Fn(Part<'_>) -> Result<T, IntakeError> + Sync,
+        make: impl Fn(Part) -> Result<T, IntakeError> + Sync,
     ) -> Result<Vec<T>, IntakeError> {
         let parts = std::mem::take(&mut self.parts);
         let spec = &self.spec;

@@ -16,6 +16,8 @@ use super::kinds::EventType;
 use super::mapping::ColumnMapping;
 use super::mapping::Layout;
 use super::mapping::Purpose;
+use super::plain::PlainEvent;
+use super::plain::PlainLayout;
 use super::raw::RawEvent;
 use super::raw::RawValue;
 use super::report::SourceReport;
@@ -90,6 +92,16 @@ pub(super) struct Checked {
 pub(super) trait RowSink {
     /// A row that is an event.
     fn checked(&mut self, source: &mut SourceReport, checked: Checked);
+
+    /// Whether it takes plain rows as such; where not, all come checked.
+    fn takes_plain(&self) -> bool {
+        false
+    }
+
+    /// A row of one line that is an event of the plain kind, for those who take them.
+    fn plain(&mut self, source: &mut SourceReport, row: u64, plain: PlainEvent<'_>) {
+        debug_assert!(false, "nobody asked for row {row} of {} ({plain:?})", source.path);
+    }
 
     /// A row, or `lines` of it, that is none.
     fn dropped(&mut self, source: &mut SourceReport, row: u64, lines: u64, issue: &EventIssue);
@@ -202,6 +214,34 @@ impl<'i> Rows<'i> {
             return IntakeError::BrokenGzip { path: self.path(), row, detail: error.to_string() };
         }
         IntakeError::Read { path: self.path(), row, source: error }
+    }
+
+    /// How plain rows are read, where whoever takes the rows wants them and they have a time.
+    pub(super) fn plain_layout(&self, layout: &Layout) -> Option<PlainLayout> {
+        let is_log = self.spec.purpose == Purpose::Events && self.spec.known_from.is_none();
+        if is_log && self.sink.takes_plain() {
+            PlainLayout::of(layout, self.spec.rules)
+        } else {
+            None
+        }
+    }
+
+    /// Takes a row of one line that is plain; says whether it was.
+    pub(super) fn take_plain<'a>(
+        &mut self,
+        row: u64,
+        layout: &PlainLayout,
+        cell: impl FnMut(usize) -> Result<RawValue<'a>, EventIssue>,
+    ) -> bool {
+        let Some(plain) = layout.read(self.spec.rules, cell) else { return false };
+        // Whose id stands for another's goes the long way, where that is looked up.
+        let stands_for =
+            |identities: &Identities| identities.of_previous(&plain.customer).is_some();
+        if self.spec.identities.is_some_and(stands_for) {
+            return false;
+        }
+        self.sink.plain(&mut self.source, row, plain);
+        true
     }
 
     /// Takes one row: its place, the lines it spans, and what stands in it.

@@ -28,6 +28,7 @@ use super::judgement::Judgement;
 use super::origins::{OriginResult, OriginWork, log_level, value_parts};
 use super::plan::{DataVerdict, TrainSpec};
 use super::replay::Replay;
+use super::sample::{ROWS_MAX, Sample};
 use super::search::{CutoffRows, Search, SearchTask, search, signs};
 use super::slice::{PastBase, Slice, SliceSpec};
 use super::stacking::{add_stacked, stack_churn, stack_value};
@@ -142,6 +143,7 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         data_verdict(spec, log, plan.as_ref(), rows.last().map(|(_, rows)| rows), &today);
     check_history(spec, spec.until.days_since(first) + 1, &data)?;
     data.warnings = warnings(log, &today.base.rhythm, &rows);
+    data.warnings.extend(slice_spec.sample.note());
     let mut work = Work::new(spec, &columns, &rows, data.learn);
     let search = work.search_settings(&customers)?;
     let Judged { origins, churn, value } = work.judge()?;
@@ -248,11 +250,18 @@ fn build_slices(
         season_clock: spec.season_clock,
         encoding,
         stay: StayRule::Purchase,
+        sample: Sample::of(
+            log,
+            (&plan.map(CutoffPlan::all).unwrap_or_default(), &spec.zone),
+            ROWS_MAX,
+            spec.seed,
+        ),
         schema_id: schema_id.to_owned(),
     };
     let (past, mut replay) = past_slices(&slice_spec, log, plan);
     replay.advance(AsOf::end_of(spec.until, &spec.zone));
-    let today = Slice::build(&slice_spec, log, &replay, spec.until)
+    let everybody = SliceSpec { sample: Sample::ALL, ..slice_spec.clone() };
+    let today = Slice::build(&everybody, log, &replay, spec.until)
         .map_err(|error| as_no_purchase(spec, log, error))?;
     Ok(Slices { choice, spec: slice_spec, past, today })
 }

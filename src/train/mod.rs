@@ -25,6 +25,7 @@ mod promotion;
 mod recalibration;
 mod replay;
 mod run;
+mod sample;
 mod search;
 mod season;
 mod signal;

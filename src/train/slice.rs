@@ -20,6 +20,7 @@ use crate::model::{
 };
 
 use super::replay::Replay;
+use super::sample::Sample;
 
 /// What all slices of a run share.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub struct SliceSpec {
     pub encoding: Option<CovariateEncoding>,
     /// What counts as staying.
     pub stay: StayRule,
+    /// Whose rows are held: those that are learned from.
+    pub sample: Sample,
     /// Digest of the whole row's schema.
     pub schema_id: String,
 }
@@ -57,7 +60,7 @@ pub struct Slice {
     pub counts: CountModel,
     /// Spend model of the data before.
     pub spend: Option<GammaGamma>,
-    /// Positions of the customers in the log.
+    /// Positions in the log of the customers who are learned from.
     pub customers: Vec<usize>,
     /// The season clock of the data before.
     pub clock: Option<SeasonClock>,
@@ -97,7 +100,12 @@ impl Slice {
             .collect();
         let base = super::base::fit(&rhythms_of(&rhythms), cutoff, log.days);
         let summaries: Vec<PurchaseSummary> = rhythms.iter().map(|r| r.summary).collect();
-        let customers: Vec<usize> = rhythms.iter().map(|r| r.idx).collect();
+        let customers: Vec<usize> = rhythms
+            .iter()
+            .map(|r| r.idx)
+            .filter(|&idx| spec.sample.takes(&log.customers[idx].customer))
+            .collect();
+        drop(rhythms);
         let spend = fit_spend(&summaries, spec.prior)?;
         let mut counts =
             CountModel::fit(spec.counts, spec.prior, &CountRows::try_new(&summaries)?)?;

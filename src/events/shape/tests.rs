@@ -213,6 +213,17 @@ fn log_of(files: &[Vec<String>], shape: EventShape, until: &str) -> Log {
 }
 
 #[test]
+fn plain_rows_of_another_file_belong_to_the_merged_customer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (calls, orders) = (dir.path().join("calls.jsonl"), dir.path().join("orders.csv"));
+    std::fs::write(&calls, [track(1, "b", 3), alias("a", "b", 9)].join("\n")).unwrap();
+    std::fs::write(&orders, "customer,time,amount\na,2026-01-04,7\nc,2026-01-05,8\n").unwrap();
+    let log = read(vec![calls, orders], EventShape::Detect, "2026-01-31").unwrap();
+    assert_eq!(names(&log), ["b", "c"]);
+    assert_eq!(log.customers[0].events.len(), 2, "{:?}", log.customers[0]);
+}
+
+#[test]
 fn a_merge_after_the_day_asked_for_is_not_known_yet() {
     let lines = vec![track(1, "a", 2), track(2, "b", 3), alias("a", "b", 9)];
     let late = log_of(&[lines.clone()], EventShape::Detect, "2026-01-31");
