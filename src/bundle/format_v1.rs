@@ -14,7 +14,7 @@ use crate::model::{
     TweedieGlm, ValueKind, ValueModel, ValueParts,
 };
 
-use super::stage_v1::{CovariatesV1, SeasonV1};
+use super::stage_v1::{CovariatesV1, SeasonV1, WeightedCountsV1};
 
 /// This format's number.
 pub(super) const FORMAT: u32 = 1;
@@ -118,6 +118,9 @@ pub struct ManifestV1 {
 pub(super) struct ModelsV1 {
     rhythm: RhythmV1,
     counts: CountsV1,
+    /// Who answers how many purchases come; left out where `counts` does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    purchases: Vec<WeightedCountsV1>,
     /// p, q, gamma.
     spend: Option<[f64; 3]>,
     season: Option<SeasonV1>,
@@ -287,7 +290,7 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
         value_days: _,
         extrapolated,
     } = fitted;
-    let BtydStage { counts, spend, churn_weeks: _, value_weeks: _, clock, covariates } = stage;
+    let BtydStage { counts, mix, spend, churn_weeks: _, value_weeks: _, clock, covariates } = stage;
     // The rest of the base has a file of its own.
     let BaseStats { rhythm, .. } = base;
     let RhythmBase { prior, gap_days_p50, gap_days_p90, history_short } = rhythm;
@@ -299,6 +302,7 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
             history_short: *history_short,
         },
         counts: CountsV1 { model: counts.name().to_owned(), params: counts.params() },
+        purchases: mix.as_ref().map(WeightedCountsV1::all).unwrap_or_default(),
         spend: spend.as_ref().map(|model| {
             let GammaGammaParams { p, q, gamma } = *model.params();
             [p, q, gamma]
@@ -376,6 +380,7 @@ impl ModelsV1 {
         };
         let stage = BtydStage {
             counts: self.counts.into_model()?,
+            mix: WeightedCountsV1::into_mix(self.purchases)?,
             spend,
             churn_weeks: weeks(churn_days),
             value_weeks: weeks(value_days),

@@ -210,8 +210,7 @@ impl Explainer {
             log_gap_sum: 0.0,
         };
         let stage = &predictor.fitted().stage;
-        let [_, churn, near, far] =
-            stage.counts.predict(&summary, [stage.churn_weeks, stage.value_weeks]);
+        let [_, churn, near, far] = stage.predict(&summary, [stage.churn_weeks, stage.value_weeks]);
         Says::new(churn, near, far)
     }
 

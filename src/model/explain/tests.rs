@@ -34,6 +34,7 @@ fn stage() -> BtydStage {
     let params = BgNbdParams { r: 0.3, alpha: 5.0, a: 0.8, b: 2.5 };
     let spend = GammaGammaParams { p: 6.0, q: 4.0, gamma: 15.0 };
     BtydStage {
+        mix: None,
         counts: CountModel::BgNbd(BgNbd::try_from_params(params).unwrap()),
         spend: Some(GammaGamma::try_from_params(spend).unwrap()),
         churn_weeks: 13.0,
