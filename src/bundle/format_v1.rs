@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::features::{BaseStats, GammaPrior, RhythmBase};
 use crate::model::btyd::{GammaGamma, GammaGammaParams};
 use crate::model::{
-    BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, Forest, HorizonModel,
+    BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, Forest, HorizonModel, Hurdle,
     IntervalBin, IntervalTable, LinearV1, Logistic, LogitLine, STACK_MEMBERS, Score, StackWeights,
     TweedieGlm, ValueKind, ValueModel, ValueParts,
 };
@@ -204,6 +204,9 @@ struct ValueV1 {
     /// Whether `forest_value.json` belongs to it.
     forest: bool,
     glm: Option<LinearV1>,
+    /// Only of a hurdle: who buys, and how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hurdle: Option<[LinearV1; 2]>,
     factor: f64,
     /// As that of churn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -321,6 +324,7 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
             kind: value.kind.as_str().to_owned(),
             forest: value.parts.forest.is_some(),
             glm: value.parts.glm.as_ref().map(TweedieGlm::to_v1),
+            hurdle: value.parts.hurdle.as_ref().map(|h| [h.comes.to_v1(), h.amount.to_v1()]),
             factor: value.factor,
             stack: (value.kind == ValueKind::Stacked).then(|| value.parts.stack.weights()),
         }),
@@ -460,7 +464,15 @@ impl ValueV1 {
             return Err(format!("the value factor is {}, it must be above 0", self.factor));
         }
         let stack = stack_weights(self.stack, kind == ValueKind::Stacked)?;
-        Ok(ValueModel { kind, parts: ValueParts { glm, forest, stack }, factor: self.factor })
+        let hurdle = match self.hurdle {
+            Some([comes, amount]) => Some(Hurdle {
+                comes: Logistic::try_from(comes).map_err(|error| error.to_string())?,
+                amount: TweedieGlm::try_from(amount).map_err(|error| error.to_string())?,
+            }),
+            None => None,
+        };
+        let parts = ValueParts { glm, hurdle, forest, stack };
+        Ok(ValueModel { kind, parts, factor: self.factor })
     }
 }
 
