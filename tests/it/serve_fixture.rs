@@ -40,6 +40,7 @@ fn fitted() -> Fitted {
     Fitted {
         base: BaseStats::of_rhythm(RhythmBase::weak()),
         stage: BtydStage {
+            mix: None,
             counts: CountModel::BgNbd(BgNbd::try_from_params(counts).unwrap()),
             spend: Some(GammaGamma::try_from_params(spend).unwrap()),
             churn_weeks: 90.0 / 7.0,
