@@ -32,6 +32,8 @@ pub(super) struct Switchboard {
     alias: Option<String>,
     /// Held for each change.
     notes: Mutex<Notes>,
+    /// Held for each load that a call asked for: one model is read at a time.
+    loading: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +77,8 @@ impl Switchboard {
         });
         let alias = Some(&config.model.version).filter(|alias| aliases.contains_key(*alias));
         let alias = alias.cloned();
-        let one = Self { config: config.clone(), alias, notes: Mutex::default() };
+        let (notes, loading) = (Mutex::default(), Mutex::default());
+        let one = Self { config: config.clone(), alias, notes, loading };
         let version = engine.bundle().version.clone();
         let (stored, mut traffic) = (one.stored()?, one.traffic_of(&version, None, now)?);
         let mut notes = Notes::default();
@@ -196,6 +199,7 @@ impl Switchboard {
         version: &str,
         only_check: bool,
     ) -> Result<Arc<Served>, ServeError> {
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let before = live.serving.load_full();
         if let Some(held) = before.loaded.get(version).filter(|_| !only_check) {
             let served = Arc::clone(&held.served);

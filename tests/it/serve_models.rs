@@ -49,7 +49,7 @@ pub(crate) fn arm(arm: &str, version: &str, weight: u32) -> pb::TrafficArm {
     pb::TrafficArm { arm: arm.to_owned(), model_version: name(version), weight, shadow: false }
 }
 
-fn shadow(name: &str, version: &str, weight: u32) -> pb::TrafficArm {
+pub(crate) fn shadow(name: &str, version: &str, weight: u32) -> pb::TrafficArm {
     pb::TrafficArm { shadow: true, ..arm(name, version, weight) }
 }
 
@@ -432,6 +432,29 @@ async fn moving_the_alias_moves_the_champion_and_leaves_the_other_arms() {
     assert_eq!(back.arms, split.arms);
     assert_eq!(aliases(&models, "demo").unwrap()[CHAMPION], first);
     assert!(server.stop().await.complete);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_on_the_same_models_follow_each_other() {
+    let one = Running::start(&[("reload_seconds", "1")]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let models = one.config.models.to_str().unwrap();
+    let two = config(dir.path(), &[("models", models), ("reload_seconds", "1")]);
+    let two = Running::start_with(two).await;
+    let second = another(&one.config.models, "second");
+    let (mut of_one, mut of_two) = (Clients::new(&one).await, Clients::new(&two).await);
+    of_one.load(&second).await.unwrap();
+    let arms = vec![arm("champion", &one.version, 9_000), arm("canary", &second, 1_000)];
+    let set = of_one.set_arms(arms).await.unwrap();
+    until("the other server", async || of_two.policy().await == set).await;
+    // Whoever has not looked yet is told at once, and not only at the next look.
+    let won = of_two.set_arms(vec![arm("champion", &second, 10_000)]).await.unwrap();
+    let stale = of_one.roll_back(0, &set.etag).await.unwrap_err();
+    assert_eq!(refusal(&stale), (Code::Aborted, "ETAG_MISMATCH".to_owned()));
+    assert_eq!(of_one.policy().await, won);
+    let back = of_one.roll_back(0, &won.etag).await.unwrap();
+    until("the other server", async || of_two.policy().await == back).await;
+    assert!(one.stop().await.complete && two.stop().await.complete);
 }
 
 #[tokio::test(flavor = "multi_thread")]

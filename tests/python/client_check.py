@@ -197,6 +197,38 @@ def check_views(channel, model, snapshot):
     assert ours.versions[0].name == models.served_version
 
 
+def check_model_service(channel, model):
+    """Versions and traffic. Nothing is changed, since the folder of models is not ours."""
+    stub = model_pb2_grpc.ModelServiceStub(channel)
+    listing = model_pb2.ListModelVersionsRequest(parent=f"models/{model}")
+    versions = stub.ListModelVersions(listing).model_versions
+    (serving,) = [one for one in versions if one.state == model_pb2.MODEL_STATE_SERVING]
+    assert list(serving.arms) == ["champion"] and len(serving.policy.hash) == 32
+    got = stub.GetModelVersion(model_pb2.GetModelVersionRequest(name=serving.name))
+    assert got.model_version == serving and got.features, got
+    load = model_pb2.LoadModelVersionRequest(name=serving.name)
+    assert stub.LoadModelVersion(load).model_version == serving
+    load.name = f"models/{model}/versions/0123456789ab"
+    found = refused(stub.LoadModelVersion, load, grpc.StatusCode.NOT_FOUND)
+    assert found["ErrorInfo"].reason == "MODEL_VERSION_UNKNOWN"
+    unload = model_pb2.UnloadModelVersionRequest(name=serving.name)
+    found = refused(stub.UnloadModelVersion, unload, grpc.StatusCode.FAILED_PRECONDITION)
+    assert found["PreconditionFailure"].violations[0].type == "NOT_IN_TRAFFIC"
+    name = f"models/{model}/trafficPolicy"
+    policy = stub.GetTrafficPolicy(model_pb2.GetTrafficPolicyRequest(name=name)).traffic_policy
+    assert [(arm.arm, arm.weight) for arm in policy.arms] == [("champion", 10_000)], policy
+    update = model_pb2.UpdateTrafficPolicyRequest(traffic_policy=policy, validate_only=True)
+    update.traffic_policy.arms.add(arm="second", model_version=serving.name, weight=0)
+    tried = stub.UpdateTrafficPolicy(update).traffic_policy
+    assert tried.revision == policy.revision + 1 and len(tried.arms) == 2, tried
+    update.traffic_policy.etag = "seen by nobody"
+    found = refused(stub.UpdateTrafficPolicy, update, grpc.StatusCode.ABORTED)
+    assert found["ErrorInfo"].metadata["etag"] == policy.etag
+    back = model_pb2.RollBackTrafficPolicyRequest(name=name, revision=policy.revision + 7)
+    found = refused(stub.RollBackTrafficPolicy, back, grpc.StatusCode.FAILED_PRECONDITION)
+    assert found["ErrorInfo"].reason == "REVISION_UNKNOWN"
+
+
 def check_streams(channel, now):
     """The streams: scores in order, events acknowledged, changes heard of; then an erasure."""
     scoring = scoring_pb2_grpc.ScoringServiceStub(channel)
@@ -268,6 +300,7 @@ def main():
         snapshot = check_intake(channel, now)
         check_scores(channel, now, model)
         check_views(channel, model, snapshot)
+        check_model_service(channel, model)
         check_streams(channel, now)
         middle, slow = latency(channel, now)
     print(f"all checks passed; one score from Python: p50 {middle:.0f} us, p99 {slow:.0f} us")
