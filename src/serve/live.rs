@@ -20,6 +20,7 @@ use super::export::Exports;
 use super::limits::panic_error;
 use super::metrics::Metrics;
 use super::remembered::Remembered;
+use super::stats::Counting;
 use super::status::ServeError;
 use super::streams::Streams;
 use crate::bundle;
@@ -96,6 +97,8 @@ pub(super) struct Live {
     pub(super) remembered: Remembered,
     /// Snapshots that are being sent.
     pub(super) exports: Arc<Exports>,
+    /// What was counted of the whole base.
+    pub(super) counting: Counting,
     /// Who may keep a stream open, and when they end.
     pub(super) streams: Streams,
 }

@@ -21,6 +21,7 @@ mod event_service;
 mod event_stream;
 mod export;
 mod fetch;
+mod forget;
 mod health;
 mod inline_row;
 mod limits;
@@ -40,6 +41,7 @@ mod score_stream;
 mod score_watch;
 mod scoring_service;
 mod shutdown;
+mod stats;
 mod status;
 mod streams;
 mod sweep;
@@ -82,6 +84,7 @@ use remembered::Remembered;
 use routes::Routes;
 use scoring_service::Scoring;
 use shutdown::Closing;
+use stats::Counting;
 use streams::Streams;
 use tls::Tls;
 
@@ -302,6 +305,7 @@ fn start(
         told: watch::Sender::new(Commit::default()),
         remembered: Remembered::default(),
         exports: Arc::new(Exports::default()),
+        counting: Counting::default(),
         streams,
     })
 }

@@ -9,6 +9,7 @@ mod explain;
 mod export;
 mod names;
 mod score;
+mod stats;
 mod transition;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub(super) use explain::{explained, reason};
 pub(super) use export::{manifest, manifest_of};
 pub(super) use names::tier;
 pub(super) use score::{Made, score};
+pub(super) use stats::stats;
 pub(super) use transition::transition;
 
 use crate::domain::{CustomerId, IdError, Timestamp};
