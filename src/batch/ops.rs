@@ -24,6 +24,7 @@ use crate::store::{
 };
 
 use super::columns::ColumnsError;
+use super::consistency::consistency;
 use super::contract::{ContractError, contract};
 use super::decisions::export_decisions;
 use super::error::BatchError;
@@ -32,12 +33,15 @@ use super::load::{load, open};
 use super::moves::moves;
 use super::opportunities::{OpportunitiesError, opportunities};
 use super::ops_activities;
+use super::ops_erase;
+use super::ops_erase::EraseError;
 use super::ops_keys;
 use super::ops_keys::KeysError;
+use super::ops_stats;
 use super::policy;
 
 /// Exit code of things that are not as they should be.
-const REJECTED: u8 = 65;
+pub(super) const REJECTED: u8 = 65;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,6 +161,9 @@ pub enum OpsError {
     /// No key was made, or the file of keys is not sound.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// Nobody was erased.
+    #[error(transparent)]
+    Erase(#[from] EraseError),
 }
 
 impl OpsError {
@@ -166,10 +173,12 @@ impl OpsError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Batch(error) => error.exit_code(),
-            Self::Store(StoreError::AlreadyOpen { .. }) => 75,
+            Self::Store(StoreError::AlreadyOpen { .. })
+            | Self::DecisionLog(DecisionLogError::AlreadyOpen { .. }) => 75,
             Self::Store(StoreError::Io { .. } | StoreError::DiskFull { .. })
             | Self::Transfer(TransferError::Io { .. }) => 1,
             Self::PolicyFile { .. }
+            | Self::Erase(EraseError::Read { .. })
             | Self::Contract(ContractError::Columns(ColumnsError::Open { .. }))
             | Self::Opportunities(OpportunitiesError::Columns(ColumnsError::Open { .. })) => 64,
             Self::Opportunities(OpportunitiesError::Write { .. })
@@ -221,6 +230,9 @@ pub fn operate(
         },
         // The program has fetched it.
         OpsCommand::Fetch(fetch) => Ok(moved("exported", &export_manifest(&fetch.out)?)),
+        OpsCommand::Consistency(config) => consistency(config, progress),
+        OpsCommand::StoreErase(config) => ops_erase::erase(config),
+        OpsCommand::Stats(config) => ops_stats::stats(config, progress),
         OpsCommand::PolicyCheck { file } => check_policy(file),
         OpsCommand::DecisionsExport(config) => export_decisions(config),
         OpsCommand::Contract(config) => Ok(contract(config)?),
@@ -366,7 +378,7 @@ fn fill(
 }
 
 /// Opening makes a store where there is none; looking at one must not.
-fn existing(dir: &Path) -> Result<crate::store::SledStore, OpsError> {
+pub(super) fn existing(dir: &Path) -> Result<crate::store::SledStore, OpsError> {
     match dir.join("STORE").try_exists() {
         Ok(true) => open(dir),
         _ => Err(OpsError::NoStore { dir: dir.to_owned() }),
@@ -436,11 +448,14 @@ fn stats(dir: &Path) -> Result<OpsOutcome, OpsError> {
     Ok(OpsOutcome::fine(text, json))
 }
 
-fn check_policy(path: &Path) -> Result<OpsOutcome, OpsError> {
+pub(super) fn read_policy(path: &Path) -> Result<Policy, OpsError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| OpsError::PolicyFile { path: path.to_owned(), source })?;
-    let policy = Policy::parse(&text)
-        .map_err(|source| OpsError::Policy { path: path.to_owned(), source })?;
+    Policy::parse(&text).map_err(|source| OpsError::Policy { path: path.to_owned(), source })
+}
+
+fn check_policy(path: &Path) -> Result<OpsOutcome, OpsError> {
+    let policy = read_policy(path)?;
     let id = policy.id();
     let hash: String = id.hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let counts = [policy.campaigns().len(), policy.segments().count(), policy.overrides().count()];

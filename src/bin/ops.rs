@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tenure::batch;
-use tenure::config::{OpsArgs, OpsCommand};
+use tenure::config::OpsArgs;
 use tenure::serve;
 use tenure::telemetry::Progress;
 
@@ -33,7 +33,7 @@ fn run(args: &OpsArgs) -> Result<u8, Failure> {
         return Ok(0);
     }
     let progress = Progress::new(!config.quiet);
-    if let OpsCommand::Fetch(fetch) = &config.command {
+    if let Some(fetch) = config.command.fetch() {
         serve::fetch_export(fetch, &mut |what| progress.tell(what))
             .map_err(|error| (error.exit_code(), error.into()))?;
     }

@@ -75,6 +75,9 @@ pub struct ServeArgs {
     /// What happens to decisions that the log has no room for: refuse or drop [default: refuse]
     #[arg(long, value_name = "WHAT")]
     decision_log_full: Option<String>,
+    /// Erases customers without an event for so many days [default: nobody]
+    #[arg(long, value_name = "DAYS")]
+    forget_after_days: Option<String>,
     /// What to log, such as info or tenure=debug [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -140,6 +143,7 @@ impl ServeArgs {
             ("log_format", self.log_format.clone()),
             ("decision_log", self.decision_log.clone()),
             ("decision_log_full", self.decision_log_full.clone()),
+            ("forget_after_days", self.forget_after_days.clone()),
             ("log", self.log.clone()),
             ("insecure", said(self.insecure)),
             ("json", said(self.json)),

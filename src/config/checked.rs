@@ -32,6 +32,8 @@ const CLOCK_SKEW_SECONDS: u64 = 300;
 const SWEEP_RATE: u64 = 2_000;
 /// What time alone changes, it changes from one day to the next.
 const SWEEP_SECONDS: u64 = 300;
+/// Whoever is erased sooner was perhaps only away for a month.
+const FORGET_DAYS_MIN: u32 = 30;
 /// Container platforms kill after 30 s by default; this leaves time to close the store.
 const DRAIN_SECONDS: u64 = 20;
 /// No wait between saying NOT_SERVING and closing; a load balancer may need some seconds.
@@ -101,6 +103,8 @@ pub struct ServeLimits {
     pub sweep_rate: u32,
     /// Wait between two walks over all customers.
     pub sweep_pause: Duration,
+    /// Customers without an event for so many days are erased; 0 erases nobody.
+    pub forget_after_days: u32,
 }
 
 /// What `tenure-serve` runs with.
@@ -258,7 +262,21 @@ fn read_limits(reader: &mut Reader) -> ServeLimits {
         sweep_rate: u32::try_from(reader.number("sweep_rate", SWEEP_RATE, 0..=1_000_000))
             .unwrap_or(u32::MAX),
         sweep_pause: seconds(reader.number("sweep_seconds", SWEEP_SECONDS, 0..=86_400)),
+        forget_after_days: read_forget_after(reader),
     }
+}
+
+/// Whom the sweep is to forget; without a sweep nobody would be.
+fn read_forget_after(reader: &mut Reader) -> u32 {
+    let days = reader.parsed("forget_after_days", 0, |text| match text.parse::<u32>() {
+        Ok(days) if days == 0 || (FORGET_DAYS_MIN..=36_500).contains(&days) => Ok(days),
+        _ => Err(format!("0, or a whole number from {FORGET_DAYS_MIN} to 36500")),
+    });
+    if days > 0 && reader.peek("sweep_rate").as_deref() == Some("0") {
+        let text = "forget_after_days needs the sweep: sweep_rate must not be 0".to_owned();
+        reader.conflict(text);
+    }
+    days
 }
 
 fn size(number: u64) -> usize {

@@ -12,6 +12,11 @@ use super::ops_contract;
 use super::ops_contract::{ContractArgs, ContractConfig, OpportunitiesArgs, OpportunitiesConfig};
 use super::ops_keys;
 use super::ops_keys::{KeysArgs, KeysConfig, read_keys};
+use super::ops_states;
+use super::ops_states::{
+    ConsistencyArgs, ConsistencyConfig, EraseArgs, EraseConfig, StatsArgs, StatsConfig,
+    read_consistency, read_erase, read_stats,
+};
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 use super::remote;
 use super::remote::{FetchConfig, RemoteArgs, read_remote};
@@ -96,6 +101,10 @@ enum RoomArgs {
     Activities(ActivitiesArgs),
     /// Says why a customer got this score and this campaign
     Explain(Box<ExplainArgs>),
+    /// Holds the states of a server or an export against the log that they should be of
+    Consistency(Box<ConsistencyArgs>),
+    /// Counts the base of a server or an export: tiers, segments, arms, cohorts
+    Stats(StatsArgs),
     /// Keys for callers of the server
     #[command(subcommand)]
     Keys(KeysArgs),
@@ -168,6 +177,8 @@ enum StoreArgs {
         #[arg(long, value_name = "DIR")]
         from: Option<String>,
     },
+    /// Erases customers from an export, a decision log or a store
+    Erase(EraseArgs),
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -227,6 +238,9 @@ impl RoomArgs {
             Self::Store(StoreArgs::Import { store, from }) => {
                 (OpsTask::StoreImport, [store.given(), vec![("from", from.clone())]].concat())
             }
+            Self::Store(StoreArgs::Erase(erase)) => (OpsTask::StoreErase, erase.given()),
+            Self::Consistency(args) => (OpsTask::Consistency, args.given()),
+            Self::Stats(args) => (OpsTask::Stats, args.given()),
             Self::Policy(args) => args.given(),
             Self::Experiment(args) => args.given(),
             Self::Decisions(args) => args.given(),
@@ -268,6 +282,12 @@ pub enum OpsTask {
     StoreExport,
     /// Read a store in.
     StoreImport,
+    /// Erase customers.
+    StoreErase,
+    /// Hold states against a log.
+    Consistency,
+    /// Count a base.
+    Stats,
     /// Check a policy file.
     PolicyCheck,
     /// Fit contract models to cohorts.
@@ -332,6 +352,12 @@ pub enum OpsCommand {
     },
     /// Take an export from a running server.
     Fetch(FetchConfig),
+    /// Hold states against a log.
+    Consistency(Box<ConsistencyConfig>),
+    /// Count a base.
+    Stats(StatsConfig),
+    /// Erase customers.
+    StoreErase(EraseConfig),
     /// Check a policy file.
     PolicyCheck {
         /// The file.
@@ -369,6 +395,19 @@ pub enum OpsCommand {
     Keys(KeysConfig),
 }
 
+impl OpsCommand {
+    /// What has to be taken from a running server before it is done.
+    #[must_use]
+    pub const fn fetch(&self) -> Option<&FetchConfig> {
+        match self {
+            Self::Fetch(fetch) => Some(fetch),
+            Self::Consistency(config) => config.fetch.as_ref(),
+            Self::Stats(config) => config.fetch.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// What `tenure-ops` runs with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpsConfig {
@@ -395,6 +434,7 @@ impl OpsConfig {
         reader.tolerate(&super::load::KEYS);
         reader.tolerate(&ops_keys::KEYS);
         reader.tolerate(&remote::KEYS);
+        reader.tolerate(&ops_states::KEYS);
         let command = match task {
             OpsTask::BundleList => OpsCommand::BundleList {
                 models: PathBuf::from(reader.required("models")),
@@ -430,6 +470,9 @@ impl OpsConfig {
                 let store = PathBuf::from(reader.required("store"));
                 OpsCommand::Store { task, store, export: PathBuf::from(reader.required("from")) }
             }
+            OpsTask::StoreErase => read_erase(&mut reader),
+            OpsTask::Consistency => read_consistency(&mut reader),
+            OpsTask::Stats => read_stats(&mut reader).unwrap_or_else(nothing),
             OpsTask::PolicyCheck => {
                 OpsCommand::PolicyCheck { file: PathBuf::from(reader.required("file")) }
             }

@@ -165,12 +165,12 @@ impl OutcomeRowV1 {
     }
 }
 
-/// Picks the lines of a customer out of a decision log, in the order they were written.
+/// Picks the lines of customers out of a decision log, in the order they were written.
 #[derive(Debug)]
 pub struct LinesOf {
-    customer: String,
-    /// The id as it stands in a line: what lacks it is not read further.
-    text: Vec<u8>,
+    customers: std::collections::BTreeSet<String>,
+    /// The id of the only one as it stands in a line: what lacks it is not read further.
+    text: Option<Vec<u8>>,
     decisions: std::collections::BTreeSet<String>,
     /// Decisions picked.
     pub n_decisions: u64,
@@ -189,20 +189,26 @@ impl LinesOf {
     /// Of this customer.
     #[must_use]
     pub fn new(customer: &crate::domain::CustomerId) -> Self {
-        let customer = customer.as_str().to_owned();
-        let text = serde_json::to_vec(&customer).unwrap_or_default();
-        let decisions = std::collections::BTreeSet::new();
-        Self { customer, text, decisions, n_decisions: 0, n_outcomes: 0 }
+        let text = serde_json::to_vec(customer.as_str()).ok();
+        Self { text, ..Self::of_all([customer]) }
     }
 
-    /// Whether a line speaks of the customer.
+    /// Of all these customers.
+    #[must_use]
+    pub fn of_all<'c>(customers: impl IntoIterator<Item = &'c crate::domain::CustomerId>) -> Self {
+        let customers = customers.into_iter().map(|one| one.as_str().to_owned()).collect();
+        let decisions = std::collections::BTreeSet::new();
+        Self { customers, text: None, decisions, n_decisions: 0, n_outcomes: 0 }
+    }
+
+    /// Whether a line speaks of one of them.
     pub fn picks(&mut self, line: &[u8]) -> bool {
         let has = |part: &[u8]| line.windows(part.len()).any(|found| found == part);
-        if !has(&self.text) && !has(b"\"outcome_of\"") {
+        if self.text.as_ref().is_some_and(|text| !has(text)) && !has(b"\"outcome_of\"") {
             return false;
         }
         let Ok(head) = serde_json::from_slice::<LineHead>(line) else { return false };
-        if head.customer.as_deref() == Some(&*self.customer) {
+        if head.customer.is_some_and(|customer| self.customers.contains(&customer)) {
             self.decisions.extend(head.decision_id);
             self.n_decisions += 1;
             return true;

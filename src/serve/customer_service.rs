@@ -12,6 +12,7 @@ use super::live::Live;
 use super::pb;
 use super::pb::customer_service_server::CustomerService;
 use super::scoring_service::{as_of, asked_as_of, score_message};
+use super::stats;
 use super::status::{ServeError, Violation, scoring_error};
 use crate::domain::CustomerId;
 use crate::history::{DAILY_DAYS, History};
@@ -41,6 +42,14 @@ impl CustomerService for Customers {
     ) -> Result<Response<pb::DeleteCustomerResponse>, Status> {
         let erased = self.erase(request.into_inner()).await.map_err(|error| error.to_status())?;
         Ok(Response::new(erased))
+    }
+
+    async fn stats(
+        &self,
+        request: Request<pb::StatsRequest>,
+    ) -> Result<Response<pb::StatsResponse>, Status> {
+        let counted = stats::stats(&self.0, request.into_inner()).await;
+        Ok(Response::new(counted.map_err(|error| error.to_status())?))
     }
 
     type ExportStatesStream = Chunks;

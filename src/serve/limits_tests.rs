@@ -52,6 +52,7 @@ fn gate_and_cut(behind: Behind) -> (Gate<Behind>, watch::Sender<bool>) {
         batch_threads: 1,
         sweep_rate: 0,
         sweep_pause: SECOND,
+        forget_after_days: 0,
     };
     let (cut, is_cut) = watch::channel(false);
     let counted = (Arc::new(Admission::new(limits.calls_max, 1)), Arc::default());

@@ -23,6 +23,7 @@ use super::pb::model_selector::Choice;
 use super::remembered::Remembered;
 use super::serving::{Answering, Served, Serving};
 use super::shadow::Job;
+use super::stats::Counting;
 use super::status::ServeError;
 use super::streams::Streams;
 use super::switchboard::Switchboard;
@@ -68,6 +69,8 @@ pub(super) struct Live {
     pub(super) remembered: Remembered,
     /// Snapshots that are being sent.
     pub(super) exports: Arc<Exports>,
+    /// What was counted of the whole base.
+    pub(super) counting: Counting,
     /// Who may keep a stream open, and when they end.
     pub(super) streams: Streams,
 }

@@ -44,6 +44,8 @@ pub(super) struct Metrics {
     pub(super) commits_failed: Counter,
     /// Connections closed because there were too many.
     pub(super) connections_refused: Counter,
+    /// Customers erased because they were silent for so long.
+    pub(super) forgotten: Counter,
 }
 
 impl Default for Metrics {
@@ -60,6 +62,7 @@ impl Default for Metrics {
             commits: Times::default(),
             commits_failed: Counter::default(),
             connections_refused: Counter::default(),
+            forgotten: Counter::default(),
         }
     }
 }
@@ -254,6 +257,8 @@ impl Metrics {
         if let Ok(n) = live.store.count() {
             page.metric("tenure_store_customers", Gauge, "Customers with a state.").put(&[], n);
         }
+        page.metric("tenure_customers_forgotten_total", Up, "Customers erased for their silence.")
+            .put(&[], self.forgotten.get());
         let mut size = page.metric("tenure_store_disk_bytes", Gauge, "Bytes of the store's files.");
         if let Some(bytes) = live.disk.used() {
             size.put(&[], bytes);

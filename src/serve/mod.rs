@@ -21,6 +21,7 @@ mod event_service;
 mod event_stream;
 mod export;
 mod fetch;
+mod forget;
 mod health;
 mod inline_row;
 mod limits;
@@ -45,6 +46,7 @@ mod scoring_service;
 mod serving;
 mod shadow;
 mod shutdown;
+mod stats;
 mod status;
 mod streams;
 mod sweep;
@@ -90,6 +92,7 @@ use routes::Routes;
 use scoring_service::Scoring;
 use shadow::Job;
 use shutdown::Closing;
+use stats::Counting;
 use streams::Streams;
 use switchboard::Switchboard;
 use tls::Tls;
@@ -320,6 +323,7 @@ fn start(
         told: watch::Sender::new(Commit::default()),
         remembered: Remembered::default(),
         exports: Arc::new(Exports::default()),
+        counting: Counting::default(),
         streams,
     })
 }

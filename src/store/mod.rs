@@ -51,8 +51,8 @@ pub use self::memory::MemoryStore;
 pub use self::notices::{NOTICE_BYTES_MAX, Notice, NoticeId, STANDING_BYTES_MAX, Turn};
 pub use self::sled::{Durability, SledOptions, SledStore};
 pub use self::transfer::{
-    ExportCounts, ExportManifestV1, ExportReceiver, SendError, TransferError, each_state, export,
-    export_manifest, export_pins, import, send_export,
+    ErasedFromExport, ExportCounts, ExportManifestV1, ExportReceiver, SendError, TransferError,
+    each_state, erase_from_export, export, export_manifest, export_pins, import, send_export,
 };
 pub use self::writer::{
     Fold, FoldError, Outcome, Receipt, Rejection, SubmitError, Ticket, Update, WriteError, Writer,

@@ -5,6 +5,7 @@
 //!
 //! It deliberately makes no incremental exports and does not read states.
 
+mod erase;
 mod receive;
 mod send;
 
@@ -23,6 +24,7 @@ use sha2::Digest;
 use sha2::Sha256;
 use thiserror::Error;
 
+pub use self::erase::{ErasedFromExport, erase_from_export};
 pub use self::receive::ExportReceiver;
 pub use self::send::{SendError, send_export};
 
@@ -364,6 +366,14 @@ fn each_record(
     path: &Path,
     mut visit: impl FnMut(Record) -> Result<(), TransferError>,
 ) -> Result<(), TransferError> {
+    each_raw(path, |_, record| visit(record))
+}
+
+/// Hands over each record with its bytes.
+fn each_raw(
+    path: &Path,
+    mut visit: impl FnMut(&[u8], Record) -> Result<(), TransferError>,
+) -> Result<(), TransferError> {
     let mut file = BufReader::new(File::open(path).map_err(io_at("open", path))?);
     let mut magic = [0; MAGIC.len()];
     let bad = |record, what| TransferError::BadRecord { path: path.to_owned(), record, what };
@@ -386,7 +396,8 @@ fn each_record(
         }
         bytes.resize(len, 0);
         file.read_exact(&mut bytes).map_err(io_at("read", path))?;
-        visit(parse(&bytes).map_err(|what| bad(record, what))?)?;
+        let read = parse(&bytes).map_err(|what| bad(record, what))?;
+        visit(&bytes, read)?;
         record += 1;
     }
 }

@@ -16,6 +16,8 @@
 //! It deliberately does not retry, and knows neither events nor histories. Whoever commits to
 //! the same customers beside a writer risks failing the writer's commit: do not.
 
+mod erase;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -214,7 +216,7 @@ type Answer<T> = Box<dyn FnOnce(Result<T, WriteError>) + Send + 'static>;
 
 enum Job {
     Update { updates: Vec<Update>, watermarks: Vec<Watermark>, done: Answer<Receipt> },
-    Erase { customer: CustomerId, done: Answer<Erased> },
+    Erase { customer: CustomerId, version: Option<u64>, done: Answer<Erased> },
     Turn { turns: Vec<Turn>, watermarks: Vec<Watermark>, done: Answer<Commit> },
 }
 
@@ -298,16 +300,6 @@ impl Writer {
         let n_events: usize = updates.iter().map(|update| update.events.len().max(1)).sum();
         let n_ops = (n_events + watermarks.len()).max(1);
         self.enqueue(Queued { job: Job::Update { updates, watermarks, done }, n_ops })
-    }
-
-    /// Queues the erasure of a customer behind everything submitted before.
-    ///
-    /// # Errors
-    /// [`SubmitError`] at once, when it is not taken.
-    pub fn erase(&self, customer: CustomerId) -> Result<Ticket<Erased>, SubmitError> {
-        let (done, ticket) = ticket();
-        self.enqueue(Queued { job: Job::Erase { customer, done }, n_ops: 1 })?;
-        Ok(ticket)
     }
 
     /// Queues turns, and watermarks that hold with them. The callback is called once, on the
@@ -400,8 +392,8 @@ impl Room {
         let mut carried: Option<Queued> = None;
         while let Some(first) = carried.take().or_else(|| self.receiver.recv().ok()) {
             match first.job {
-                Job::Erase { customer, done } => {
-                    let erased = self.store.delete(&customer);
+                Job::Erase { customer, version, done } => {
+                    let erased = erase::erase(&*self.store, &customer, version);
                     self.n_queued.fetch_sub(first.n_ops, Ordering::Relaxed);
                     tell(done, erased.map_err(|error| WriteError::Commit(Arc::new(error))));
                 }

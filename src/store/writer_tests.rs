@@ -426,3 +426,26 @@ fn many_threads_lose_nothing_on_disk() {
     assert_eq!(n_bytes as u128, N_THREADS / 2 * N_UPDATES);
     assert!(store.last_commit().seq() < low(N_THREADS / 2 * N_UPDATES), "some commits are shared");
 }
+
+#[test]
+fn only_the_version_that_was_seen_is_erased() {
+    let store = Arc::new(crate::store::MemoryStore::new());
+    let put = |bytes: &[u8]| Put {
+        customer: customer("a"),
+        expected_version: None,
+        bytes: bytes.to_vec(),
+    };
+    let commit = |bytes: &[u8]| {
+        store.commit(Batch { puts: vec![put(bytes)], ..Batch::default() }).unwrap();
+    };
+    commit(b"1");
+    let own: Arc<dyn StateStore> = Arc::clone(&store) as _;
+    let writer = Writer::start(own, WriterLimits::default()).unwrap();
+    commit(b"2");
+    let erased = writer.erase_at(customer("a"), 1).unwrap().wait().unwrap();
+    assert!(!erased.had_state && store.get(&customer("a")).unwrap().is_some());
+    let erased = writer.erase_at(customer("a"), 2).unwrap().wait().unwrap();
+    assert!(erased.had_state && store.get(&customer("a")).unwrap().is_none());
+    let erased = writer.erase_at(customer("a"), 2).unwrap().wait().unwrap();
+    assert!(!erased.had_state);
+}

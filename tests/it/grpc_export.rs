@@ -51,10 +51,15 @@ async fn whole(clients: &mut Clients) -> (Vec<u8>, pb::ExportManifest) {
     (bytes, manifest)
 }
 
+/// An id so long that a few thousand customers are more than fits into all buffers on the way.
+fn name(i: usize) -> String {
+    format!("c{i}-{}", "x".repeat(200))
+}
+
 /// So many customers from a number on, a purchase each.
 async fn fill(clients: &mut Clients, from: usize, n: usize) {
     let events: Vec<pb::Event> =
-        (from..from + n).map(|i| purchase(&format!("e{i}"), &format!("c{i}"), 9, 5.0)).collect();
+        (from..from + n).map(|i| purchase(&format!("e{i}"), &name(i), 9, 5.0)).collect();
     for events in events.chunks(1_000) {
         let taken = clients.ingest(events.to_vec()).await.unwrap();
         assert!(taken.rejected.is_empty());
@@ -117,7 +122,7 @@ async fn an_export_is_of_one_commit_while_events_come_in_and_goes_on_after_a_bre
     let mut clients = Clients::new(&server).await;
     fill(&mut clients, 0, 12_000).await;
     let (before, manifest) = whole(&mut clients).await;
-    assert!(before.len() > 8 * (256 << 10), "{} bytes", before.len());
+    assert!(before.len() > 24 * (256 << 10), "{} bytes", before.len());
     // A part of it, which is then broken off.
     let mut chunks = begin(&mut clients, pb::ExportStatesRequest::default()).await.unwrap();
     let mut bytes = Vec::new();
@@ -126,9 +131,9 @@ async fn an_export_is_of_one_commit_while_events_come_in_and_goes_on_after_a_bre
     // While it waits for its reader, others write: old customers, new ones, and one is erased.
     fill(&mut clients, 11_000, 3_000).await;
     let again: Vec<pb::Event> =
-        (0..1_000).map(|i| purchase(&format!("f{i}"), &format!("c{}", i * 11), 3, 7.0)).collect();
+        (0..1_000).map(|i| purchase(&format!("f{i}"), &name(i * 11), 3, 7.0)).collect();
     clients.ingest(again).await.unwrap();
-    let gone = pb::DeleteCustomerRequest { customer: "c77".to_owned(), validate_only: false };
+    let gone = pb::DeleteCustomerRequest { customer: name(77), validate_only: false };
     clients.customers.delete_customer(gone).await.unwrap();
     drop(chunks);
     let go_on = pb::ExportStatesRequest {

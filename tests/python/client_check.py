@@ -5,6 +5,7 @@
 The store of the server must be empty. Ends with an assertion error at the first difference.
 """
 
+import hashlib
 import statistics
 import struct
 import sys
@@ -278,6 +279,32 @@ def check_streams(channel, now):
     refused(customers.GetCustomer, gone, grpc.StatusCode.NOT_FOUND)
 
 
+def check_base(channel, model):
+    """The whole base: counted, and exported as of one commit."""
+    customers = customer_pb2_grpc.CustomerServiceStub(channel)
+    stats = customers.Stats(customer_pb2.StatsRequest())
+    assert (stats.all.customer_count, stats.buyer_count) == (2, 2), stats
+    assert sum(tier.group.customer_count for tier in stats.tiers) == 2
+    assert sum(cohort.customer_count for cohort in stats.cohorts) == 2
+    assert stats.model_version.startswith(f"models/{model}/versions/")
+    digest, length, last = hashlib.sha256(), 0, None
+    for message in customers.ExportStates(customer_pb2.ExportStatesRequest()):
+        assert message.offset == length and not (last and last.HasField("manifest"))
+        digest.update(message.chunk)
+        length += len(message.chunk)
+        last = message
+    manifest = last.manifest
+    assert (manifest.state_count, manifest.byte_count) == (2, length), manifest
+    assert manifest.sha256 == digest.digest()
+    bad = customer_pb2.ExportStatesRequest(shard=1_024)
+    try:
+        next(customers.ExportStates(bad))
+    except grpc.RpcError as error:
+        assert details(error)["BadRequest"].field_violations[0].field == "shard"
+    else:
+        raise AssertionError("there is no shard 1024")
+
+
 def latency(channel, now):
     """Median and 99th percentile of a single score, in microseconds, from this client."""
     stub = scoring_pb2_grpc.ScoringServiceStub(channel)
@@ -302,6 +329,7 @@ def main():
         check_views(channel, model, snapshot)
         check_model_service(channel, model)
         check_streams(channel, now)
+        check_base(channel, model)
         middle, slow = latency(channel, now)
     print(f"all checks passed; one score from Python: p50 {middle:.0f} us, p99 {slow:.0f} us")
 

@@ -10,6 +10,7 @@ mod export;
 mod model;
 mod names;
 mod score;
+mod stats;
 mod transition;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(super) use export::{manifest, manifest_of};
 pub(super) use model::{agreement, policy, traffic, traffic_name};
 pub(super) use names::tier;
 pub(super) use score::{Made, score};
+pub(super) use stats::stats;
 pub(super) use transition::transition;
 
 use crate::domain::{CustomerId, IdError, Timestamp};
