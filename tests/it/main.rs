@@ -20,6 +20,7 @@ mod horizons;
 mod learn;
 mod lightgbm;
 mod nightly;
+mod ops_client;
 mod origins;
 mod path;
 mod quality;
