@@ -130,6 +130,9 @@ pub enum OpsError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The command asks a server: `serve::call` does that.
+    #[error("this is asked of a running server, not of files")]
+    OfServer,
     /// The decision log cannot be read.
     #[error(transparent)]
     DecisionLog(#[from] DecisionLogError),
@@ -249,6 +252,7 @@ pub fn operate(
         OpsCommand::ExportOnnx { models, model, out } => {
             super::explain::export_onnx(&Bundle::find(models, model)?, out)
         }
+        OpsCommand::Client(_) => Err(OpsError::OfServer),
         OpsCommand::Keys(config) => Ok(ops_keys::keys(config)?),
     }
 }

@@ -200,7 +200,8 @@ fn work_key(config: &ScoreConfig, engine: &Engine, as_of: AsOf, salt: &str) -> S
         let _ = writeln!(text, "{} {}", setting.key, setting.text);
     }
     let states = config.states.as_ref().map(|dir| dir.join("manifest.json"));
-    for path in config.log.events.iter().chain(&config.log.profiles).chain(&states) {
+    let files = config.log.events.iter().chain(&config.log.profiles).chain(&states);
+    for path in files.chain(config.log.setting_files()) {
         let found = std::fs::metadata(path).ok().filter(|_| !is_stdin(path));
         let changed = found.as_ref().and_then(|found| found.modified().ok());
         match found {

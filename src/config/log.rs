@@ -216,6 +216,16 @@ impl LogConfig {
         }
     }
 
+    /// Files that say how the log is read.
+    pub fn setting_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.columns_file.iter().chain(&self.event_map)
+    }
+
+    /// Whether amounts are written with a comma.
+    pub(super) const fn has_decimal_comma(&self) -> bool {
+        self.decimal_comma
+    }
+
     /// Notes that files of events are needed.
     pub(super) fn require_events(&self, reader: &mut Reader) {
         if self.events.is_empty() && reader.is_clean_of("events") {

@@ -8,6 +8,8 @@ use super::load::{LoadArgs, LoadConfig, read_load};
 use super::log::said;
 use super::look::{DriftArgs, DriftConfig, ExplainArgs, ExplainConfig, OnnxArgs};
 use super::look::{read_drift, read_explain, read_onnx};
+use super::ops_client;
+use super::ops_client::{ClientConfig, EventsArgs, HealthArgs};
 use super::ops_contract;
 use super::ops_contract::{ContractArgs, ContractConfig, OpportunitiesArgs, OpportunitiesConfig};
 use super::ops_keys;
@@ -105,6 +107,11 @@ enum RoomArgs {
     Consistency(Box<ConsistencyArgs>),
     /// Counts the base of a server or an export: tiers, segments, arms, cohorts
     Stats(StatsArgs),
+    /// Events for a running server
+    #[command(subcommand)]
+    Events(EventsArgs),
+    /// Asks a running server whether it serves: exit code 0 yes, 1 no, 2 no answer
+    Health(HealthArgs),
     /// Keys for callers of the server
     #[command(subcommand)]
     Keys(KeysArgs),
@@ -241,6 +248,8 @@ impl RoomArgs {
             Self::Store(StoreArgs::Erase(erase)) => (OpsTask::StoreErase, erase.given()),
             Self::Consistency(args) => (OpsTask::Consistency, args.given()),
             Self::Stats(args) => (OpsTask::Stats, args.given()),
+            Self::Events(events) => (OpsTask::EventsSend, events.given()),
+            Self::Health(health) => (OpsTask::Health, health.given()),
             Self::Policy(args) => args.given(),
             Self::Experiment(args) => args.given(),
             Self::Decisions(args) => args.given(),
@@ -312,6 +321,10 @@ pub enum OpsTask {
     BundleDrift,
     /// Write a churn model for other programs.
     BundleExportOnnx,
+    /// Send events to a server.
+    EventsSend,
+    /// Ask a server how it is.
+    Health,
     /// Make a key.
     KeysNew,
     /// Check a file of keys.
@@ -391,6 +404,8 @@ pub enum OpsCommand {
         /// The file to write.
         out: PathBuf,
     },
+    /// Ask something of a running server.
+    Client(Box<ClientConfig>),
     /// Make a key, or check a file of keys.
     Keys(KeysConfig),
 }
@@ -435,6 +450,7 @@ impl OpsConfig {
         reader.tolerate(&ops_keys::KEYS);
         reader.tolerate(&remote::KEYS);
         reader.tolerate(&ops_states::KEYS);
+        reader.tolerate(&ops_client::KEYS);
         let command = match task {
             OpsTask::BundleList => OpsCommand::BundleList {
                 models: PathBuf::from(reader.required("models")),
@@ -493,6 +509,9 @@ impl OpsConfig {
             OpsTask::Explain => read_explain(&mut reader).unwrap_or_else(nothing),
             OpsTask::BundleDrift => read_drift(&mut reader).unwrap_or_else(nothing),
             OpsTask::BundleExportOnnx => read_onnx(&mut reader),
+            OpsTask::EventsSend | OpsTask::Health => {
+                OpsCommand::Client(Box::new(ClientConfig::read(task, &mut reader)))
+            }
             OpsTask::KeysNew | OpsTask::KeysCheck => {
                 OpsCommand::Keys(read_keys(task == OpsTask::KeysNew, &mut reader))
             }

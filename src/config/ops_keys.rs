@@ -25,6 +25,8 @@ Examples:
   tenure-ops consistency --events orders.jsonl --models models --name shop --states export
   tenure-ops stats --models models --name shop --states export --as-of 2026-06-30
   tenure-ops keys new --keys keys.toml --id crm --role score --role ingest
+  tenure-ops events send --addr 127.0.0.1:50051 --events segment.jsonl --event-map map.toml
+  tenure-ops health --addr 127.0.0.1:50051
   tenure-ops policy check policy.toml
   tenure-ops contract --cohorts cohorts.csv --margin 9.95 --discount 0.01
   tenure-ops opportunities --table donors.csv --periods 5 --out ahead.csv

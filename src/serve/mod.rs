@@ -12,6 +12,7 @@ mod access;
 mod admin_http;
 mod admission;
 mod bodies;
+pub mod client;
 mod clock;
 mod connections;
 mod convert;

@@ -24,6 +24,7 @@ mod learn;
 mod lightgbm;
 mod nightly;
 mod nightly_server;
+mod ops_client;
 mod origins;
 mod path;
 mod quality;

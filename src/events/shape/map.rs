@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use thiserror::Error;
 
 use super::MESSAGES;
@@ -14,10 +13,12 @@ use super::Shape;
 use super::find::FieldPath;
 use super::find::first_value;
 use super::find::text_of;
+use super::raw_map::RawMap;
+use super::raw_map::paths;
+use super::raw_map::targets;
 use super::read::quoted;
 use crate::events::issue::EventIssue;
 use crate::events::issue::excerpt;
-use crate::events::issue::nearest;
 use crate::events::jsonl::Object;
 use crate::events::jsonl::raw_value;
 use crate::events::kinds::EventType;
@@ -38,77 +39,19 @@ const CLOUD_EVENTS: &str = include_str!("cloudevents.toml");
 
 /// Why a text is no map of events: everything at once.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the map of events has {} problem(s)\n{}", .issues.len(), .issues.iter().map(|one| format!("  {one}")).collect::<Vec<_>>().join("\n"))]
+#[error("the map of events has {} problem(s)\n{}", .issues.len(), listed(.issues))]
 pub struct MapError {
     /// What is wrong, one line each.
     pub issues: Vec<String>,
 }
 
+fn listed(issues: &[String]) -> String {
+    issues.iter().map(|one| format!("  {one}")).collect::<Vec<_>>().join("\n")
+}
+
 impl MapError {
-    fn one(issue: impl ToString) -> Self {
+    pub(super) fn one(issue: impl ToString) -> Self {
         Self { issues: vec![issue.to_string().trim_end().to_owned()] }
-    }
-}
-
-/// One path or several, of which the first that leads anywhere is taken.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "a path such as \"properties.total\", or a list of paths")]
-enum RawPaths {
-    One(String),
-    Several(Vec<String>),
-}
-
-/// Paths by attribute, or the path of an object whose keys are the attributes.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "a table of paths by attribute, or the path of an object")]
-enum RawAttributes {
-    Object(String),
-    Named(BTreeMap<String, RawPaths>),
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTarget {
-    #[serde(rename = "type")]
-    event_type: String,
-    #[serde(default)]
-    attributes: Option<RawAttributes>,
-    #[serde(default)]
-    constants: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawMap {
-    shape: Option<String>,
-    customer: Option<RawPaths>,
-    time: Option<RawPaths>,
-    unmapped: Option<String>,
-    without_customer: Option<String>,
-    identify_links: Option<bool>,
-    events: BTreeMap<String, RawTarget>,
-    calls: BTreeMap<String, RawTarget>,
-}
-
-impl RawMap {
-    fn parse(text: &str) -> Result<Self, MapError> {
-        toml::from_str(text).map_err(MapError::one)
-    }
-
-    /// Lays another map over this one.
-    fn under(mut self, over: Self) -> Self {
-        self.events.extend(over.events);
-        self.calls.extend(over.calls);
-        Self {
-            shape: over.shape.or(self.shape),
-            customer: over.customer.or(self.customer),
-            time: over.time.or(self.time),
-            unmapped: over.unmapped.or(self.unmapped),
-            without_customer: over.without_customer.or(self.without_customer),
-            identify_links: over.identify_links.or(self.identify_links),
-            events: self.events,
-            calls: self.calls,
-        }
     }
 }
 
@@ -122,13 +65,13 @@ enum Unmapped {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Attributes {
+pub(super) enum Attributes {
     Object(FieldPath),
     Named(Vec<(String, Vec<FieldPath>)>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Target {
+pub(super) enum Target {
     LeftOut,
     Alias(Vec<FieldPath>),
     Event { event_type: EventType, attributes: Attributes, constants: Vec<(String, String)> },
@@ -459,117 +402,4 @@ fn envelope(field: &'static str, object: &Object, wanted: &'static str) -> Event
         Some(value) => excerpt(&value.to_string()),
     };
     EventIssue::BadEnvelope { field, found, wanted }
-}
-
-fn paths(key: &str, raw: Option<RawPaths>, issues: &mut Vec<String>) -> Vec<FieldPath> {
-    let texts = match raw {
-        None => Vec::new(),
-        Some(RawPaths::One(text)) => vec![text],
-        Some(RawPaths::Several(texts)) => texts,
-    };
-    if texts.is_empty() {
-        issues.push(format!("{key}: no path is given"));
-    }
-    let mut found = Vec::with_capacity(texts.len());
-    for text in texts {
-        match FieldPath::parse(&text) {
-            Ok(path) => found.push(path),
-            Err(why) => issues.push(format!("{key}: {text:?} is no path: {why}")),
-        }
-    }
-    found
-}
-
-fn targets(
-    room: &str,
-    raw: BTreeMap<String, RawTarget>,
-    issues: &mut Vec<String>,
-) -> BTreeMap<String, Target> {
-    let mut found = BTreeMap::new();
-    for (name, raw) in raw {
-        let key = format!("{room}.{name:?}");
-        if let Some(target) = target(&key, raw, issues) {
-            found.insert(name, target);
-        }
-    }
-    found
-}
-
-fn target(key: &str, raw: RawTarget, issues: &mut Vec<String>) -> Option<Target> {
-    let RawTarget { event_type, attributes, constants } = raw;
-    match event_type.as_str() {
-        "ignore" => return Some(Target::LeftOut),
-        ALIAS => return alias_target(key, attributes, issues),
-        _ => {}
-    }
-    let event_type = match EventType::parse(&event_type) {
-        Ok(event_type) => event_type,
-        Err(issue) => {
-            issues.push(format!("{key}.type: {issue}, or ignore, or alias"));
-            return None;
-        }
-    };
-    let attributes = match attributes {
-        None => Attributes::Named(Vec::new()),
-        Some(RawAttributes::Object(text)) => match FieldPath::parse(&text) {
-            Ok(path) => Attributes::Object(path),
-            Err(why) => {
-                issues.push(format!("{key}.attributes: {text:?} is no path: {why}"));
-                return None;
-            }
-        },
-        Some(RawAttributes::Named(named)) => Attributes::Named(
-            named
-                .into_iter()
-                .map(|(name, raw)| {
-                    check_attribute(key, event_type, &name, issues);
-                    let paths = paths(&format!("{key}.attributes.{name}"), Some(raw), issues);
-                    (name, paths)
-                })
-                .collect(),
-        ),
-    };
-    for name in constants.keys() {
-        check_attribute(key, event_type, name, issues);
-        let is_twice = match &attributes {
-            Attributes::Named(named) => named.iter().any(|(known, _)| known == name),
-            Attributes::Object(_) => false,
-        };
-        if is_twice {
-            issues.push(format!("{key}: {name:?} is given by a path and as a constant: keep one"));
-        }
-    }
-    Some(Target::Event { event_type, attributes, constants: constants.into_iter().collect() })
-}
-
-fn alias_target(
-    key: &str,
-    attributes: Option<RawAttributes>,
-    issues: &mut Vec<String>,
-) -> Option<Target> {
-    match attributes {
-        Some(RawAttributes::Named(mut named))
-            if named.len() == 1 && named.contains_key(PREVIOUS) =>
-        {
-            let key = format!("{key}.attributes.{PREVIOUS}");
-            Some(Target::Alias(paths(&key, named.remove(PREVIOUS), issues)))
-        }
-        _ => {
-            issues.push(format!("{key}: an alias has the attribute {PREVIOUS:?} and no other"));
-            None
-        }
-    }
-}
-
-fn check_attribute(key: &str, event_type: EventType, name: &str, issues: &mut Vec<String>) {
-    if event_type.takes(name) {
-        return;
-    }
-    let names = event_type.attributes();
-    let hint = match nearest(name, names.iter().copied()) {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!("one of {}", names.join(", ")),
-    };
-    let event_type = event_type.as_str();
-    issues.push(format!("{key}: {name:?} is not an attribute of a {event_type} ({hint})"));
 }

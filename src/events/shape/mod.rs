@@ -7,6 +7,7 @@
 mod find;
 mod identity;
 mod map;
+mod raw_map;
 mod read;
 #[cfg(test)]
 mod tests;
