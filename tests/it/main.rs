@@ -30,6 +30,7 @@ mod serve_faults;
 mod serve_fixture;
 mod serve_reload;
 mod serve_secure;
+mod serve_traces;
 mod server_kill;
 mod stage;
 mod store_kill;
