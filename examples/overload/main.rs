@@ -1,50 +1,65 @@
 //! What becomes of a server that is asked three times as much as it can answer.
 //!
-//!     cargo build --release --bins && cargo run --release --example overload [ROWS] [SECONDS]
+//!     cargo build --release --bins --example overload
+//!     taskset -c 1 target/release/examples/overload [ROWS] [SECONDS] [CORE] [-- FLAGS]
 //!
-//! Starts `tenure-serve` on the demo model and 2,000 customers, finds its peak in a closed loop,
-//! then sends calls of ROWS customers (200; 1 is a single score) at three times that rate for
-//! SECONDS (30), in an open loop: calls are sent when they are due, whatever became of those
-//! before, and each gives up after 100 ms. Client and server share the machine, so the client's
-//! own work is part of what the server lacks. Writes only to `target/overload`.
+//! Starts `tenure-serve` on the demo model and 2,000 customers (on CORE alone, if one is named),
+//! finds its peak in a closed loop, then sends calls of ROWS customers (200; 1 is a single score)
+//! at three times that rate for SECONDS (30), in an open loop: calls are sent when they are due,
+//! whatever became of those before, and each gives up after 100 ms. FLAGS go to the server.
+//! With client and server on cores of their own, the server's core is what is overloaded.
+//! Writes only to `target/overload`.
 #![allow(clippy::print_stdout, reason = "a program talks to its terminal")]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "lengths of frames and counts of calls are small"
+)]
+
+mod wire;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use prost::Message;
-use prost::bytes::{Buf, BufMut};
-use prost::encoding::{DecodeContext, WireType};
 use prost_types::value::Kind;
 use tenure::serve::pb;
 use tenure::serve::pb::event_service_client::EventServiceClient;
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
-use tonic::{Code, Request};
-use tonic_prost::ProstCodec;
+
+use wire::{Ask, End, Wire};
 
 const N_CUSTOMERS: usize = 2_000;
 const DEADLINE: Duration = Duration::from_millis(100);
 const CONNECTIONS: usize = 8;
-/// Callers of the closed loop.
-const CALLERS: usize = 16;
+/// Callers of the closed loop: that which gets most answers.
+const CALLERS: [usize; 6] = [1, 2, 4, 8, 16, 32];
 const PEAK_TIME: Duration = Duration::from_secs(5);
+const UNAVAILABLE: u8 = 14;
+const DEADLINE_EXCEEDED: u8 = 4;
 const TIMES_PEAK: f64 = 3.0;
+/// The system counts processor time in hundredths of a second.
+const TICKS: f64 = 100.0;
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
-    let rows = args.next().map_or(Ok(200), |text| text.parse::<usize>())?;
-    let seconds = args.next().map_or(Ok(30), |text| text.parse::<u64>())?;
-    let server = Server::start()?;
+    let own: Vec<String> = args.by_ref().take_while(|arg| arg != "--").collect();
+    let flags: Vec<String> = args.collect();
+    let rows = own.first().map_or(Ok(200), |text| text.parse::<usize>())?;
+    let seconds = own.get(1).map_or(Ok(30), |text| text.parse::<u64>())?;
+    let server = Server::start(own.get(2).map(String::as_str), &flags)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(measure(&server, rows, Duration::from_secs(seconds)))
+    runtime.block_on(async {
+        fill(&Channel::from_shared(format!("http://{}", server.address))?.connect().await?).await
+    })?;
+    drop(runtime);
+    measure(&server, rows, Duration::from_secs(seconds))
 }
 
 /// The program at work.
@@ -54,7 +69,7 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Result<Self> {
+    fn start(core: Option<&str>, flags: &[String]) -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let work = root.join("target/overload");
         if work.try_exists()? {
@@ -63,12 +78,22 @@ impl Server {
         copy(&root.join("models"), &work.join("models"))?;
         let beside = std::env::current_exe()?;
         let programs = beside.parent().and_then(Path::parent).context("no folder of programs")?;
-        let mut child = Command::new(programs.join("tenure-serve"))
+        let program = programs.join("tenure-serve");
+        let mut command = match core {
+            None => Command::new(program),
+            Some(core) => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", core]).arg(program);
+                command
+            }
+        };
+        let mut child = command
             .args(["--name", "demo", "--listen", "127.0.0.1:0", "--log", "warn"])
             .arg("--models")
             .arg(work.join("models"))
             .arg("--store")
             .arg(work.join("store"))
+            .args(flags)
             .stdout(Stdio::piped())
             .spawn()
             .context("start tenure-serve: build it first")?;
@@ -76,7 +101,7 @@ impl Server {
         let out = child.stdout.take().context("no output")?;
         BufReader::new(out).read_line(&mut line)?;
         let address = line.trim().strip_prefix("listening on ").context("it did not start")?;
-        Ok(Self { address: format!("http://{address}"), child })
+        Ok(Self { address: address.to_owned(), child })
     }
 
     /// Resident memory in MiB.
@@ -84,6 +109,14 @@ impl Server {
         let text = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()))?;
         let pages: u32 = text.split(' ').nth(1).context("statm")?.parse()?;
         Ok(f64::from(pages) * 4_096.0 / f64::from(1 << 20))
+    }
+
+    /// Processor time so far, in seconds.
+    fn cpu(&self) -> Result<f64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let fields = text.rsplit(')').next().context("stat")?.split_whitespace();
+        let ticks = fields.skip(11).take(2).map(str::parse::<u32>);
+        Ok(f64::from(ticks.sum::<Result<u32, _>>()?) / TICKS)
     }
 }
 
@@ -121,167 +154,142 @@ struct Tally {
     refused_ms: Vec<f64>,
 }
 
+impl Tally {
+    /// Times are from when a call was due, so that what the client itself was late counts as well.
+    fn note(&mut self, end: End, time: Duration) {
+        let ms = time.as_secs_f64() * 1e3;
+        match end {
+            End::Status(0) if time <= DEADLINE => {
+                self.good += 1;
+                self.good_ms.push(ms);
+            }
+            End::Status(UNAVAILABLE) => {
+                self.refused += 1;
+                self.refused_ms.push(ms);
+            }
+            End::Status(0 | DEADLINE_EXCEEDED) | End::Cancelled => self.late += 1,
+            _ => self.other += 1,
+        }
+    }
+}
+
 fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a place in a list"
-    )]
     let idx = ((values.len() as f64 - 1.0) * share) as usize;
     values.get(idx).copied().unwrap_or(f64::NAN)
 }
 
-async fn measure(server: &Server, rows: usize, time: Duration) -> Result<()> {
-    let mut channels = Vec::new();
-    for _ in 0..CONNECTIONS {
-        channels.push(Channel::from_shared(server.address.clone())?.connect().await?);
+fn measure(server: &Server, rows: usize, time: Duration) -> Result<()> {
+    let ask = ask(rows);
+    let mut wire = Wire::connect(&server.address, CONNECTIONS, &ask)?;
+    // Too few leave the server idle, too many are refused and only ask again.
+    let (mut callers, mut most_good) = (1, 0.0);
+    for n_callers in CALLERS {
+        let good = peak(&mut wire, n_callers, Duration::from_secs(1))?;
+        if good > most_good {
+            (callers, most_good) = (n_callers, good);
+        }
     }
-    fill(&channels[0]).await?;
-    let ask = Arc::new(Ask::new(rows));
-    peak(&channels, &ask, Duration::from_secs(2)).await?;
-    let peak = peak(&channels, &ask, PEAK_TIME).await?;
-    println!("{rows} customers a call; peak in a closed loop of {CALLERS}: {peak:.0} calls/s");
-    let before = server.memory()?;
-    let (tally, most) = flood(server, &channels, &ask, (TIMES_PEAK * peak, time)).await?;
+    let cpu = server.cpu()?;
+    let before = peak(&mut wire, callers, PEAK_TIME)?;
+    let cpu_peak = (server.cpu()? - cpu) / (before * PEAK_TIME.as_secs_f64());
+    let memory = server.memory()?;
+    let cpu = server.cpu()?;
+    let (mut tally, most) = flood(server, &mut wire, TIMES_PEAK * before, time)?;
+    let cpu = server.cpu()? - cpu;
     let (after, seconds) = (server.memory()?, time.as_secs_f64());
-    let mut tally = tally;
-    let goodput = f64::from(tally.good) / seconds;
+    let recovery = recovery(server, &mut wire, before)?;
+    // Others use the machine, too: the peak afterwards says how much that matters.
+    let peaks = [before, peak(&mut wire, callers, PEAK_TIME)?];
+    let (mean, goodput) = (0.5 * (peaks[0] + peaks[1]), f64::from(tally.good) / seconds);
+    println!(
+        "{rows} customers a call; peak in a closed loop of {callers}: {:.0} calls/s before, {:.0} \
+         after; {:.1} us of the server's processor a call",
+        peaks[0],
+        peaks[1],
+        1e6 * cpu_peak
+    );
     println!(
         "{TIMES_PEAK} times the peak for {seconds:.0} s: {goodput:.0} good calls/s, {:.1} % of \
-         the peak",
-        100.0 * goodput / peak
+         the mean peak; the server's processor was busy for {:.0} % of the time",
+        100.0 * goodput / mean,
+        100.0 * cpu / seconds
     );
     println!(
         "  good {}, refused {}, late {}, other {}",
         tally.good, tally.refused, tally.late, tally.other
     );
+    let left = cpu - f64::from(tally.good) * cpu_peak;
+    println!(
+        "  a call that was not good took {:.1} us of it, if a good one took as long as at the peak",
+        1e6 * left / f64::from(tally.refused + tally.late + tally.other).max(1.0)
+    );
     for (name, times) in [("good", &mut tally.good_ms), ("refused", &mut tally.refused_ms)] {
         let [half, most, worst] = [0.5, 0.99, 0.999].map(|share| quantile(times, share));
         println!("  {name}: p50 {half:.2} ms, p99 {most:.2} ms, p99.9 {worst:.2} ms");
     }
-    println!("  memory {before:.0} MiB before, {most:.0} at most, {after:.0} after");
-    let recovery = recovery(server, &channels, &ask, peak).await?;
+    println!("  memory {memory:.0} MiB before, {most:.0} at most, {after:.0} after");
     println!("  all calls at half the peak are good again after {recovery:.1} s");
     Ok(())
 }
 
-/// One call, already encoded.
-struct Ask {
-    path: PathAndQuery,
-    message: Vec<u8>,
-}
-
-impl Ask {
-    fn new(rows: usize) -> Self {
-        let subject = |idx: usize| pb::ScoreSubject {
-            customer: format!("customer-{}", idx % N_CUSTOMERS),
-            ..Default::default()
-        };
-        let (path, message) = if rows == 1 {
-            let request =
-                pb::ScoreCustomerRequest { subject: Some(subject(7)), ..Default::default() };
-            ("/tenure.v1.ScoringService/ScoreCustomer", request.encode_to_vec())
-        } else {
-            let subjects = (0..rows).map(subject).collect();
-            let request = pb::BatchScoreCustomersRequest { subjects, ..Default::default() };
-            ("/tenure.v1.ScoringService/BatchScoreCustomers", request.encode_to_vec())
-        };
-        Self { path: PathAndQuery::from_static(path), message }
-    }
-
-    async fn call(&self, channel: Channel) -> Result<(), Code> {
-        let mut client = Grpc::new(channel);
-        client.ready().await.map_err(|_| Code::Unavailable)?;
-        let mut request = Request::new(Raw(self.message.clone()));
-        request.set_timeout(DEADLINE);
-        let codec = ProstCodec::<Raw, ()>::default();
-        let called = client.unary(request, self.path.clone(), codec).await;
-        called.map(|_| ()).map_err(|status| status.code())
-    }
+/// The call that is sent again and again.
+fn ask(rows: usize) -> Ask {
+    let subject = |idx: usize| pb::ScoreSubject {
+        customer: format!("customer-{}", idx % N_CUSTOMERS),
+        ..Default::default()
+    };
+    let (path, message) = if rows == 1 {
+        let request = pb::ScoreCustomerRequest { subject: Some(subject(7)), ..Default::default() };
+        ("/tenure.v1.ScoringService/ScoreCustomer", request.encode_to_vec())
+    } else {
+        let subjects = (0..rows).map(subject).collect();
+        let request = pb::BatchScoreCustomersRequest { subjects, ..Default::default() };
+        ("/tenure.v1.ScoringService/BatchScoreCustomers", request.encode_to_vec())
+    };
+    Ask { path, message, deadline: DEADLINE }
 }
 
 /// Good calls a second of callers who wait for each answer.
-async fn peak(channels: &[Channel], ask: &Arc<Ask>, time: Duration) -> Result<f64> {
-    let until = Instant::now() + time;
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|idx| {
-            let (channel, ask) = (channels[idx % channels.len()].clone(), Arc::clone(ask));
-            tokio::spawn(async move {
-                let mut good = 0_u32;
-                while Instant::now() < until {
-                    good += u32::from(ask.call(channel.clone()).await.is_ok());
-                }
-                good
-            })
-        })
-        .collect();
-    let mut good = 0;
-    for caller in callers {
-        good += caller.await?;
+fn peak(wire: &mut Wire<'_>, n_callers: usize, time: Duration) -> Result<f64> {
+    let (began, mut good) = (Instant::now(), 0_u32);
+    while began.elapsed() < time {
+        while wire.n_open() < n_callers {
+            wire.send(Instant::now());
+        }
+        wire.turn(&mut |end, _| good += u32::from(end == End::Status(0)))?;
+    }
+    while wire.n_open() > 0 {
+        wire.turn(&mut |_, _| ())?;
     }
     Ok(f64::from(good) / time.as_secs_f64())
 }
 
 /// Sends calls at a rate, whatever becomes of them; how they ended, and the most memory.
-async fn flood(
-    server: &Server,
-    channels: &[Channel],
-    ask: &Arc<Ask>,
-    (rate, time): (f64, Duration),
-) -> Result<(Tally, f64)> {
-    let tally = Arc::new(Mutex::new(Tally::default()));
-    let (began, mut sent, mut most) = (Instant::now(), 0_u32, 0_f64);
-    let mut ticks = tokio::time::interval(Duration::from_millis(1));
-    let mut calls = tokio::task::JoinSet::new();
-    while began.elapsed() < time {
-        ticks.tick().await;
-        while f64::from(sent) < rate * began.elapsed().as_secs_f64() {
-            let due = began + Duration::from_secs_f64(f64::from(sent) / rate);
-            let channel = channels[sent as usize % channels.len()].clone();
-            let (ask, tally) = (Arc::clone(ask), Arc::clone(&tally));
-            calls.spawn(async move {
-                let called = tokio::time::timeout(2 * DEADLINE, ask.call(channel)).await;
-                note(&tally, called.unwrap_or(Err(Code::DeadlineExceeded)), due.elapsed());
-            });
+fn flood(server: &Server, wire: &mut Wire<'_>, rate: f64, time: Duration) -> Result<(Tally, f64)> {
+    let mut tally = Tally::default();
+    let (began, mut sent, mut most, mut looked) = (Instant::now(), 0_u32, 0_f64, Duration::ZERO);
+    while began.elapsed() < time || wire.n_open() > 0 {
+        let now = began.elapsed().min(time);
+        while f64::from(sent) < rate * now.as_secs_f64() {
+            wire.send(began + Duration::from_secs_f64(f64::from(sent) / rate));
             sent += 1;
-            if sent.is_multiple_of(1_024) {
-                most = most.max(server.memory()?);
-            }
         }
-        while calls.try_join_next().is_some() {}
+        wire.turn(&mut |end, time| tally.note(end, time))?;
+        if now - looked > Duration::from_millis(100) {
+            looked = now;
+            most = most.max(server.memory()?);
+        }
     }
-    while calls.join_next().await.is_some() {}
-    let tally = std::mem::take(&mut *tally.lock().map_err(|_| anyhow!("a caller panicked"))?);
     Ok((tally, most.max(server.memory()?)))
 }
 
-fn note(tally: &Mutex<Tally>, called: Result<(), Code>, time: Duration) {
-    let Ok(mut tally) = tally.lock() else { return };
-    let ms = time.as_secs_f64() * 1e3;
-    match called {
-        // From when it was due, so that what the client itself was late counts as well.
-        Ok(()) if time <= DEADLINE => {
-            tally.good += 1;
-            tally.good_ms.push(ms);
-        }
-        Err(Code::Unavailable) => {
-            tally.refused += 1;
-            tally.refused_ms.push(ms);
-        }
-        Ok(()) | Err(Code::DeadlineExceeded | Code::Cancelled) => tally.late += 1,
-        Err(_) => tally.other += 1,
-    }
-}
-
 /// Seconds until all calls at half the peak are good.
-async fn recovery(server: &Server, channels: &[Channel], ask: &Arc<Ask>, peak: f64) -> Result<f64> {
+fn recovery(server: &Server, wire: &mut Wire<'_>, peak: f64) -> Result<f64> {
     let began = Instant::now();
     for _ in 0..100 {
-        let part = (0.5 * peak, Duration::from_millis(100));
         let at = began.elapsed();
-        let (tally, _) = flood(server, channels, ask, part).await?;
+        let (tally, _) = flood(server, wire, 0.5 * peak, Duration::from_millis(100))?;
         if tally.refused + tally.late + tally.other == 0 {
             return Ok(at.as_secs_f64());
         }
@@ -318,32 +326,4 @@ async fn fill(channel: &Channel) -> Result<()> {
         ensure!(answer.rejected.is_empty(), "rejected: {:?}", answer.rejected.first());
     }
     Ok(())
-}
-
-/// A message that is encoded already.
-#[derive(Debug, Default)]
-struct Raw(Vec<u8>);
-
-impl Message for Raw {
-    fn encode_raw(&self, buf: &mut impl BufMut) {
-        buf.put_slice(&self.0);
-    }
-
-    fn merge_field(
-        &mut self,
-        _: u32,
-        _: WireType,
-        _: &mut impl Buf,
-        _: DecodeContext,
-    ) -> Result<(), prost::DecodeError> {
-        Ok(())
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn clear(&mut self) {
-        self.0.clear();
-    }
 }

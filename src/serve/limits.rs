@@ -24,7 +24,7 @@ use tower::Layer;
 use tracing::{Instrument, Span};
 
 use super::access::{Access, Peer};
-use super::admission::{Admission, Permit, Turn};
+use super::admission::{Admission, Arrival, Permit, Turn};
 use super::bodies;
 use super::methods;
 use super::methods::{Class, Method};
@@ -146,8 +146,8 @@ where
         let tracer = self.layer.tracer.as_ref();
         let mut traced = tracer.and_then(|tracer| tracer.begin(request.headers(), method, arrived));
         let begun = gate.admit(&request, method, arrived);
-        let deadline = match begun {
-            Ok(deadline) => deadline,
+        let (deadline, arrival) = match begun {
+            Ok(begun) => begun,
             // A future of its own: it is a tenth as long, and there are many of them just when
             // there is no time for any.
             Err(refused) => {
@@ -167,6 +167,7 @@ where
         let mut inner = self.inner.clone();
         let cut = self.layer.cut.clone();
         let call = async move {
+            drop(arrival);
             let answer = match gate.answer(&mut inner, request, (method, deadline), cut).await {
                 Ok(answer) => answer,
                 Err(error) => Ok(gate.refusal(&error)),
@@ -197,13 +198,14 @@ impl Rules {
         checked
     }
 
-    /// Looks at a call that has just arrived; gives the instant at which its time is over.
+    /// Looks at a call that has just arrived; gives the instant at which its time is over, and
+    /// what is to be dropped when its work begins.
     fn admit<B>(
         &self,
         request: &Request<B>,
         method: Method,
         arrived: Instant,
-    ) -> Result<Instant, ServeError> {
+    ) -> Result<(Instant, Arrival), ServeError> {
         self.known(request, Some(method))?;
         let asked = grpc_timeout(request.headers());
         let time = match method.class {
@@ -211,9 +213,9 @@ impl Rules {
             Class::Stream => asked.unwrap_or(STREAM_TIME),
             _ => asked.map_or(self.time_max, |asked| asked.min(self.time_max)),
         };
-        match self.admission.refusal(method.class, time) {
-            Some(refusal) => Err(self.refuse(method.class, refusal)),
-            None => Ok(arrived + time),
+        match self.admission.arrive(method.class, time) {
+            Err(refusal) => Err(self.refuse(method.class, refusal)),
+            Ok(arrival) => Ok((arrived + time, arrival)),
         }
     }
 
