@@ -261,7 +261,7 @@ fn compare(
 
 fn compare_part(
     config: &ConsistencyConfig,
-    part: &Part<'_>,
+    part: &Part,
     (stored, before): (&BTreeMap<CustomerId, Stored>, AsOf),
 ) -> Result<OfPart, BatchError> {
     let (mut reader, mut of_part) = (EventReader::default(), OfPart::default());

@@ -69,6 +69,9 @@ pub struct ServeArgs {
     /// How the log is written: text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// Exports traces of calls there by OTLP over gRPC, such as http://127.0.0.1:4317
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// Logs every decision there before it is answered
     #[arg(long, value_name = "DIR")]
     decision_log: Option<String>,
@@ -141,6 +144,7 @@ impl ServeArgs {
             ("keys", self.keys.clone()),
             ("admin_listen", self.admin_listen.clone()),
             ("log_format", self.log_format.clone()),
+            ("otlp_endpoint", self.otlp_endpoint.clone()),
             ("decision_log", self.decision_log.clone()),
             ("decision_log_full", self.decision_log_full.clone()),
             ("forget_after_days", self.forget_after_days.clone()),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ const DRAIN_SECONDS: u64 = 20;
 /// No wait between saying NOT_SERVING and closing; a load balancer may need some seconds.
 const NOTICE_SECONDS: u64 = 0;
 
+/// See [`store_writers`].
+const STORE_WRITERS_MAX: u64 = 4;
 /// In MiB, see [`DecisionLogSpec`] for why.
 const DECISION_LOG_MIB: u64 = 8 << 10;
 const DECISION_SEGMENT_MIB: u64 = 64;
@@ -99,6 +102,8 @@ pub struct ServeLimits {
     pub drain: Duration,
     /// Threads of the pool that scores batches; 0 is one a core.
     pub batch_threads: usize,
+    /// Threads that write to the store, each for its range of shards.
+    pub store_writers: usize,
     /// Customers looked at a second in search of changes; 0 looks at none.
     pub sweep_rate: u32,
     /// Wait between two walks over all customers.
@@ -259,6 +264,7 @@ fn read_limits(reader: &mut Reader) -> ServeLimits {
         notice: seconds(reader.number("notice_seconds", NOTICE_SECONDS, 0..=600)),
         drain: seconds(reader.number("drain_seconds", DRAIN_SECONDS, 0..=3_600)),
         batch_threads: size(reader.number("batch_threads", 0, 0..=1_024)),
+        store_writers: size(reader.number("store_writers", store_writers(), 1..=64)),
         sweep_rate: u32::try_from(reader.number("sweep_rate", SWEEP_RATE, 0..=1_000_000))
             .unwrap_or(u32::MAX),
         sweep_pause: seconds(reader.number("sweep_seconds", SWEEP_SECONDS, 0..=86_400)),
@@ -277,6 +283,13 @@ fn read_forget_after(reader: &mut Reader) -> u32 {
         reader.conflict(text);
     }
     days
+}
+
+/// While one writer waits for the disk or holds the engine, another folds. The engine takes one
+/// batch at a time, so more than a few only wait for each other.
+fn store_writers() -> u64 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    u64::try_from(cores).unwrap_or(STORE_WRITERS_MAX).min(STORE_WRITERS_MAX)
 }
 
 fn size(number: u64) -> usize {

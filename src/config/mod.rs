@@ -33,7 +33,7 @@ mod tests;
 pub use args::ServeArgs;
 pub use checked::{ServeConfig, ServeLimits, StoreDurability};
 pub use env::process_environment;
-pub use guard::{GuardConfig, LogFormat, TlsFiles};
+pub use guard::{GuardConfig, LogFormat, TlsFiles, TraceConfig};
 pub use keys::{Grant, KEY_BYTES, KeyFile, KeyFileError, NewKey, Role, is_key_id};
 pub use load::LoadConfig;
 pub use log::{LogArgs, LogConfig, LogDefaults};

@@ -9,7 +9,13 @@
 //! (a gradient, as networks find their speed). Waiting is then outside, where it can be counted:
 //! a caller whose time would be over before its turn is refused on arrival, and looked at once
 //! more when its turn comes. Work for callers who have left is what brings an overloaded server
-//! down. It deliberately knows no request.
+//! down.
+//!
+//! Before all this a call that has arrived waits until a thread looks at it. Short calls never
+//! work beside each other on one thread, so where they are too many this is the only place where
+//! they pile up: how many there are, and how long each makes the next one wait, is counted as
+//! well. A burst may take half of its callers' time; once that was too little, no more are let in
+//! than are looked at within a few milliseconds. It deliberately knows no request.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +45,15 @@ const DRIFT_AT_FLOOR: f64 = 0.1;
 const MARGIN: f64 = 1.5;
 /// Weight of the newest call in the time that is expected of the next.
 const RECENT: f64 = 0.1;
+/// A burst may wait so long to be looked at, or half of the time its callers give it.
+const BURST_MAX: Duration = Duration::from_millis(50);
+/// Where calls keep coming faster than they are looked at, they may wait so long: refusals, which
+/// wait as well, then come within 5 ms.
+const STANDING_MAX: Duration = Duration::from_millis(2);
+/// How long after the last refusal calls count as coming too fast.
+const STANDING_TIME: Duration = Duration::from_secs(1);
+/// So few calls are never too many, and say nothing of how long each takes.
+const FEW: usize = 8;
 /// Calls of people and tools at once.
 const ADMIN_CALLS: usize = 16;
 
@@ -130,8 +145,41 @@ const fn count(n: usize) -> f64 {
     n as f64
 }
 
+/// Calls that have arrived and that no thread has looked at.
+#[derive(Debug, Default)]
+struct Backlog {
+    n: usize,
+    /// Seconds that each of them makes the next one wait; 0: not known.
+    each: f64,
+    /// Until when they count as coming too fast.
+    standing: Option<Instant>,
+}
+
+impl Backlog {
+    /// Whether one more would wait too long.
+    fn refusal(&self, time_left: Duration, now: Instant) -> Option<Refusal> {
+        let is_standing = self.standing.is_some_and(|until| now < until);
+        let most = if is_standing { STANDING_MAX } else { BURST_MAX.min(time_left / 2) };
+        let is_too_many = self.n >= FEW && count(self.n) * self.each > most.as_secs_f64();
+        is_too_many.then_some(if is_standing { Refusal::Full } else { Refusal::TooLate })
+    }
+
+    /// One of them is looked at, after so long behind so many.
+    fn looked_at(&mut self, waited: Duration, ahead: usize, now: Instant) {
+        self.n = self.n.saturating_sub(1);
+        if ahead >= FEW {
+            let each = waited.as_secs_f64() / count(ahead);
+            self.each += RECENT * (each - self.each);
+        }
+        if waited > BURST_MAX {
+            self.standing = Some(now + STANDING_TIME);
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Line {
+    backlog: Backlog,
     pace: Pace,
     n_working: usize,
     waiting: VecDeque<oneshot::Sender<Permit>>,
@@ -160,7 +208,8 @@ impl Door {
     fn new(bounds: Bounds) -> Arc<Self> {
         let bounds = Bounds { floor: bounds.floor.clamp(1, bounds.ceiling), ..bounds };
         let (pace, waiting) = (Pace::new(bounds), VecDeque::new());
-        Arc::new(Self { bounds, line: Mutex::new(Line { pace, n_working: 0, waiting }) })
+        let backlog = Backlog::default();
+        Arc::new(Self { bounds, line: Mutex::new(Line { backlog, pace, n_working: 0, waiting }) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -181,6 +230,20 @@ impl Door {
         }
         let time = Duration::try_from_secs_f64(MARGIN * line.pace.expected).unwrap_or(WAIT_MAX);
         (wait + time > time_left).then_some(Refusal::TooLate)
+    }
+
+    fn arrive(self: &Arc<Self>, time_left: Duration) -> Result<Arrival, Refusal> {
+        let (mut line, now) = (self.lock(), Instant::now());
+        if let Some(refusal) = line.backlog.refusal(time_left, now) {
+            line.backlog.standing = Some(now + STANDING_TIME);
+            return Err(refusal);
+        }
+        if let Some(refusal) = self.refusal(&line, time_left) {
+            return Err(refusal);
+        }
+        let ahead = line.backlog.n;
+        line.backlog.n += 1;
+        Ok(Arrival { door: Arc::clone(self), at: now, ahead })
     }
 
     fn enter(self: &Arc<Self>, time_left: Duration) -> Result<Turn, Refusal> {
@@ -225,6 +288,21 @@ impl Door {
         for next in called {
             drop(next.send(self.permit()));
         }
+    }
+}
+
+/// A call that nobody has looked at: dropped when somebody does, or when its caller is gone.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    door: Arc<Door>,
+    at: Instant,
+    ahead: usize,
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.door.lock().backlog.looked_at(now - self.at, self.ahead, now);
     }
 }
 
@@ -303,10 +381,9 @@ impl Admission {
         }
     }
 
-    /// Whether a call would be refused now, before anything of it is read.
-    pub(super) fn refusal(&self, class: Class, time_left: Duration) -> Option<Refusal> {
-        let door = &self.doors[class.idx()];
-        door.refusal(&door.lock(), time_left)
+    /// Notes a call that has just arrived, or refuses it before anything of it is read.
+    pub(super) fn arrive(&self, class: Class, time_left: Duration) -> Result<Arrival, Refusal> {
+        self.doors[class.idx()].arrive(time_left)
     }
 
     /// Takes a place for a call that has so much time left, or one in the line.

@@ -50,6 +50,7 @@ fn gate_and_cut(behind: Behind) -> (Gate<Behind>, watch::Sender<bool>) {
         notice: SECOND,
         drain: SECOND,
         batch_threads: 1,
+        store_writers: 1,
         sweep_rate: 0,
         sweep_pause: SECOND,
         forget_after_days: 0,

@@ -46,6 +46,7 @@ pub(super) struct Metrics {
     pub(super) connections_refused: Counter,
     /// Customers erased because they were silent for so long.
     pub(super) forgotten: Counter,
+    spans: [Counter; SpanOutcome::ALL.len()],
 }
 
 impl Default for Metrics {
@@ -63,6 +64,7 @@ impl Default for Metrics {
             commits_failed: Counter::default(),
             connections_refused: Counter::default(),
             forgotten: Counter::default(),
+            spans: Default::default(),
         }
     }
 }
@@ -123,6 +125,29 @@ impl EventOutcome {
     }
 }
 
+/// What became of the span of a traced call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SpanOutcome {
+    /// The collector has it.
+    Exported,
+    /// Too many waited.
+    Dropped,
+    /// The collector did not take it.
+    Failed,
+}
+
+impl SpanOutcome {
+    const ALL: [Self; 3] = [Self::Exported, Self::Dropped, Self::Failed];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 const TIERS: [&str; 4] = ["none", "green", "amber", "red"];
 
 impl Metrics {
@@ -158,6 +183,16 @@ impl Metrics {
     /// So many events came to this.
     pub(super) fn events(&self, outcome: EventOutcome, n: u32) {
         self.events[outcome as usize].add(u64::from(n));
+    }
+
+    /// So many spans came to this.
+    pub(super) fn spans(&self, outcome: SpanOutcome, n: u64) {
+        self.spans[outcome as usize].add(n);
+    }
+
+    /// How many spans have come to this.
+    pub(super) fn n_spans(&self, outcome: SpanOutcome) -> u64 {
+        self.spans[outcome as usize].get()
     }
 
     /// Something was loaded anew, or refused.
@@ -304,6 +339,10 @@ impl Metrics {
             for (result, n) in ["done", "refused"].iter().zip(&self.reloads[part as usize]) {
                 reloads.put(&[("part", part.as_str()), ("result", result)], n.get());
             }
+        }
+        let mut spans = page.metric("tenure_spans_total", Up, "Spans of traced calls, by outcome.");
+        for outcome in SpanOutcome::ALL {
+            spans.put(&[("outcome", outcome.as_str())], self.n_spans(outcome));
         }
         page.metric("tenure_build_info", Gauge, "Which program this is, in its labels.")
             .put(&[("version", env!("CARGO_PKG_VERSION"))], 1);

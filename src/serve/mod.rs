@@ -32,6 +32,7 @@ mod metrics;
 mod model_list;
 mod model_service;
 mod open;
+mod otlp;
 mod outcomes;
 pub mod pb;
 mod refusals;
@@ -53,6 +54,7 @@ mod streams;
 mod sweep;
 mod switchboard;
 mod tls;
+mod traces;
 mod traffic_metrics;
 
 use std::future::Future;
@@ -66,6 +68,7 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tonic::transport::Server;
 
 use crate::config::{GuardConfig, ServeConfig};
@@ -97,6 +100,7 @@ use stats::Counting;
 use streams::Streams;
 use switchboard::Switchboard;
 use tls::Tls;
+use traces::{Facts, Tracer};
 
 pub use access::AccessError;
 pub use clock::Clock;
@@ -115,6 +119,8 @@ const KEEPALIVE_WAIT: Duration = Duration::from_secs(20);
 /// is closed. An honest client cancels what it has under way when its deadlines pass, so not less
 /// than calls may be open at once by default.
 const RESETS_MAX: usize = 1_024;
+/// How long a server that ends waits for its last spans to be exported.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// What a server serves with.
 #[derive(Debug)]
@@ -206,7 +212,8 @@ pub async fn serve(
     let routes = routes(&live, guard.reflection)?.with(health);
     let (cut, is_cut) = watch::channel(false);
     let counted = (Arc::clone(&live.admission), Arc::clone(&live.metrics));
-    let gate = GateLayer::new(&limits, Arc::clone(&access), counted, is_cut);
+    let (tracer, exporter) = start_traces(guard, &live)?;
+    let gate = GateLayer::new(&limits, Arc::clone(&access), counted, is_cut).traced(tracer);
     let reloader = Reloader::new(config, Arc::clone(&live), tls.clone(), access).run();
     let (close, closed) = oneshot::channel::<()>();
     let door = async {
@@ -229,8 +236,36 @@ pub async fn serve(
         task.abort();
         let _ = task.await;
     }
+    // With the last connection the last span was handed over: what is left is sent.
+    if let Some(mut exporter) = exporter
+        && tokio::time::timeout(LAST_SPANS, &mut exporter).await.is_err()
+    {
+        exporter.abort();
+    }
     close_writer(live).await;
     drained
+}
+
+/// Who traces calls and who exports what they tell, where a collector is named.
+fn start_traces(
+    guard: &GuardConfig,
+    live: &Arc<Live>,
+) -> Result<(Option<Arc<Tracer>>, Option<JoinHandle<()>>), ServeFailure> {
+    let Some(spec) = &guard.traces else { return Ok((None, None)) };
+    let collector = otlp::collector(&spec.endpoint)?;
+    let (spans, waiting) = mpsc::channel(traces::WAITING_MAX);
+    let metrics = Arc::clone(&live.metrics);
+    let exporter = otlp::run(collector, spec.service.clone(), waiting, Arc::clone(&metrics));
+    let facts = {
+        let live = Arc::clone(live);
+        move || Facts {
+            model_version: live.served().model_version.clone(),
+            snapshot: live.snapshot(),
+        }
+    };
+    let share = f64::from(spec.share_millionths) / 1e6;
+    let tracer = Tracer::new(share, (live.clock.clone(), metrics), facts, spans);
+    Ok((Some(Arc::new(tracer)), Some(tokio::spawn(exporter))))
 }
 
 /// One line for whoever reads the log: what serves, from where, and who is let in.
@@ -295,7 +330,8 @@ fn start(
     let queue = WriterLimits::default();
     let commit_ops_max = queue.commit_ops_max.max(limits.events_max);
     let queue_ops_max = queue.queue_ops_max.max(10 * limits.events_max);
-    let queue = WriterLimits { commit_ops_max, queue_ops_max, ..queue };
+    let n_threads = limits.store_writers;
+    let queue = WriterLimits { commit_ops_max, queue_ops_max, n_threads, ..queue };
     let writer = Writer::start(Arc::clone(&store), queue).map_err(ServeFailure::Thread)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(limits.batch_threads)

@@ -37,6 +37,7 @@ mod serve_models;
 mod serve_reload;
 mod serve_secure;
 mod serve_swap;
+mod serve_traces;
 mod server_kill;
 mod stage;
 mod store_kill;

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::super::engine;
 use super::super::key;
 use super::super::{
-    Commit, DedupeVisitor, ScanRange, Snapshot, StateStore, StateVisitor, StoreError,
+    Commit, DedupeVisitor, Put, ScanRange, Snapshot, StateStore, StateVisitor, StoreError,
 };
 use super::{SledStore, bad_state, codec_v1, dedupe_commit, parse_dedupe, parse_place, prefix};
 
@@ -108,6 +108,10 @@ impl Snapshots {
         Ok(())
     }
 
+    fn is_any_open(&self) -> bool {
+        !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     fn open(&self, limit: usize) -> Arc<SetAside> {
         let one = Arc::new(SetAside::new(limit));
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,14 +149,34 @@ impl SledStore {
     /// The same, with so many bytes to set aside.
     pub(super) fn open_snapshot_within(&self, limit: usize) -> Result<SledSnapshot, StoreError> {
         let turn = self.turn()?;
-        Ok(SledSnapshot {
+        let snapshot = SledSnapshot {
             engine: self.engine.clone(),
             dir: self.home.dir().to_owned(),
             commit: Commit(turn.commit),
             pinned: self.pinned()?,
             watermarks: self.watermarks()?,
             set_aside: self.snapshots.open(limit),
-        })
+        };
+        drop(turn);
+        // What it shows has been acknowledged, or will stay whatever happens.
+        self.acknowledge(snapshot.commit.0)?;
+        Ok(snapshot)
+    }
+
+    /// Sets aside what keys hold for each open snapshot. Only who has the turn to write calls it:
+    /// none is opened between that and the write.
+    pub(super) fn set_aside<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<(), StoreError> {
+        keys.iter()
+            .try_for_each(|key| self.snapshots.keep(key.as_ref(), || self.read(key.as_ref())))
+    }
+
+    /// The same for the states that a commit writes.
+    pub(super) fn set_aside_states(&self, puts: &[Put]) -> Result<(), StoreError> {
+        if !self.snapshots.is_any_open() {
+            return Ok(());
+        }
+        let keys: Vec<_> = puts.iter().map(|put| key::state_key(&put.customer)).collect();
+        self.set_aside(&keys)
     }
 }
 
@@ -277,7 +301,7 @@ impl Snapshot for SledSnapshot {
 mod tests {
     use super::*;
     use crate::store::conformance::{customer, puts};
-    use crate::store::{Put, SledOptions, SledStore};
+    use crate::store::{SledOptions, SledStore};
 
     #[test]
     fn a_snapshot_that_would_need_too_much_memory_is_lost_and_says_so() {

@@ -1,6 +1,7 @@
-//! Erasing customers on the thread that writes.
+//! Erasing customers on the thread that writes them.
 
-use super::{Erased, Job, Queued, StateStore, StoreError, SubmitError, Ticket, Writer, ticket};
+use super::lane::{Job, Queued};
+use super::{Erased, StateStore, StoreError, SubmitError, Ticket, Writer, ticket};
 use crate::domain::CustomerId;
 
 impl Writer {
@@ -9,9 +10,7 @@ impl Writer {
     /// # Errors
     /// [`SubmitError`] at once, when it is not taken.
     pub fn erase(&self, customer: CustomerId) -> Result<Ticket<Erased>, SubmitError> {
-        let (done, ticket) = ticket();
-        self.enqueue(Queued { job: Job::Erase { customer, version: None, done }, n_ops: 1 })?;
-        Ok(ticket)
+        self.enqueue_erasure(customer, None)
     }
 
     /// The same, if the state still has this version when its turn comes: a customer of whom
@@ -24,9 +23,17 @@ impl Writer {
         customer: CustomerId,
         version: u64,
     ) -> Result<Ticket<Erased>, SubmitError> {
+        self.enqueue_erasure(customer, Some(version))
+    }
+
+    fn enqueue_erasure(
+        &self,
+        customer: CustomerId,
+        version: Option<u64>,
+    ) -> Result<Ticket<Erased>, SubmitError> {
         let (done, ticket) = ticket();
-        let job = Job::Erase { customer, version: Some(version), done };
-        self.enqueue(Queued { job, n_ops: 1 })?;
+        let idx = self.thread_of(&customer);
+        self.enqueue_at(idx, Queued { job: Job::Erase { customer, version, done }, n_ops: 1 })?;
         Ok(ticket)
     }
 }
