@@ -16,12 +16,11 @@ use super::ops_keys;
 use super::ops_keys::{KeysArgs, KeysConfig, read_keys};
 use super::ops_states;
 use super::ops_states::{
-    ConsistencyArgs, ConsistencyConfig, EraseArgs, EraseConfig, StatsArgs, StatsConfig,
-    read_consistency, read_erase, read_stats,
+    ConsistencyArgs, ConsistencyConfig, EraseArgs, EraseConfig, StatsArgs, StatsConfig, read_states,
 };
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 use super::remote;
-use super::remote::{FetchConfig, RemoteArgs, read_remote};
+use super::remote::{FetchConfig, RemoteArgs};
 use super::score::parse_selector;
 use super::train::layers;
 use super::trial;
@@ -466,29 +465,13 @@ impl OpsConfig {
                 OpsCommand::Bundle { task, models, model, alias }
             }
             OpsTask::StoreLoad => OpsCommand::StoreLoad(Box::new(read_load(&mut reader))),
-            OpsTask::StoreVerify | OpsTask::StoreStats => {
-                let store = PathBuf::from(reader.required("store"));
-                OpsCommand::Store { task, store, export: PathBuf::new() }
-            }
-            OpsTask::StoreExport => {
-                let remote = read_remote(&mut reader);
-                let store = match remote {
-                    Some(_) => reader.optional("store").unwrap_or_default(),
-                    None => reader.required("store"),
-                };
-                let out = PathBuf::from(reader.required("out"));
-                match remote {
-                    Some(remote) => OpsCommand::Fetch(FetchConfig { remote, out }),
-                    None => OpsCommand::Store { task, store: PathBuf::from(store), export: out },
-                }
-            }
-            OpsTask::StoreImport => {
-                let store = PathBuf::from(reader.required("store"));
-                OpsCommand::Store { task, store, export: PathBuf::from(reader.required("from")) }
-            }
-            OpsTask::StoreErase => read_erase(&mut reader),
-            OpsTask::Consistency => read_consistency(&mut reader),
-            OpsTask::Stats => read_stats(&mut reader).unwrap_or_else(nothing),
+            OpsTask::StoreVerify
+            | OpsTask::StoreStats
+            | OpsTask::StoreExport
+            | OpsTask::StoreImport
+            | OpsTask::StoreErase
+            | OpsTask::Consistency
+            | OpsTask::Stats => read_states(task, &mut reader).unwrap_or_else(nothing),
             OpsTask::PolicyCheck => {
                 OpsCommand::PolicyCheck { file: PathBuf::from(reader.required("file")) }
             }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::log::{LogArgs, LogConfig};
-use super::ops::{Given, Models, OpsCommand, read_model};
+use super::ops::{Given, Models, OpsCommand, OpsTask, read_model};
 use super::raw::Reader;
 use super::remote::{FetchConfig, RemoteArgs, read_remote};
 use super::score::{MEMORY_MB, MEMORY_MB_MAX};
@@ -163,7 +163,36 @@ pub struct EraseConfig {
     pub store: Option<PathBuf>,
 }
 
-pub(super) fn read_consistency(reader: &mut Reader) -> OpsCommand {
+/// What is to be done with states; none where a setting is wrong, which ends the reading.
+pub(super) fn read_states(task: OpsTask, reader: &mut Reader) -> Option<OpsCommand> {
+    Some(match task {
+        OpsTask::StoreExport => {
+            let remote = read_remote(reader);
+            let store = match remote {
+                Some(_) => reader.optional("store").unwrap_or_default(),
+                None => reader.required("store"),
+            };
+            let out = PathBuf::from(reader.required("out"));
+            match remote {
+                Some(remote) => OpsCommand::Fetch(FetchConfig { remote, out }),
+                None => OpsCommand::Store { task, store: PathBuf::from(store), export: out },
+            }
+        }
+        OpsTask::StoreImport => {
+            let store = PathBuf::from(reader.required("store"));
+            OpsCommand::Store { task, store, export: PathBuf::from(reader.required("from")) }
+        }
+        OpsTask::StoreErase => read_erase(reader),
+        OpsTask::Consistency => read_consistency(reader),
+        OpsTask::Stats => read_stats(reader)?,
+        _ => {
+            let store = PathBuf::from(reader.required("store"));
+            OpsCommand::Store { task, store, export: PathBuf::new() }
+        }
+    })
+}
+
+fn read_consistency(reader: &mut Reader) -> OpsCommand {
     let log = LogConfig::read(reader);
     log.require_events(reader);
     let (models, model) = read_model(reader);
@@ -187,7 +216,7 @@ pub(super) fn read_consistency(reader: &mut Reader) -> OpsCommand {
     }))
 }
 
-pub(super) fn read_stats(reader: &mut Reader) -> Option<OpsCommand> {
+fn read_stats(reader: &mut Reader) -> Option<OpsCommand> {
     let (models, model) = read_model(reader);
     let states = PathBuf::from(reader.required("states"));
     let remote = read_remote(reader);
@@ -198,7 +227,7 @@ pub(super) fn read_stats(reader: &mut Reader) -> Option<OpsCommand> {
     Some(OpsCommand::Stats(StatsConfig { models, model, states, fetch, as_of: as_of?, policy }))
 }
 
-pub(super) fn read_erase(reader: &mut Reader) -> OpsCommand {
+fn read_erase(reader: &mut Reader) -> OpsCommand {
     let dir = |reader: &mut Reader, key| reader.optional(key).map(PathBuf::from);
     let customers = PathBuf::from(reader.required("customers"));
     let export = dir(reader, "export");

@@ -69,7 +69,7 @@ impl SetAside {
         before.0.insert(key.to_vec(), value.map(<[u8]>::to_vec));
     }
 
-    fn range(&self, range: Range) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, StoreError> {
+    fn range(&self, range: Range) -> Result<Vec<Old>, StoreError> {
         let content = self.lock();
         let (before, held) = &*content;
         match held {
@@ -83,6 +83,8 @@ impl SetAside {
 }
 
 type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+/// A key with what it held, if anything.
+type Old = (Vec<u8>, Option<Vec<u8>>);
 
 /// The open snapshots of a store.
 #[derive(Debug, Default)]
@@ -210,7 +212,7 @@ impl SledSnapshot {
 /// Hands over a page with what was set aside in the place of what is there now.
 fn merge(
     page: &[(::sled::IVec, ::sled::IVec)],
-    before: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    before: Vec<Old>,
     visit: &mut Visit<'_>,
 ) -> Result<ControlFlow<()>, StoreError> {
     let mut before = before.into_iter().peekable();
