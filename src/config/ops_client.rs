@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::log::{LogArgs, LogConfig};
+use super::log::{LogArgs, LogConfig, said};
 use super::ops::{Given, OpsTask};
 use super::raw::Reader;
 
 /// Settings that only these commands use.
-pub(super) const KEYS: [&str; 10] = [
+pub(super) const KEYS: [&str; 11] = [
     "addr",
     "service",
     "timeout_ms",
@@ -19,14 +19,15 @@ pub(super) const KEYS: [&str; 10] = [
     "tls_key",
     "tls_name",
     "key_file",
+    "insecure",
     "attempts",
     "rejects",
 ];
 
 /// A probe must end well before the next one begins.
 const HEALTH_TIMEOUT_MS: u64 = 2_000;
-/// Time to connect, and between signs of life of a stream.
-const SEND_TIMEOUT_MS: u64 = 10_000;
+/// Time to connect, and for the next answer on a stream: a busy server makes callers wait there.
+const SEND_TIMEOUT_MS: u64 = 60_000;
 const TIMEOUT_MS_MAX: u64 = 600_000;
 /// Attempts in a row that bring nothing before it is given up: some two minutes of waiting.
 const ATTEMPTS: u64 = 10;
@@ -54,6 +55,9 @@ pub(super) struct ServerArgs {
     /// A file that holds the key to show, and nothing else
     #[arg(long, value_name = "FILE")]
     key_file: Option<String>,
+    /// Shows the key unencrypted to another machine
+    #[arg(long)]
+    insecure: bool,
     /// How long an answer may take, in milliseconds
     #[arg(long, value_name = "MS")]
     timeout_ms: Option<String>,
@@ -68,6 +72,7 @@ impl ServerArgs {
             ("tls_key", self.tls_key.clone()),
             ("tls_name", self.tls_name.clone()),
             ("key_file", self.key_file.clone()),
+            ("insecure", said(self.insecure)),
             ("timeout_ms", self.timeout_ms.clone()),
         ]
     }
@@ -204,13 +209,27 @@ fn read_server(reader: &mut Reader, timeout_ms: u64) -> ServerConfig {
     if tls_ca.is_none() && (cert.is_some() || tls_name.is_some()) {
         reader.conflict("tls_ca is missing: without it nothing is encrypted".to_owned());
     }
+    let key_file = reader.optional("key_file").map(PathBuf::from);
+    let (insecure, addr) = (reader.flag("insecure"), addr.unwrap_or_default());
+    if key_file.is_some() && tls_ca.is_none() && !is_here(&addr) && !insecure {
+        reader.conflict(format!(
+            "the key would go to {addr} unencrypted: give --tls-ca, or say --insecure"
+        ));
+    }
     let timeout_ms = reader.number("timeout_ms", timeout_ms, 1..=TIMEOUT_MS_MAX);
     ServerConfig {
-        addr: addr.unwrap_or_default(),
+        addr,
         tls_ca,
         tls_own: cert.zip(key),
         tls_name,
-        key_file: reader.optional("key_file").map(PathBuf::from),
+        key_file,
         timeout: Duration::from_millis(timeout_ms),
     }
+}
+
+/// Whether an address is this machine's own.
+fn is_here(addr: &str) -> bool {
+    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -97,6 +97,9 @@ async fn a_log_that_is_sent_is_the_log_that_is_loaded() {
     assert!(server.stop().await.complete);
 }
 
+/// Stands for a stream on which nothing is ever answered.
+const SAYS_NOTHING: usize = 999;
+
 /// A server of events that breaks each stream but the last after some answers.
 struct Breaks {
     /// Answers before each break.
@@ -133,6 +136,9 @@ impl EventService for Breaks {
         tokio::spawn(async move {
             let mut left = answers_left.unwrap_or(usize::MAX);
             while let Ok(Some(message)) = messages.message().await {
+                if left == SAYS_NOTHING {
+                    continue;
+                }
                 if left == 0 {
                     let mut details = ErrorDetails::new();
                     details.set_retry_info(Some(Duration::from_millis(1)));
@@ -193,6 +199,12 @@ async fn what_a_broken_stream_did_not_acknowledge_is_sent_again() {
     let told = sent.json();
     assert_eq!((&told["accepted"], &told["retries"]), (&7_500.into(), &4.into()), "{told}");
     assert_eq!(seen.lock().unwrap().0.len(), 7_500);
+    // One that takes everything and says nothing is left for another stream.
+    let (addr, seen) = breaking(vec![SAYS_NOTHING]).await;
+    let send = ["events", "send", "--addr", &addr, "--events", &log, "--timeout-ms", "2000"];
+    let sent = ops(&[&send[..], &["--json"]].concat()).await.json();
+    assert_eq!((&sent["accepted"], &sent["retries"]), (&7_500.into(), &1.into()), "{sent}");
+    assert_eq!(seen.lock().unwrap().0.len(), 7_500);
     // A server that only breaks is given up, with what was acknowledged.
     let (addr, _) = breaking(vec![0; 20]).await;
     let send = ["events", "send", "--addr", &addr, "--events", &log, "--attempts", "2"];
@@ -216,6 +228,8 @@ async fn health_is_an_exit_code() {
     let addr = deaf.local_addr().unwrap().to_string();
     let asked = ["health", "--addr", &addr, "--timeout-ms", "200"];
     ops(&asked).await.says(2, &["NO_ANSWER within 200 ms"]);
+    let far = ["health", "--addr", "a.example:1", "--key-file", "x"];
+    ops(&far).await.expect(64, &["unencrypted", "--tls-ca"]);
     ops(&["health", "--addr", "nowhere"]).await.expect(64, &["host and port"]);
 }
 

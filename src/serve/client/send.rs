@@ -13,6 +13,7 @@ use std::time::Duration;
 use prost::Message;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic_types::StatusExt;
@@ -189,6 +190,8 @@ impl Sending<'_> {
             Ok(answers) => answers.into_inner(),
             Err(status) => return Ok(Err(Broken { status, has_progressed })),
         };
+        // From the last answer on, or from when there was something to wait for.
+        let mut waits_since = Instant::now();
         loop {
             if self.is_read && self.pending.is_empty() {
                 break;
@@ -200,6 +203,9 @@ impl Sending<'_> {
                     Some(mut chunk) => {
                         self.tally.refuse_locally(std::mem::take(&mut chunk.bad))?;
                         if !chunk.events.is_empty() {
+                            if self.pending.is_empty() {
+                                waits_since = Instant::now();
+                            }
                             // A stream that broke says so with its next answer.
                             drop(messages.send(message(&chunk)).await);
                             self.pending.push_back(chunk);
@@ -209,6 +215,7 @@ impl Sending<'_> {
                 answer = answers.message(), if !self.pending.is_empty() => match answer {
                     Ok(Some(answer)) => {
                         has_progressed = true;
+                        waits_since = Instant::now();
                         self.acknowledge(answer)?;
                     }
                     Ok(None) => {
@@ -217,6 +224,13 @@ impl Sending<'_> {
                     }
                     Err(status) => return Ok(Err(Broken { status, has_progressed })),
                 },
+                () = tokio::time::sleep_until(waits_since + self.server.timeout),
+                    if !self.pending.is_empty() =>
+                {
+                    let text = format!("no answer within {} ms", self.server.timeout.as_millis());
+                    let status = Status::unavailable(text);
+                    return Ok(Err(Broken { status, has_progressed }));
+                }
             }
         }
         // Ends the stream in order: a dropped one would look like a client that gave up.
