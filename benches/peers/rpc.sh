@@ -63,7 +63,7 @@ server=$!
 address=$(waited_for "$work/aio.log")
 load "grpc.aio + LightGBM, 64 in flight x1" "$address" /peer.Scoring/Predict 64 "$work/1.bin"
 load "grpc.aio + LightGBM, 1 in flight x1" "$address" /peer.Scoring/Predict 1 "$work/1.bin"
-load "grpc.aio + LightGBM x1000" "$address" /peer.Scoring/Predict 4 "$work/1000.bin"
+load "grpc.aio + LightGBM x1000" "$address" /peer.Scoring/Predict 2 "$work/1000.bin"
 stop
 
 port=${PORT:-18090}
@@ -77,4 +77,4 @@ done
 infer=/inference.GRPCInferenceService/ModelInfer
 load "MLServer, one model, 64 in flight x1" "127.0.0.1:$port" $infer 64 "$work/ml/1.bin"
 load "MLServer, one model, 1 in flight x1" "127.0.0.1:$port" $infer 1 "$work/ml/1.bin"
-load "MLServer, one model x1000" "127.0.0.1:$port" $infer 4 "$work/ml/1000.bin"
+load "MLServer, one model x1000" "127.0.0.1:$port" $infer 2 "$work/ml/1000.bin"

@@ -3,14 +3,14 @@
 //!     cargo build --release --bins && cargo run --release --example rpc_bench [SECONDS]
 //!     rpc_bench ours SECONDS               (without the other server)
 //!     rpc_bench load NAME ADDRESS METHOD PID IN_FLIGHT SECONDS REQUEST_FILE
-//!     rpc_bench requests FOLDER   (writes the messages of the first)
+//!     rpc_bench requests FOLDER            (writes the messages of the first)
 //!
 //! The first starts `tenure-serve` with the demo model, the households of Complete Journey in its
-//! store and a decision log, and this program again as a server that reads each message and answers
-//! the bytes that tenure answered; then drives both, kind by kind. It prints a Markdown table: calls
-//! a second, the server's processor time a call (all threads, from /proc) and the times that callers
-//! waited. Client and servers share the machine. `load` does the same with one call of another
-//! server, whose processes are those of PID's group; REQUEST_FILE holds the message.
+//! store and a decision log, and this program again as a server that reads each message and
+//! answers the bytes that tenure answered; then drives both, kind by kind. It prints a Markdown
+//! table: calls a second, the server's processor time a call (all threads, from /proc) and the
+//! times that callers waited. Client and servers share the machine. `load` does the same with one
+//! call of another server, whose processes are those of PID's group; REQUEST_FILE is its message.
 //! Writes only to `target/rpc_bench`.
 #![allow(clippy::print_stdout, reason = "a program talks to its terminal")]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
@@ -58,8 +58,8 @@ fn main() -> Result<()> {
         ["noop", dir] => runtime.block_on(noop::serve(Path::new(dir))),
         ["load", name, address, method, pid, in_flight, seconds, file] => {
             let messages = vec![Bytes::from(std::fs::read(file)?)];
-            let kind = Kind { name, method, messages, load: Load::Unary(in_flight.parse()?), n: 1 };
-            let kind = Kind { n: rows_of(name), ..kind };
+            let (method, load) = ((*method).to_owned(), Load::Unary(in_flight.parse()?));
+            let kind = Kind { name, method, messages, load, n: rows_of(name) };
             let time = Duration::from_secs(seconds.parse()?);
             runtime.block_on(async {
                 let line = drive(address, pid.parse()?, &kind, time).await?;
@@ -134,7 +134,7 @@ enum Load {
 #[derive(Debug)]
 struct Kind<'k> {
     name: &'k str,
-    method: &'k str,
+    method: String,
     /// Sent in turn.
     messages: Vec<Bytes>,
     load: Load,
@@ -236,8 +236,17 @@ async fn unary(
                 let begun = Instant::now();
                 client.ready().await?;
                 let request = Request::new(messages[message].clone());
-                bytes = client.unary(request, path.clone(), Raw).await?.into_inner().len();
-                waited.push(begun.elapsed().as_secs_f64() * 1e6);
+                match client.unary(request, path.clone(), Raw).await {
+                    Ok(answer) => {
+                        bytes = answer.into_inner().len();
+                        waited.push(begun.elapsed().as_secs_f64() * 1e6);
+                    }
+                    // A busy server refuses what it cannot answer in time: such a call is no call.
+                    Err(status) if status.code() == tonic::Code::Unavailable => {
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                    Err(status) => return Err(status.into()),
+                }
             }
             Ok::<_, anyhow::Error>((waited, bytes))
         });
@@ -352,18 +361,21 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The messages of all kinds of calls.
-fn kinds() -> Result<Vec<Kind<'static>>> {
+/// The engine of the demo model, and the log that the store was filled from.
+fn engine_and_log() -> Result<(Engine, Log, AsOf)> {
     let bundle = Bundle::find(&root().join("models"), &BundleSelector::parse("demo")?)?;
     let engine = Engine::try_new(bundle, None, Some("a salt that decides nothing here"))?;
     let as_of = AsOf::end_of(Day::parse("2017-11-30")?, &Zone::UTC);
     let (read, rules) = (ReadSpec::default(), Rules::default());
     let events = vec![root().join("data/complete_journey.csv.gz")];
     let log = LogSpec { events, profiles: None, read, rules, before: as_of };
-    let log = Log::read(&log, &mut |_| {})?;
+    Ok((engine, Log::read(&log, &mut |_| {})?, as_of))
+}
+
+/// The rows of the first customers as a message, and that of the first alone.
+fn matrices(engine: &Engine, log: &Log, as_of: AsOf) -> Result<[Vec<Bytes>; 2]> {
     let predictor = engine.bundle().predictor().context("a bundle of a log")?;
-    let mut cells = Vec::new();
-    let mut row = Vec::new();
+    let (mut cells, mut row) = (Vec::new(), Vec::new());
     for customer in log.customers.iter().take(ROWS) {
         let mut history = History::default();
         for event in &customer.events {
@@ -373,93 +385,62 @@ fn kinds() -> Result<Vec<Kind<'static>>> {
         #[allow(clippy::cast_possible_truncation, reason = "cells of f32 are what is sent")]
         cells.extend(row.iter().flat_map(|cell| (*cell as f32).to_le_bytes()));
     }
-    let subjects: Vec<pb::ScoreSubject> = log
-        .customers
-        .iter()
-        .map(|customer| pb::ScoreSubject {
-            customer: customer.customer.as_str().to_owned(),
-            as_of: Some(prost_types::Timestamp { seconds: AS_OF_SECONDS, nanos: 0 }),
-            ..Default::default()
-        })
-        .collect();
-    let bytes = |message: Vec<u8>| Bytes::from(message);
-    let one = |subject: &pb::ScoreSubject| {
-        let subject = Some(subject.clone());
-        bytes(pb::ScoreCustomerRequest { subject, ..Default::default() }.encode_to_vec())
-    };
-    let streamed = |(sequence, subject): (u64, &pb::ScoreSubject)| {
-        let subject = Some(subject.clone());
-        bytes(pb::ScoreStreamRequest { sequence, subject, ..Default::default() }.encode_to_vec())
-    };
-    let batch = pb::BatchScoreCustomersRequest {
-        subjects: subjects.iter().take(ROWS).cloned().collect(),
-        ..Default::default()
-    };
-    let matrix = |row_count: usize| {
-        let width = cells.len() / ROWS;
+    let width = cells.len() / ROWS;
+    Ok([1, ROWS].map(|n_rows| {
         let request = pb::ScoreMatrixRequest {
             model: None,
             feature_schema: engine.matrix_schema().to_owned(),
-            row_count: u32::try_from(row_count).unwrap_or(u32::MAX),
-            cells: Some(Cells::FloatCells(cells[..row_count * width].to_vec())),
+            row_count: u32::try_from(n_rows).unwrap_or(u32::MAX),
+            cells: Some(Cells::FloatCells(cells[..n_rows * width].to_vec())),
         };
-        vec![bytes(request.encode_to_vec())]
+        vec![Bytes::from(request.encode_to_vec())]
+    }))
+}
+
+/// All kinds of calls with their messages.
+fn kinds() -> Result<Vec<Kind<'static>>> {
+    let (engine, log, as_of) = engine_and_log()?;
+    let subject = |customer: &tenure::events::CustomerLog| pb::ScoreSubject {
+        customer: customer.customer.as_str().to_owned(),
+        as_of: Some(prost_types::Timestamp { seconds: AS_OF_SECONDS, nanos: 0 }),
+        ..Default::default()
+    };
+    let subjects: Vec<pb::ScoreSubject> = log.customers.iter().map(subject).collect();
+    let one = |subject: &pb::ScoreSubject| {
+        let subject = Some(subject.clone());
+        pb::ScoreCustomerRequest { subject, ..Default::default() }.encode_to_vec().into()
+    };
+    let streamed = |(sequence, subject): (u64, &pb::ScoreSubject)| {
+        let subject = Some(subject.clone());
+        pb::ScoreStreamRequest { sequence, subject, ..Default::default() }.encode_to_vec().into()
     };
     let ones: Vec<Bytes> = subjects.iter().map(one).collect();
     let streamed: Vec<Bytes> = (0..).zip(&subjects).map(streamed).collect();
-    let batch = vec![bytes(batch.encode_to_vec())];
-    let kind = |name, method, messages, load, n| Kind { name, method, messages, load, n };
+    let subjects = subjects.into_iter().take(ROWS).collect();
+    let batch = pb::BatchScoreCustomersRequest { subjects, ..Default::default() };
+    let batch = vec![Bytes::from(batch.encode_to_vec())];
+    let [row, rows] = matrices(&engine, &log, as_of)?;
+    let unary = |name, messages, in_flight, n| {
+        let method = method_of(name);
+        Kind { name, method, messages, load: Load::Unary(in_flight), n }
+    };
+    let name = "ScoreStream by id, 64 deep";
+    let (method, load) = (method_of(name), Load::Stream(DEEP));
     Ok(vec![
-        kind(
-            "ScoreCustomer by id, 64 in flight",
-            "/tenure.v1.ScoringService/ScoreCustomer",
-            ones.clone(),
-            Load::Unary(64),
-            1,
-        ),
-        kind(
-            "ScoreCustomer by id, 1 in flight",
-            "/tenure.v1.ScoringService/ScoreCustomer",
-            ones,
-            Load::Unary(1),
-            1,
-        ),
-        kind(
-            "ScoreStream by id, 64 deep",
-            "/tenure.v1.ScoringService/ScoreStream",
-            streamed,
-            Load::Stream(DEEP),
-            1,
-        ),
-        kind(
-            "BatchScoreCustomers by id x1000",
-            "/tenure.v1.ScoringService/BatchScoreCustomers",
-            batch,
-            Load::Unary(4),
-            ROWS,
-        ),
-        kind(
-            "ScoreMatrix x1",
-            "/tenure.v1.ScoringService/ScoreMatrix",
-            matrix(1),
-            Load::Unary(64),
-            1,
-        ),
-        kind(
-            "ScoreMatrix x1, 1 in flight",
-            "/tenure.v1.ScoringService/ScoreMatrix",
-            matrix(1),
-            Load::Unary(1),
-            1,
-        ),
-        kind(
-            "ScoreMatrix x1000",
-            "/tenure.v1.ScoringService/ScoreMatrix",
-            matrix(ROWS),
-            Load::Unary(4),
-            ROWS,
-        ),
+        unary("ScoreCustomer by id, 64 in flight", ones.clone(), 64, 1),
+        unary("ScoreCustomer by id, 1 in flight", ones, 1, 1),
+        Kind { name, method, messages: streamed, load, n: 1 },
+        unary("BatchScoreCustomers by id x1000", batch, 2, ROWS),
+        unary("ScoreMatrix x1, 64 in flight", row.clone(), 64, 1),
+        unary("ScoreMatrix x1, 1 in flight", row, 1, 1),
+        unary("ScoreMatrix x1000", rows, 2, ROWS),
     ])
+}
+
+/// Names of kinds begin with their method.
+fn method_of(name: &str) -> String {
+    let method = name.split(' ').next().unwrap_or_default();
+    format!("{SERVICE}{method}")
 }
 
 fn write_requests(dir: &Path) -> Result<()> {
@@ -478,7 +459,7 @@ async fn compare(time: Duration, beside_nothing: bool) -> Result<()> {
     prepare(&work)?;
     let kinds = kinds()?;
     let mut serve = Command::new(programs()?.join("tenure-serve"));
-    serve.args(["--name", "demo", "--listen", "127.0.0.1:0", "--log", "warn"]);
+    serve.args(["--name", "demo", "--listen", "127.0.0.1:0", "--log", "error"]);
     serve.arg("--models").arg(work.join("models")).arg("--store").arg(work.join("store"));
     serve.arg("--decision-log").arg(work.join("decisions"));
     let ours = Server::start(serve)?;

@@ -10,8 +10,8 @@ use super::block::BitForest;
 use super::block::Lane;
 use super::block::ROWS;
 
-/// Work that gains from wide registers. Its body has to be inlined (`#[inline(always)]`), and so has
-/// what it calls, or it stays as it was compiled.
+/// Work that gains from wide registers. Its body has to be inlined (`#[inline(always)]`), and so
+/// has what it calls, or it stays as it was compiled.
 pub(in crate::model) trait Work {
     /// What it gives.
     type Out;
