@@ -362,6 +362,7 @@ pub(super) fn gather(
         dir,
         shard: (config.shards > 1).then_some((config.shard, config.shards)),
         rejects: config.rejects.is_some(),
+        ..PartsSpec::default()
     };
     let pace = Pace::new(0, progress);
     let mut tell = |rows: u64| pace.reach(rows, |done, _| format!("{done} rows read"));

@@ -30,27 +30,26 @@ const ATTRIBUTES: &str = "attributes";
 
 pub(super) type Object = Map<String, Value>;
 
-/// Reads all rows.
+/// Reads all rows. Of a part of a file, the lines before it are given, with what the file begins
+/// with, which tells the keys.
 pub(super) fn read_jsonl(
     rows: &mut Rows<'_>,
     input: Box<dyn Read + '_>,
+    part: Option<(u64, &[u8])>,
 ) -> Result<(), IntakeError> {
     rows.set_format("JSON lines");
-    let mut lines = Lines::new(input);
-    let mut first = Vec::new();
-    let mut bytes = 0;
-    while first.len() < HEADER_LINES && bytes < HEADER_BYTES {
-        let Some((row, object, n)) = lines.next(rows)? else { break };
-        bytes += n;
-        first.push((row, object));
-    }
+    let mut lines = Lines::after(part.map_or(0, |(lines, _)| lines), input);
+    let first = match part {
+        None => first_lines(&mut lines, rows)?,
+        Some((_, head)) => first_lines(&mut Lines::after(0, Box::new(head)), rows)?,
+    };
     if first.is_empty() {
         return Err(IntakeError::Empty { path: rows.path() });
     }
     let header = header_of(&first);
     let layout = rows.layout(&header)?;
     let keys = Keys { header, layout };
-    for (row, object) in first {
+    for (row, object) in first.into_iter().filter(|_| part.is_none()) {
         take(rows, &keys, row, &object);
     }
     while let Some((row, object, _)) = lines.next(rows)? {
@@ -59,8 +58,21 @@ pub(super) fn read_jsonl(
     Ok(())
 }
 
+type Numbered = (u64, Result<Object, EventIssue>);
+
+/// The lines whose keys stand for the header.
+fn first_lines(lines: &mut Lines<'_>, rows: &Rows<'_>) -> Result<Vec<Numbered>, IntakeError> {
+    let (mut first, mut bytes) = (Vec::new(), 0);
+    while first.len() < HEADER_LINES && bytes < HEADER_BYTES {
+        let Some((row, object, n)) = lines.next(rows)? else { break };
+        bytes += n;
+        first.push((row, object));
+    }
+    Ok(first)
+}
+
 /// The keys of the first objects, in their alphabetic order, without `attributes`.
-fn header_of(first: &[(u64, Result<Object, EventIssue>)]) -> Vec<String> {
+fn header_of(first: &[Numbered]) -> Vec<String> {
     let objects = first.iter().filter_map(|(_, object)| object.as_ref().ok());
     let keys: BTreeSet<&String> = objects.flat_map(Object::keys).collect();
     keys.into_iter().filter(|key| *key != ATTRIBUTES).cloned().collect()
@@ -151,8 +163,9 @@ pub(super) struct Lines<'a> {
 type Line = (u64, Result<Object, EventIssue>, u64);
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(input: Box<dyn Read + 'a>) -> Self {
-        Self { input: BufReader::with_capacity(1 << 16, input), row: 0 }
+    /// Those of an input before which so many lines stand.
+    pub(super) fn after(row: u64, input: Box<dyn Read + 'a>) -> Self {
+        Self { input: BufReader::with_capacity(1 << 16, input), row }
     }
 
     /// The next line that is not blank: its number, its object, its bytes.

@@ -15,6 +15,7 @@ mod intake;
 mod issue;
 mod jsonl;
 mod kinds;
+mod lines;
 mod log;
 mod mapping;
 #[cfg(feature = "parquet")]

@@ -32,7 +32,7 @@ use super::shape::Identities;
 use super::shape::LinkSink;
 use super::source;
 use super::source::FileFormat;
-use super::source::GroupRange;
+use super::source::FilePart;
 use super::source::ReadSpec;
 use super::source::is_stdin;
 use super::spill::PartBytes;
@@ -53,6 +53,8 @@ const PARTS: (usize, usize) = (16, 512);
 const OPEN_FACTOR: usize = 4;
 /// Rows of a Parquet file that are worth reading on their own.
 const UNIT_ROWS_MIN: u64 = 100_000;
+/// Bytes of a text file that are worth reading on their own: more than what tells its columns.
+const UNIT_BYTES_MIN: u64 = 16 << 20;
 /// Standard input is taken to be as long as this.
 const STDIN_BYTES: u64 = 8 << 30;
 
@@ -67,6 +69,8 @@ pub struct PartsSpec {
     pub shard: Option<(u16, u16)>,
     /// Whether rows that are no events are told one by one.
     pub rejects: bool,
+    /// Bytes of a text file that are read on their own; the usual where none is given.
+    pub unit_bytes_min: Option<u64>,
 }
 
 /// A log by parts. Customers lie in the part of the highest bits of the xxh3-64 of their id, so
@@ -119,6 +123,7 @@ impl Parts {
             rejects: how.rejects,
             // What stands in standard input is seen too late.
             knows_identities: !log.events.iter().any(|path| is_stdin(path)),
+            unit_bytes_min: how.unit_bytes_min.unwrap_or(UNIT_BYTES_MIN),
             n_rows: AtomicU64::new(0),
             progress: Mutex::new(progress),
         };
@@ -346,6 +351,7 @@ struct Reading<'r> {
     shard: Option<(u16, u16)>,
     rejects: bool,
     knows_identities: bool,
+    unit_bytes_min: u64,
     n_rows: AtomicU64,
     progress: Mutex<&'r mut (dyn FnMut(u64) + Send)>,
 }
@@ -357,9 +363,9 @@ impl Reading<'_> {
         files: &[(u32, &Path)],
         spec: RowSpec<'_>,
     ) -> Result<Vec<UnitDone>, IntakeError> {
-        let mut units: Vec<(u32, &Path, Option<GroupRange>)> = Vec::new();
+        let mut units: Vec<(u32, &Path, Option<FilePart>)> = Vec::new();
         for (at, path) in files {
-            let ranges = source::split(path, spec, UNIT_ROWS_MIN)?;
+            let ranges = source::split(path, spec, (UNIT_ROWS_MIN, self.unit_bytes_min))?;
             units.extend(ranges.into_iter().map(|range| (*at, *path, range)));
         }
         units

@@ -114,7 +114,15 @@ impl UnitDone {
             all.add(report);
             all.kept += span.n_events;
             match sources.last_mut() {
-                Some(held) if last_file == Some(file) => held.rows += source.rows,
+                Some(held) if last_file == Some(file) => {
+                    held.rows += source.rows;
+                    // A key that comes late is named by the part it comes in.
+                    for name in source.columns_ignored {
+                        if !held.columns_ignored.contains(&name) {
+                            held.columns_ignored.push(name);
+                        }
+                    }
+                }
                 _ => sources.push(source),
             }
             last_file = Some(file);

@@ -12,14 +12,15 @@ use crate::events::jsonl::Lines;
 use crate::events::mapping::Purpose;
 use crate::events::rows::Rows;
 
-/// Reads all rows.
+/// Reads all rows; of a part of a file, so many lines stand before it.
 pub(crate) fn read_shaped(
     rows: &mut Rows<'_>,
     map: &EventMap,
+    lines_before: u64,
     input: Box<dyn Read + '_>,
 ) -> Result<(), IntakeError> {
     rows.set_map(map);
-    let mut lines = Lines::new(input);
+    let mut lines = Lines::after(lines_before, input);
     if rows.purpose() == Purpose::Links {
         return read_links(rows, map, &mut lines);
     }

@@ -90,7 +90,9 @@ impl Files {
             let dir = tempfile::tempdir().unwrap();
             let shard = None;
             let to = Some(dir.path().to_owned());
-            let how = PartsSpec { memory_bytes, dir: to, shard, rejects: true };
+            // Files are cut into parts of a few rows where there is a bound at all.
+            let unit_bytes_min = (memory_bytes > 0).then_some(5_000);
+            let how = PartsSpec { memory_bytes, dir: to, shard, rejects: true, unit_bytes_min };
             let parts = Parts::read(&spec, &how, &mut |_| {}).unwrap();
             assert!(parts.is_spilled() || memory_bytes > 0);
             let judged = parts.reports(parts.judge().unwrap()).unwrap();
@@ -147,6 +149,33 @@ fn parts_give_the_log_of_one_intake() {
         files.add("c.csv", &rows(2, 700, with_ids));
         files.check();
     }
+}
+
+#[test]
+fn files_of_text_are_read_in_parts_as_they_are_in_one_go() {
+    let mut lines = String::new();
+    for at in 0..2_500 {
+        // A key that comes after the lines that stand for a header, and lines that are none.
+        let more = if at > 2_000 { r#","loyalty":3"# } else { "" };
+        let kind = if at % 97 == 5 { "visit" } else { "purchase" };
+        writeln!(
+            lines,
+            r#"{{"customer":"c{}","type":"{kind}","time":"2026-01-{:02}","amount":{}{more}}}"#,
+            at % 31,
+            1 + at % 28,
+            at % 11
+        )
+        .unwrap();
+        lines.push_str(if at % 50 == 7 { "\n{no object\n" } else { "" });
+    }
+    let mut files = Files::new();
+    files.add("a.jsonl", &lines);
+    files.check();
+    let mut files = Files::new();
+    files.add("a.csv", &rows(3, 900, false).replace('\n', "\r\n"));
+    files.add("b.csv", &format!("{}\n\n\n", rows(4, 900, false).replace("k1", "\"a\n,b\"")));
+    files.add("c.csv", &rows(5, 900, true).replace("c7,", "c7,extra,"));
+    files.check();
 }
 
 #[test]
