@@ -59,7 +59,8 @@ impl Part {
 type Seen = Vec<Result<Vec<u8>, io::ErrorKind>>;
 
 impl Reloader {
-    /// Knows what is in use now.
+    /// Knows what is in use now. The model was read before the store was opened, which may take
+    /// its time: whether it is still what is meant is asked at the first look.
     pub(super) fn new(
         config: &ServeConfig,
         live: Arc<Live>,
@@ -67,7 +68,10 @@ impl Reloader {
         access: Arc<Access>,
     ) -> Self {
         let mut one = Self { config: config.clone(), live, tls, access, seen: Default::default() };
-        one.seen = Part::ALL.map(|part| one.look(part));
+        one.seen = Part::ALL.map(|part| match part {
+            Part::Model => Seen::new(),
+            Part::Tls | Part::Keys => one.look(part),
+        });
         one
     }
 
@@ -99,7 +103,9 @@ impl Reloader {
             self.seen[idx] = now;
             let name = part.as_str();
             let result = self.reload(part);
-            self.live.metrics.reloaded(part, result.is_ok());
+            if !matches!(result, Ok(None)) {
+                self.live.metrics.reloaded(part, result.is_ok());
+            }
             match result {
                 Ok(Some(what)) => tracing::info!(part = name, what, "loaded anew"),
                 Ok(None) => {}

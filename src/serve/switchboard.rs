@@ -7,6 +7,7 @@
 //! One rule joins alias and traffic policy: the alias says who is champion. Moving the alias moves
 //! the champion and leaves the other arms; a policy with another champion moves the alias.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -280,11 +281,11 @@ impl Switchboard {
                 let next = next.ok_or_else(|| no_revision(revision, &now.traffic))?;
                 for version in versions(&next) {
                     // Mostly there still: what one would go back to is let go last.
-                    if !loaded.contains_key(&version) {
-                        let engine = load_version(&self.config, &*live.store, &version)
-                            .map_err(|error| ModelRefusal::of(&version, &error))?;
+                    if let Entry::Vacant(place) = loaded.entry(version) {
+                        let engine = load_version(&self.config, &*live.store, place.key())
+                            .map_err(|error| ModelRefusal::of(place.key(), &error))?;
                         let served = Arc::new(Served::new(Arc::new(engine)));
-                        loaded.insert(version, notes.loaded(served, false));
+                        place.insert(notes.loaded(served, false));
                     }
                 }
                 next

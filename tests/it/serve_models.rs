@@ -155,6 +155,16 @@ fn scores(outcomes: Vec<Outcome>) -> Vec<pb::Score> {
     outcomes.into_iter().map(score).collect()
 }
 
+/// All lines of a decision log.
+fn logged(log: &Path) -> Vec<DecisionRowV1> {
+    let files = std::fs::read_dir(log).unwrap().map(|file| file.unwrap().path());
+    let text: String = files
+        .filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_is_loaded_beside_the_champion_named_and_let_go() {
     let server = Running::start(&[STILL]).await;
@@ -303,21 +313,13 @@ async fn customers_are_split_by_a_hash_that_anybody_can_work_out_again() {
     }
     // The log says who decided in which arm.
     assert!(server.stop().await.complete);
-    let mut n_lines = 0;
-    for file in std::fs::read_dir(&log).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_none_or(|kind| kind != "jsonl") {
-            continue;
-        }
-        for line in std::fs::read_to_string(path).unwrap().lines() {
-            let row: DecisionRowV1 = serde_json::from_str(line).unwrap();
-            let of_canary = row.arm.as_deref() == Some("canary");
-            assert_eq!(row.model == name(&other), of_canary, "{line}");
-            assert_eq!(row.policy_version.starts_with("other-"), of_canary);
-            n_lines += 1;
-        }
+    let rows = logged(&log);
+    for row in &rows {
+        let of_canary = row.arm.as_deref() == Some("canary");
+        assert_eq!(row.model == name(&other), of_canary, "{row:?}");
+        assert_eq!(row.policy_version.starts_with("other-"), of_canary);
     }
-    assert_eq!(n_lines, 500 + 60 + 60);
+    assert_eq!(rows.len(), 500 + 60 + 60);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -539,14 +541,7 @@ async fn a_shadow_is_compared_and_leaves_no_trace_in_what_was_decided() {
     assert!((of_tiers - 406.0).abs() < 0.5, "answers given, and no others: {of_tiers}");
     assert_eq!(sample(&page, "tenure_traffic_revision"), Some(2.0));
     assert!(server.stop().await.complete);
-    let logged: String = std::fs::read_dir(&log)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"))
-        .map(|path| std::fs::read_to_string(path).unwrap())
-        .collect();
-    let rows: Vec<DecisionRowV1> =
-        logged.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows = logged(&log);
     assert_eq!(rows.len(), 406);
     let in_arm = rows.iter().filter(|row| row.arm.as_deref() == Some("champion"));
     assert_eq!(in_arm.count(), 203);
