@@ -317,6 +317,7 @@ impl StateStore for SledStore {
     fn commit(&self, batch: Batch) -> Result<Commit, StoreError> {
         batch.check()?;
         let mut turn = self.turn()?;
+        self.set_aside(|| batch.puts.iter().map(|put| key::state_key(&put.customer)))?;
         let mut next = Counters { commit: turn.commit + 1, ..*turn };
         let mut changes = ::sled::Batch::default();
         let mut is_change = !batch.puts.is_empty();
@@ -325,7 +326,6 @@ impl StateStore for SledStore {
             let version = batch::next_version(put, found)?;
             next.n_states += u64::from(found == 0);
             let key = key::state_key(&put.customer);
-            self.snapshots.keep(&key, || self.read(&key))?;
             let value = codec_v1::encode(&key[1..], version, &put.bytes);
             changes.insert(key, value);
         }
@@ -349,17 +349,14 @@ impl StateStore for SledStore {
         let mut turn = self.turn()?;
         let mut changes = ::sled::Batch::default();
         let key = key::state_key(customer);
-        let state = self.read(&key)?;
-        let had_state = state.is_some();
-        self.snapshots.keep(&key, || Ok(state))?;
-        changes.remove(key);
-        let mut n_dedupe = 0;
+        let had_state = self.read(&key)?.is_some();
+        let mut keys = vec![::sled::IVec::from(key)];
         for entry in self.entries(key::dedupe_prefix(customer)) {
-            let (key, value) = entry?;
-            self.snapshots.keep(&key, || Ok(Some(value)))?;
-            changes.remove(key);
-            n_dedupe += 1;
+            keys.push(entry?.0);
         }
+        let n_dedupe = length(&keys[1..]);
+        self.set_aside(|| keys.iter())?;
+        keys.into_iter().for_each(|key| changes.remove(key));
         self.forget_notices(&mut changes, customer)?;
         if !had_state && n_dedupe == 0 {
             return Ok(Erased { had_state, n_dedupe, commit: Commit(turn.commit) });
@@ -472,6 +469,9 @@ impl StateStore for SledStore {
     fn restore(&self, part: Restore) -> Result<Commit, StoreError> {
         part.check()?;
         let mut turn = self.turn()?;
+        self.set_aside(|| part.states.iter().map(|(customer, _)| key::state_key(customer)))?;
+        let events = part.dedupe.iter();
+        self.set_aside(|| events.map(|(customer, event, _)| key::dedupe_key(customer, *event)))?;
         let mut changes = ::sled::Batch::default();
         let mut next = Counters { commit: turn.commit + 1, ..*turn };
         for (customer, state) in &part.states {
@@ -479,15 +479,12 @@ impl StateStore for SledStore {
             if self.read(&key)?.is_some() {
                 return Err(StoreError::AlreadyThere { customer: customer.clone() });
             }
-            self.snapshots.keep(&key, || Ok(None::<::sled::IVec>))?;
             let value = codec_v1::encode(&key[1..], state.version, &state.bytes);
             changes.insert(key, value);
             next.n_states += 1;
         }
         for (customer, event, commit) in &part.dedupe {
-            let key = key::dedupe_key(customer, *event);
-            self.snapshots.keep(&key, || self.read(&key))?;
-            changes.insert(key, &commit.0.to_le_bytes());
+            changes.insert(key::dedupe_key(customer, *event), &commit.0.to_le_bytes());
         }
         self.put_watermarks(&mut changes, part.watermarks)?;
         match part.finish {
@@ -534,8 +531,8 @@ impl SledStore {
         let next = Counters { commit: turn.commit + 1, ..*turn };
         let mut changes = ::sled::Batch::default();
         let n_removed = u64::try_from(keys.len()).unwrap_or(u64::MAX);
+        self.set_aside(|| keys.iter())?;
         for key in keys {
-            self.snapshots.keep(&key, || self.read(&key))?;
             changes.remove(key);
         }
         self.write(&mut turn, changes, next)?;

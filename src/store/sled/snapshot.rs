@@ -91,23 +91,11 @@ type Old = (Vec<u8>, Option<Vec<u8>>);
 pub(super) struct Snapshots(Mutex<Vec<Weak<SetAside>>>);
 
 impl Snapshots {
-    /// Sets aside what a key holds, for each open snapshot. To be called before the key is
-    /// written, by whoever holds the turn to write.
-    pub(super) fn keep<V: AsRef<[u8]>>(
-        &self,
-        key: &[u8],
-        read: impl FnOnce() -> Result<Option<V>, StoreError>,
-    ) -> Result<(), StoreError> {
+    /// Those that are open.
+    fn all(&self) -> Vec<Arc<SetAside>> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.is_empty() {
-            return Ok(());
-        }
         open.retain(|one| one.strong_count() > 0);
-        let value = read()?;
-        for one in open.iter().filter_map(Weak::upgrade) {
-            one.keep(key, value.as_ref().map(AsRef::as_ref));
-        }
-        Ok(())
+        open.iter().filter_map(Weak::upgrade).collect()
     }
 
     fn open(&self, limit: usize) -> Arc<SetAside> {
@@ -139,6 +127,25 @@ impl fmt::Debug for SledSnapshot {
 }
 
 impl SledStore {
+    /// Sets aside what keys hold, for each open snapshot. To be called by whoever holds the turn to
+    /// write, before any of them is written.
+    pub(super) fn set_aside<K: AsRef<[u8]>, I: Iterator<Item = K>>(
+        &self,
+        keys: impl FnOnce() -> I,
+    ) -> Result<(), StoreError> {
+        let open = self.snapshots.all();
+        if open.is_empty() {
+            return Ok(());
+        }
+        for key in keys() {
+            let value = self.read(key.as_ref())?;
+            for one in &open {
+                one.keep(key.as_ref(), value.as_deref());
+            }
+        }
+        Ok(())
+    }
+
     /// Opens a snapshot of the newest commit, which nobody is in the middle of.
     pub(super) fn open_snapshot(&self) -> Result<SledSnapshot, StoreError> {
         self.open_snapshot_within(SET_ASIDE_MAX)
