@@ -246,16 +246,15 @@ impl StateStore for SledStore {
         let mut changes = ::sled::Batch::default();
         let key = key::state_key(customer);
         let had_state = self.read(&key)?.is_some();
-        let mut n_dedupe = 0;
-        let mut removed = vec![::sled::IVec::from(key)];
+        let mut keys = vec![::sled::IVec::from(key)];
         for entry in self.entries(key::dedupe_prefix(customer)) {
-            removed.push(entry?.0);
-            n_dedupe += 1;
+            keys.push(entry?.0);
         }
+        let n_dedupe = length(&keys[1..]);
         self.forget_notices(&mut changes, customer)?;
         let turn = self.turn()?;
-        self.set_aside(&removed)?;
-        removed.into_iter().for_each(|key| changes.remove(key));
+        self.set_aside(|| keys.iter())?;
+        keys.into_iter().for_each(|key| changes.remove(key));
         if !had_state && n_dedupe == 0 {
             let last = turn.commit;
             drop((turn, held));
@@ -369,6 +368,9 @@ impl StateStore for SledStore {
     fn restore(&self, part: Restore) -> Result<Commit, StoreError> {
         part.check()?;
         let turn = self.turn()?;
+        self.set_aside(|| part.states.iter().map(|(customer, _)| key::state_key(customer)))?;
+        let events = part.dedupe.iter();
+        self.set_aside(|| events.map(|(customer, event, _)| key::dedupe_key(customer, *event)))?;
         let mut changes = ::sled::Batch::default();
         let mut next = Counters { commit: turn.commit + 1, ..*turn };
         for (customer, state) in &part.states {
@@ -376,15 +378,12 @@ impl StateStore for SledStore {
             if self.read(&key)?.is_some() {
                 return Err(StoreError::AlreadyThere { customer: customer.clone() });
             }
-            self.snapshots.keep(&key, || Ok(None::<::sled::IVec>))?;
             let value = codec_v1::encode(&key[1..], state.version, &state.bytes);
             changes.insert(key, value);
             next.n_states += 1;
         }
         for (customer, event, commit) in &part.dedupe {
-            let key = key::dedupe_key(customer, *event);
-            self.snapshots.keep(&key, || self.read(&key))?;
-            changes.insert(key, &commit.0.to_le_bytes());
+            changes.insert(key::dedupe_key(customer, *event), &commit.0.to_le_bytes());
         }
         self.put_watermarks(&mut changes, part.watermarks)?;
         match part.finish {
@@ -431,7 +430,7 @@ impl SledStore {
         let next = Counters { commit: turn.commit + 1, ..*turn };
         let mut changes = ::sled::Batch::default();
         let n_removed = u64::try_from(keys.len()).unwrap_or(u64::MAX);
-        self.set_aside(&keys)?;
+        self.set_aside(|| keys.iter())?;
         keys.into_iter().for_each(|key| changes.remove(key));
         self.write(turn, changes, next)?;
         Ok(n_removed)

@@ -1,7 +1,10 @@
 //! What every snapshot must do.
 
+use std::ops::ControlFlow;
+
 use super::{Rig, customer, exported, feed, put, puts};
-use crate::store::{Commit, ScanRange, Snapshot, send_export, shard_of};
+use crate::domain::CustomerId;
+use crate::store::{Commit, ScanRange, Snapshot, StoredState, send_export, shard_of};
 
 /// Everything that a snapshot holds, as the bytes of its export.
 fn sent(snapshot: &dyn Snapshot, range: ScanRange) -> (Vec<u8>, u64) {
@@ -52,8 +55,19 @@ pub(in crate::store) fn a_snapshot_stands_still_while_others_write<R: Rig>() {
     feed(store, 0..3_000);
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| feed(store, 3_000..9_000));
-        for _ in 0..4 {
+        while !writing.is_finished() {
             let snapshot = store.snapshot().unwrap();
+            // A state grows by eight bytes with each event, and the watermark is the last of them:
+            // all three must be of one commit.
+            let mut n_bytes = 0;
+            let mut add = |_: &CustomerId, state: StoredState| {
+                n_bytes += state.bytes.len() as u64;
+                ControlFlow::Continue(())
+            };
+            snapshot.scan(ScanRange::All, &mut add).unwrap();
+            let all = &mut |_: &CustomerId, _, _| ControlFlow::Continue(());
+            let n_events = snapshot.scan_dedupe(ScanRange::All, all).unwrap();
+            assert_eq!((n_bytes / 8, snapshot.watermarks()["log"] + 1), (n_events, n_events));
             let first = sent(&*snapshot, ScanRange::All);
             assert_eq!(sent(&*snapshot, ScanRange::All), first);
         }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::super::engine;
 use super::super::key;
 use super::super::{
-    Commit, DedupeVisitor, Put, ScanRange, Snapshot, StateStore, StateVisitor, StoreError,
+    Commit, DedupeVisitor, ScanRange, Snapshot, StateStore, StateVisitor, StoreError,
 };
 use super::{SledStore, bad_state, codec_v1, dedupe_commit, parse_dedupe, parse_place, prefix};
 
@@ -91,27 +91,11 @@ type Old = (Vec<u8>, Option<Vec<u8>>);
 pub(super) struct Snapshots(Mutex<Vec<Weak<SetAside>>>);
 
 impl Snapshots {
-    /// Sets aside what a key holds, for each open snapshot. To be called before the key is
-    /// written, by whoever holds the turn to write.
-    pub(super) fn keep<V: AsRef<[u8]>>(
-        &self,
-        key: &[u8],
-        read: impl FnOnce() -> Result<Option<V>, StoreError>,
-    ) -> Result<(), StoreError> {
+    /// Those that are open.
+    fn all(&self) -> Vec<Arc<SetAside>> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.is_empty() {
-            return Ok(());
-        }
         open.retain(|one| one.strong_count() > 0);
-        let value = read()?;
-        for one in open.iter().filter_map(Weak::upgrade) {
-            one.keep(key, value.as_ref().map(AsRef::as_ref));
-        }
-        Ok(())
-    }
-
-    fn is_any_open(&self) -> bool {
-        !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        open.iter().filter_map(Weak::upgrade).collect()
     }
 
     fn open(&self, limit: usize) -> Arc<SetAside> {
@@ -143,6 +127,25 @@ impl fmt::Debug for SledSnapshot {
 }
 
 impl SledStore {
+    /// Sets aside what keys hold, for each open snapshot. To be called by whoever holds the turn to
+    /// write, before any of them is written.
+    pub(super) fn set_aside<K: AsRef<[u8]>, I: Iterator<Item = K>>(
+        &self,
+        keys: impl FnOnce() -> I,
+    ) -> Result<(), StoreError> {
+        let open = self.snapshots.all();
+        if open.is_empty() {
+            return Ok(());
+        }
+        for key in keys() {
+            let value = self.read(key.as_ref())?;
+            for one in &open {
+                one.keep(key.as_ref(), value.as_deref());
+            }
+        }
+        Ok(())
+    }
+
     /// Opens a snapshot of the newest commit, which nobody is in the middle of.
     pub(super) fn open_snapshot(&self) -> Result<SledSnapshot, StoreError> {
         self.open_snapshot_within(SET_ASIDE_MAX)
@@ -163,22 +166,6 @@ impl SledStore {
         // What it shows has been acknowledged, or will stay whatever happens.
         self.acknowledge(snapshot.commit.0)?;
         Ok(snapshot)
-    }
-
-    /// Sets aside what keys hold for each open snapshot. Only who has the turn to write calls it:
-    /// none is opened between that and the write.
-    pub(super) fn set_aside<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<(), StoreError> {
-        keys.iter()
-            .try_for_each(|key| self.snapshots.keep(key.as_ref(), || self.read(key.as_ref())))
-    }
-
-    /// The same for the states that a commit writes.
-    pub(super) fn set_aside_states(&self, puts: &[Put]) -> Result<(), StoreError> {
-        if !self.snapshots.is_any_open() {
-            return Ok(());
-        }
-        let keys: Vec<_> = puts.iter().map(|put| key::state_key(&put.customer)).collect();
-        self.set_aside(&keys)
     }
 }
 

@@ -64,7 +64,7 @@ impl SledStore {
         let held = self.hold(customers.chain(turns.iter().map(|turn| &turn.customer)));
         let Prepared { mut changes, n_states_new, events } = self.prepare(&puts, &dedupe)?;
         let turn = self.turn()?;
-        self.set_aside_states(&puts)?;
+        self.set_aside(|| puts.iter().map(|put| key::state_key(&put.customer)))?;
         let next = Counters { commit: turn.commit + 1, n_states: turn.n_states + n_states_new };
         let mut is_change = !puts.is_empty() || !events.is_empty();
         for event in events {
