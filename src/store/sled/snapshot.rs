@@ -290,7 +290,7 @@ impl Snapshot for SledSnapshot {
 mod tests {
     use super::*;
     use crate::store::conformance::{customer, puts};
-    use crate::store::{SledOptions, SledStore};
+    use crate::store::{Put, SledOptions, SledStore};
 
     #[test]
     fn a_snapshot_that_would_need_too_much_memory_is_lost_and_says_so() {
