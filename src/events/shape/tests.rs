@@ -224,6 +224,47 @@ fn plain_rows_of_another_file_belong_to_the_merged_customer() {
 }
 
 #[test]
+fn the_same_events_are_the_same_log_in_every_form() {
+    let (mut own, mut segment, mut cloud) = (Vec::new(), Vec::new(), Vec::new());
+    for n in 0..60 {
+        // A few are sent twice, and some rows are no events.
+        let id = n - n % 7 / 6;
+        let (who, day, amount) = (id % 5, 1 + id % 28, if id % 20 == 3 { -1 } else { id });
+        let time = format!("2026-01-{day:02}T10:00:00Z");
+        own.push(serde_json::json!({
+            "id": format!("s {id}"), "customer": format!("c{who}"), "type": "refund",
+            "time": time, "attributes": { "amount": amount, "currency": "EUR" },
+        }));
+        segment.push(serde_json::json!({
+            "type": "track", "event": "Order Refunded", "messageId": format!("s {id}"),
+            "userId": format!("c{who}"), "timestamp": time,
+            "properties": { "total": amount, "currency": "EUR" },
+        }));
+        cloud.push(serde_json::json!({
+            "specversion": "1.0", "type": "tenure.refund", "source": "s", "id": id.to_string(),
+            "subject": format!("c{who}"), "time": time,
+            "data": { "amount": amount, "currency": "EUR" },
+        }));
+    }
+    let [own, segment, cloud] = [own, segment, cloud].map(|rows: Vec<Value>| {
+        let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+        log_of(&[lines], EventShape::Detect, "2026-02-01")
+    });
+    assert_eq!((own.report.dropped, own.report.issues.len()), (4, 1), "{:?}", own.report);
+    assert!(own.report.duplicates > 4 && own.customers.len() == 5, "{:?}", own.report);
+    for other in [segment, cloud] {
+        assert_eq!(other.customers, own.customers);
+        let told = |log: &Log| {
+            let lines = log.report.issues.values().flat_map(|issue| issue.places.clone());
+            let lines: Vec<String> =
+                lines.filter_map(|at| at.rsplit(':').next().map(str::to_owned)).collect();
+            (log.report.kept, log.report.dropped, log.report.duplicates, lines)
+        };
+        assert_eq!(told(&other), told(&own));
+    }
+}
+
+#[test]
 fn a_merge_after_the_day_asked_for_is_not_known_yet() {
     let lines = vec![track(1, "a", 2), track(2, "b", 3), alias("a", "b", 9)];
     let late = log_of(std::slice::from_ref(&lines), EventShape::Detect, "2026-01-31");
