@@ -97,6 +97,11 @@ pub struct TrafficV1 {
     before: Vec<TrafficRevisionV1>,
 }
 
+#[derive(Deserialize)]
+struct Form {
+    format: u32,
+}
+
 /// One thing wrong with arms or salt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrafficProblem {
@@ -299,11 +304,14 @@ impl TrafficV1 {
         if !path.try_exists().map_err(io_error(&path))? {
             return Ok(None);
         }
-        let found: Self = serde_json::from_slice(&read_file(&path)?)
-            .map_err(|source| BundleError::Json { path: path.clone(), source })?;
-        if found.format > FORMAT {
-            return Err(BundleError::Newer { path, found: found.format, known: FORMAT });
+        let (bytes, known) = (read_file(&path)?, FORMAT);
+        let json = |source| BundleError::Json { path: path.clone(), source };
+        // A newer file may have fields that are not known here: its format is asked first.
+        let Form { format: found } = serde_json::from_slice(&bytes).map_err(json)?;
+        if found > known {
+            return Err(BundleError::Newer { path, found, known });
         }
+        let found: Self = serde_json::from_slice(&bytes).map_err(json)?;
         match found.now.problems().first() {
             None => Ok(Some(found)),
             Some(TrafficProblem { field, what, .. }) => {

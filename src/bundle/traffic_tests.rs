@@ -139,6 +139,10 @@ fn a_damaged_or_newer_file_is_refused() {
     let path = traffic_path(dir.path(), "demo", "champion");
     TrafficV1::first("s", "a", 1).write(dir.path(), "demo", "champion").unwrap();
     let good = fs::read_to_string(&path).unwrap();
+    let newer = good.replace("\"format\": 1", "\"format\": 2, \"unheard\": 0");
+    fs::write(&path, newer).unwrap();
+    let refused = TrafficV1::read(dir.path(), "demo", "champion").unwrap_err();
+    assert!(matches!(refused, BundleError::Newer { found: 2, known: 1, .. }), "{refused}");
     for bad in [
         "{".to_owned(),
         good.replace("\"format\": 1", "\"format\": 2"),
