@@ -430,7 +430,7 @@ fn many_threads_lose_nothing_on_disk() {
 #[test]
 fn only_the_version_that_was_seen_is_erased() {
     let store = Arc::new(crate::store::MemoryStore::new());
-    let put = |bytes: &[u8]| Put {
+    let put = |bytes: &[u8]| crate::store::Put {
         customer: customer("a"),
         expected_version: None,
         bytes: bytes.to_vec(),
