@@ -11,11 +11,11 @@
 //! more when its turn comes. Work for callers who have left is what brings an overloaded server
 //! down.
 //!
-//! Before all this a call that has arrived waits until a thread looks at it. Short calls never
+//! Before all this a call that has been read waits until a thread looks at it. Short calls never
 //! work beside each other on one thread, so where they are too many this is the only place where
-//! they pile up: how many there are, and how long each makes the next one wait, is counted as
-//! well. A burst may take half of its callers' time; once that was too little, no more are let in
-//! than are looked at within a few milliseconds. It deliberately knows no request.
+//! they pile up. How long each waited there is handed in. A burst may take half of its callers'
+//! time; once that was too little, whoever waited longer than a moment is refused, until nobody
+//! has for a second. It deliberately knows no request.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,8 +52,6 @@ const BURST_MAX: Duration = Duration::from_millis(50);
 const STANDING_MAX: Duration = Duration::from_millis(2);
 /// How long after the last refusal calls count as coming too fast.
 const STANDING_TIME: Duration = Duration::from_secs(1);
-/// So few calls are never too many, and say nothing of how long each takes.
-const FEW: usize = 8;
 /// Calls of people and tools at once.
 const ADMIN_CALLS: usize = 16;
 
@@ -145,41 +143,10 @@ const fn count(n: usize) -> f64 {
     n as f64
 }
 
-/// Calls that have arrived and that no thread has looked at.
-#[derive(Debug, Default)]
-struct Backlog {
-    n: usize,
-    /// Seconds that each of them makes the next one wait; 0: not known.
-    each: f64,
-    /// Until when they count as coming too fast.
-    standing: Option<Instant>,
-}
-
-impl Backlog {
-    /// Whether one more would wait too long.
-    fn refusal(&self, time_left: Duration, now: Instant) -> Option<Refusal> {
-        let is_standing = self.standing.is_some_and(|until| now < until);
-        let most = if is_standing { STANDING_MAX } else { BURST_MAX.min(time_left / 2) };
-        let is_too_many = self.n >= FEW && count(self.n) * self.each > most.as_secs_f64();
-        is_too_many.then_some(if is_standing { Refusal::Full } else { Refusal::TooLate })
-    }
-
-    /// One of them is looked at, after so long behind so many.
-    fn looked_at(&mut self, waited: Duration, ahead: usize, now: Instant) {
-        self.n = self.n.saturating_sub(1);
-        if ahead >= FEW {
-            let each = waited.as_secs_f64() / count(ahead);
-            self.each += RECENT * (each - self.each);
-        }
-        if waited > BURST_MAX {
-            self.standing = Some(now + STANDING_TIME);
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Line {
-    backlog: Backlog,
+    /// Until when calls count as coming faster than they are looked at.
+    standing: Option<Instant>,
     pace: Pace,
     n_working: usize,
     waiting: VecDeque<oneshot::Sender<Permit>>,
@@ -208,8 +175,8 @@ impl Door {
     fn new(bounds: Bounds) -> Arc<Self> {
         let bounds = Bounds { floor: bounds.floor.clamp(1, bounds.ceiling), ..bounds };
         let (pace, waiting) = (Pace::new(bounds), VecDeque::new());
-        let backlog = Backlog::default();
-        Arc::new(Self { bounds, line: Mutex::new(Line { backlog, pace, n_working: 0, waiting }) })
+        let line = Line { standing: None, pace, n_working: 0, waiting };
+        Arc::new(Self { bounds, line: Mutex::new(line) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -232,18 +199,15 @@ impl Door {
         (wait + time > time_left).then_some(Refusal::TooLate)
     }
 
-    fn arrive(self: &Arc<Self>, time_left: Duration) -> Result<Arrival, Refusal> {
+    fn look_at(&self, waited: Duration, time_left: Duration) -> Option<Refusal> {
         let (mut line, now) = (self.lock(), Instant::now());
-        if let Some(refusal) = line.backlog.refusal(time_left, now) {
-            line.backlog.standing = Some(now + STANDING_TIME);
-            return Err(refusal);
+        let is_standing = line.standing.is_some_and(|until| now < until);
+        let most = if is_standing { STANDING_MAX } else { BURST_MAX.min(time_left / 2) };
+        if waited > most {
+            line.standing = Some(now + STANDING_TIME);
+            return Some(if is_standing { Refusal::Full } else { Refusal::TooLate });
         }
-        if let Some(refusal) = self.refusal(&line, time_left) {
-            return Err(refusal);
-        }
-        let ahead = line.backlog.n;
-        line.backlog.n += 1;
-        Ok(Arrival { door: Arc::clone(self), at: now, ahead })
+        self.refusal(&line, time_left)
     }
 
     fn enter(self: &Arc<Self>, time_left: Duration) -> Result<Turn, Refusal> {
@@ -288,21 +252,6 @@ impl Door {
         for next in called {
             drop(next.send(self.permit()));
         }
-    }
-}
-
-/// A call that nobody has looked at: dropped when somebody does, or when its caller is gone.
-#[derive(Debug)]
-pub(super) struct Arrival {
-    door: Arc<Door>,
-    at: Instant,
-    ahead: usize,
-}
-
-impl Drop for Arrival {
-    fn drop(&mut self) {
-        let now = Instant::now();
-        self.door.lock().backlog.looked_at(now - self.at, self.ahead, now);
     }
 }
 
@@ -381,9 +330,15 @@ impl Admission {
         }
     }
 
-    /// Notes a call that has just arrived, or refuses it before anything of it is read.
-    pub(super) fn arrive(&self, class: Class, time_left: Duration) -> Result<Arrival, Refusal> {
-        self.doors[class.idx()].arrive(time_left)
+    /// Whether a call that waited so long to be looked at is refused, before anything of it is
+    /// read; `time_left` is what its caller gave it.
+    pub(super) fn look_at(
+        &self,
+        class: Class,
+        waited: Duration,
+        time_left: Duration,
+    ) -> Option<Refusal> {
+        self.doors[class.idx()].look_at(waited, time_left)
     }
 
     /// Takes a place for a call that has so much time left, or one in the line.

@@ -37,7 +37,7 @@ async fn turns_come_in_order_and_beyond_the_line_calls_are_refused() {
     let (mut third, mut fourth) =
         (later(gate.enter(FIXED, SECOND)), later(gate.enter(FIXED, SECOND)));
     assert!(matches!(gate.enter(FIXED, SECOND), Err(Refusal::Full)));
-    assert!(matches!(gate.arrive(FIXED, SECOND), Err(Refusal::Full)));
+    assert_eq!(gate.look_at(FIXED, Duration::ZERO, SECOND), Some(Refusal::Full));
     assert_eq!(gate.look(FIXED), Look { n_working: 2, n_waiting: 2, limit: 2 });
     assert!(third.try_recv().is_err());
     drop(first);
@@ -120,53 +120,19 @@ async fn the_limit_falls_while_calls_take_longer_and_rises_while_they_do_not() {
     assert!(again > 200, "{again}");
 }
 
-/// Lets calls arrive and be looked at one after the other, each for `work`.
-async fn look_at_all(calls: Vec<Arrival>, work: Duration) {
-    for call in calls {
-        tokio::time::sleep(work).await;
-        drop(call);
-    }
-}
-
-fn arrive(gate: &Admission, n: usize, time: Duration) -> (Vec<Arrival>, usize) {
-    let arrived: Vec<_> = (0..n).map(|_| gate.arrive(FIXED, time)).collect();
-    let n_refused = arrived.iter().filter(|arrived| arrived.is_err()).count();
-    (arrived.into_iter().filter_map(Result::ok).collect(), n_refused)
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_burst_may_take_half_of_its_time_and_calls_that_keep_coming_a_moment() {
-    let gate = Admission::new(100, 1);
-    // Learns that each takes a millisecond.
-    for _ in 0..10 {
-        let (calls, n_refused) = arrive(&gate, 20, SECOND);
-        assert_eq!(n_refused, 0);
-        look_at_all(calls, ms(1)).await;
-    }
-    // Of a burst as many wait as are looked at within half of what their callers give them.
-    let (calls, n_refused) = arrive(&gate, 100, ms(60));
-    assert!((60..=72).contains(&n_refused), "{n_refused}");
-    look_at_all(calls, ms(1)).await;
-    // From then on only a few wait, as long as any is refused.
+    let gate = two();
+    let look = |waited: u64, time: u64| gate.look_at(FIXED, ms(waited), ms(time));
+    assert_eq!((look(29, 60), look(49, 1_000), look(3, 60)), (None, None, None));
+    // Other classes have not been waiting.
+    let other = || gate.look_at(Class::Interactive, ms(30), SECOND);
+    assert_eq!(look(31, 60), Some(Refusal::TooLate));
     for _ in 0..5 {
-        let (calls, n_refused) = arrive(&gate, 100, SECOND);
-        assert_eq!(calls.len(), FEW, "{n_refused}");
-        look_at_all(calls, ms(1)).await;
+        assert_eq!((look(1, 60), look(3, 60), other()), (None, Some(Refusal::Full), None));
         tokio::time::sleep(ms(900)).await;
     }
-    // After a second without refusals a burst may wait again.
-    tokio::time::sleep(SECOND).await;
-    let (calls, n_refused) = arrive(&gate, 40, SECOND);
-    assert_eq!(n_refused, 0);
-    drop(calls);
-}
-
-#[tokio::test(start_paused = true)]
-async fn arrivals_whose_callers_left_leave_no_trace() {
-    let gate = Admission::new(100, 1);
-    for _ in 0..50 {
-        let (calls, n_refused) = arrive(&gate, 100, ms(100));
-        assert_eq!(n_refused, 0);
-        drop(calls);
-    }
+    // After a second without refusals a burst may wait again, but not for ever.
+    tokio::time::sleep(ms(101)).await;
+    assert_eq!((look(29, 60), look(51, 1_000)), (None, Some(Refusal::TooLate)));
 }

@@ -1,8 +1,8 @@
 //! `EventService`: events become durable histories.
 //!
 //! In: a batch of events. Out: what became of each, once the commit is as durable as the store
-//! promises. Events are folded on the store's own writer thread, one customer after the other,
-//! so no update is lost and none happens twice.
+//! promises. Events are folded on the store's own writer threads, a customer's always on the same
+//! one, so no update is lost and none happens twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -24,7 +24,7 @@ use tower::Layer;
 use tracing::{Instrument, Span};
 
 use super::access::{Access, Peer};
-use super::admission::{Admission, Arrival, Permit, Turn};
+use super::admission::{Admission, Permit, Turn};
 use super::bodies;
 use super::methods;
 use super::methods::{Class, Method};
@@ -100,15 +100,26 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, layer: self.clone() }
+        Gate { inner, layer: self.clone(), taken: Instant::now() }
     }
 }
 
 /// A service behind the gate.
-#[derive(Debug, Clone)]
+///
+/// The server takes a request from its connection by cloning its service, and calls the clone
+/// when a thread first looks at the request: so a clone knows since when its request waits. There
+/// is no other place that sees both.
+#[derive(Debug)]
 pub(super) struct Gate<S> {
     inner: S,
     layer: GateLayer,
+    taken: Instant,
+}
+
+impl<S: Clone> Clone for Gate<S> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone(), taken: Instant::now() }
+    }
 }
 
 type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
@@ -128,7 +139,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let arrived = Instant::now();
+        let arrived = self.taken;
         let gate = Arc::clone(&self.layer.gate);
         let path = request.uri().path();
         let Some((method, place)) = methods::of_path(path) else {
@@ -146,8 +157,8 @@ where
         let tracer = self.layer.tracer.as_ref();
         let mut traced = tracer.and_then(|tracer| tracer.begin(request.headers(), method, arrived));
         let begun = gate.admit(&request, method, arrived);
-        let (deadline, arrival) = match begun {
-            Ok(begun) => begun,
+        let deadline = match begun {
+            Ok(deadline) => deadline,
             // A future of its own: it is a tenth as long, and there are many of them just when
             // there is no time for any.
             Err(refused) => {
@@ -167,7 +178,6 @@ where
         let mut inner = self.inner.clone();
         let cut = self.layer.cut.clone();
         let call = async move {
-            drop(arrival);
             let answer = match gate.answer(&mut inner, request, (method, deadline), cut).await {
                 Ok(answer) => answer,
                 Err(error) => Ok(gate.refusal(&error)),
@@ -198,14 +208,13 @@ impl Rules {
         checked
     }
 
-    /// Looks at a call that has just arrived; gives the instant at which its time is over, and
-    /// what is to be dropped when its work begins.
+    /// Looks at a call for the first time; gives the instant at which its time is over.
     fn admit<B>(
         &self,
         request: &Request<B>,
         method: Method,
         arrived: Instant,
-    ) -> Result<(Instant, Arrival), ServeError> {
+    ) -> Result<Instant, ServeError> {
         self.known(request, Some(method))?;
         let asked = grpc_timeout(request.headers());
         let time = match method.class {
@@ -213,9 +222,9 @@ impl Rules {
             Class::Stream => asked.unwrap_or(STREAM_TIME),
             _ => asked.map_or(self.time_max, |asked| asked.min(self.time_max)),
         };
-        match self.admission.arrive(method.class, time) {
-            Err(refusal) => Err(self.refuse(method.class, refusal)),
-            Ok(arrival) => Ok((arrived + time, arrival)),
+        match self.admission.look_at(method.class, arrived.elapsed(), time) {
+            Some(refusal) => Err(self.refuse(method.class, refusal)),
+            None => Ok(arrived + time),
         }
     }
 

@@ -246,11 +246,11 @@ pub async fn serve(
     drained
 }
 
-/// Who traces calls and who exports what they tell, where a collector is named.
-fn start_traces(
-    guard: &GuardConfig,
-    live: &Arc<Live>,
-) -> Result<(Option<Arc<Tracer>>, Option<JoinHandle<()>>), ServeFailure> {
+/// Who traces calls, and who exports what they tell.
+type Traces = (Option<Arc<Tracer>>, Option<JoinHandle<()>>);
+
+/// Traces calls where a collector is named.
+fn start_traces(guard: &GuardConfig, live: &Arc<Live>) -> Result<Traces, ServeFailure> {
     let Some(spec) = &guard.traces else { return Ok((None, None)) };
     let collector = otlp::collector(&spec.endpoint)?;
     let (spans, waiting) = mpsc::channel(traces::WAITING_MAX);

@@ -164,7 +164,7 @@ impl From<Span> for OtlpSpan {
             start_time_unix_nano: began,
             end_time_unix_nano: began.saturating_add(time),
             attributes,
-            status: is_fault(span.code).then(|| SpanStatus { code: STATUS_ERROR }),
+            status: is_fault(span.code).then_some(SpanStatus { code: STATUS_ERROR }),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! In: batches of states, event ids and watermarks. Out: the same, after a crash too. The three
 //! move in one atomic commit (S-1), so an event counts exactly once however often it is sent.
 //! Optimistic versions tell a caller when somebody else wrote first; [`Writer`] avoids the
-//! question by folding on the one thread that writes.
+//! question by folding on the one thread that writes a customer's shard.
 //!
 //! A store deliberately does not know what its bytes mean, reads no clock, starts no
 //! asynchronous work and keeps no history of old versions. Its calls block: keep them off the
