@@ -46,11 +46,12 @@ pub(super) async fn serve(dir: &Path) -> Result<()> {
     }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on {}", listener.local_addr()?);
-    let incoming = TcpListenerStream::new(listener);
-    Server::builder()
-        .tcp_nodelay(true)
-        .serve_with_incoming(Nothing(Arc::new(answers)), incoming)
-        .await?;
+    // Without this the client waits for acknowledgements that are put off.
+    let prompt = |stream: std::io::Result<tokio::net::TcpStream>| {
+        stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+    };
+    let incoming = TcpListenerStream::new(listener).map(prompt);
+    Server::builder().serve_with_incoming(Nothing(Arc::new(answers)), incoming).await?;
     Ok(())
 }
 

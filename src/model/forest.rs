@@ -25,7 +25,6 @@ use crate::dataset::FeatureMatrix;
 use block::{BitForest, Lane, ROWS};
 use ranks::RankForest;
 use walk::StepForest;
-pub(super) use wide::{Work, widest};
 
 mod block;
 mod json_v1;

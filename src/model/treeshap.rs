@@ -20,7 +20,7 @@ mod points;
 
 use thiserror::Error;
 
-use super::forest::{Forest, Work, widest};
+use super::forest::Forest;
 
 use points::{PATH_FEATURES_MAX, PointTree, Scratch};
 
@@ -212,7 +212,10 @@ impl TreeShap {
             }
         }
         out.fill(0.0);
-        widest(AllTrees { trees: &self.trees, row, out: &mut *out });
+        let mut scratch = Scratch::default();
+        for tree in &self.trees {
+            tree.add_contributions(row, out, &mut scratch);
+        }
         for leaf in &self.leaves {
             let steps = &self.steps[leaf.first..leaf.first + leaf.n_steps];
             let followed: Vec<bool> =
@@ -223,25 +226,6 @@ impl TreeShap {
             }
         }
         Ok(())
-    }
-}
-
-/// A row on its way through all trees.
-struct AllTrees<'r> {
-    trees: &'r [PointTree],
-    row: &'r [f64],
-    out: &'r mut [f64],
-}
-
-impl Work for AllTrees<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let mut scratch = Scratch::default();
-        for tree in self.trees {
-            tree.add_contributions(self.row, self.out, &mut scratch);
-        }
     }
 }
 

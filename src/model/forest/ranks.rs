@@ -12,7 +12,6 @@
 use std::ops::BitOrAssign;
 
 use super::block::BitForest;
-use super::wide::{Work, widest};
 
 /// Trees that are held at once.
 const TREES_MAX: usize = 512;
@@ -120,25 +119,9 @@ impl RankForest {
     /// The base margin plus the leaves of a row, which has a value for every feature.
     pub(super) fn margin(&self, base_margin: f64, row: &[f64]) -> f64 {
         match &self.0 {
-            Width::Narrow(ranks) => widest(OneRow { ranks, base_margin, row }),
-            Width::Wide(ranks) => widest(OneRow { ranks, base_margin, row }),
+            Width::Narrow(ranks) => ranks.margin(base_margin, row),
+            Width::Wide(ranks) => ranks.margin(base_margin, row),
         }
-    }
-}
-
-/// A row on its way through a forest.
-struct OneRow<'r, W> {
-    ranks: &'r Ranks<W>,
-    base_margin: f64,
-    row: &'r [f64],
-}
-
-impl<W: Word> Work for OneRow<'_, W> {
-    type Out = f64;
-
-    #[inline(always)]
-    fn run(self) -> f64 {
-        self.ranks.margin(self.base_margin, self.row)
     }
 }
 
@@ -197,8 +180,6 @@ impl<W: Word> Ranks<W> {
         self.table.extend_from_slice(&missing);
     }
 
-    // Inlined, so that a caller compiled for wider registers gets a body of its own.
-    #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "trees were grown on f32 values")]
     fn margin(&self, base_margin: f64, row: &[f64]) -> f64 {
         let mut gone = [W::default(); TREES_MAX];

@@ -149,8 +149,6 @@ impl PointTree {
     }
 
     /// Adds the contributions to a row, which has a value for every feature, as `out` has a place.
-    // Inlined with all below, so that a caller compiled for wider registers has bodies of its own.
-    #[inline(always)]
     pub(super) fn add_contributions(&self, row: &[f64], out: &mut [f64], scratch: &mut Scratch) {
         match self.n_points {
             2 => self.add_at::<2>(row, out, scratch),
@@ -160,7 +158,6 @@ impl PointTree {
         }
     }
 
-    #[inline(always)]
     fn add_at<const K: usize>(&self, row: &[f64], out: &mut [f64], scratch: &mut Scratch) {
         let Scratch { products, followed, ways } = scratch;
         // What an earlier tree left there is written over before it is read.
@@ -209,7 +206,6 @@ impl PointTree {
 }
 
 impl Split {
-    #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "trees were grown on f32 values")]
     fn goes_left(&self, row: &[f64]) -> bool {
         let x = row[self.feature as usize] as f32;
@@ -217,7 +213,6 @@ impl Split {
     }
 }
 
-#[inline(always)]
 fn times<const K: usize>(a: &[f64; K], b: &[f64; K]) -> [f64; K] {
     std::array::from_fn(|k| a[k] * b[k])
 }
