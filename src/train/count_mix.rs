@@ -255,7 +255,7 @@ mod tests {
     fn a_member_that_cannot_be_fitted_leaves_its_weight_to_the_others() {
         let summary = |i: u32| PurchaseSummary {
             x: i % 5,
-            t_x: if i % 5 == 0 { 0.0 } else { f64::from(3 + i % 20) },
+            t_x: if i.is_multiple_of(5) { 0.0 } else { f64::from(3 + i % 20) },
             t: 30.0,
             spend_repeat_mean: 10.0,
             log_gap_sum: 0.0,

@@ -96,20 +96,19 @@ pub(super) fn warnings(log: &Log, rhythm: &RhythmBase, rows: &[(Day, Rows)]) -> 
 /// Facts of purchases that the log has and often lacks: features of them then speak of what was
 /// written down, not of customers.
 fn half_told(log: &Log) -> Vec<String> {
-    let facts: [(&str, fn(&Purchase) -> bool); 2] = [
-        ("category", |purchase| purchase.category.is_none()),
-        ("sales channel", |purchase| purchase.sales_channel.is_none()),
-    ];
+    let is_missing =
+        |purchase: &Purchase| [purchase.category.is_none(), purchase.sales_channel.is_none()];
     let (mut n, mut missing) = (0_usize, [0_usize; 2]);
     for event in log.customers.iter().flat_map(|customer| &customer.events) {
         let EventKind::Purchase(purchase) = &event.kind else { continue };
         n += 1;
-        for (count, (_, is_missing)) in missing.iter_mut().zip(facts) {
-            *count += usize::from(is_missing(purchase));
+        for (count, is_missing) in missing.iter_mut().zip(is_missing(purchase)) {
+            *count += usize::from(is_missing);
         }
     }
-    let told = facts.iter().zip(missing).filter(|(_, missing)| *missing < n);
-    let shares = told.map(|((name, _), missing)| (name, missing as f64 / n.max(1) as f64));
+    let told = ["category", "sales channel"].into_iter().zip(missing);
+    let told = told.filter(|(_, missing)| *missing < n);
+    let shares = told.map(|(name, missing)| (name, missing as f64 / n.max(1) as f64));
     shares
         .filter(|(_, share)| *share > MISSING_SHARE_MAX)
         .map(|(name, share)| {
