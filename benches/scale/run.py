@@ -230,7 +230,7 @@ def read_rows(path):
     return rows
 
 
-def write(rows, docs):
+def write(rows, docs, note):
     """Writes numbers, table and plot."""
     rows.sort(key=lambda row: (row["customers"], STEPS.index(row["step"])))
     with open(docs / "scale.csv", "w", newline="") as file:
@@ -240,7 +240,7 @@ def write(rows, docs):
     (docs / "scale.md").write_text(
         "# How cost grows\n\nMade by [benches/scale/run.py](../benches/scale/run.py), which says what each "
         f"step is, on {os.cpu_count()} cores that other work shared: of the seconds read those of the CPU.\n"
-        "The numbers are in [scale.csv](scale.csv).\n\n"
+        f"The numbers are in [scale.csv](scale.csv).\n{note}\n"
         f"![CPU seconds, peak memory and microseconds by id, by customers](scale.svg)\n\n{table(rows)}"
     )
     (docs / "scale.svg").write_text(plot(rows))
@@ -256,6 +256,7 @@ def main():
     parser.add_argument("--bin", default=str(ROOT / "target" / "release"))
     parser.add_argument("--memory-mb", default="512")
     parser.add_argument("--train-max", type=int, default=1_000_000)
+    parser.add_argument("--note", default="", help="a sentence on this run for the document")
     parser.add_argument("--keep", action="store_true", help="keeps stores and exports")
     parser.add_argument("--no-build", action="store_true")
     parser.add_argument("--plot-only", action="store_true", help="writes table and plot of the numbers there are")
@@ -263,7 +264,7 @@ def main():
     docs = ROOT / "docs"
     rows = read_rows(docs / "scale.csv")
     if options.plot_only:
-        return write(rows, docs)
+        return write(rows, docs, f"{options.note}\n" if options.note else "")
     if not options.no_build:
         build = ["cargo", "build", "--release", "--bins", "--examples"]
         subprocess.run(build, cwd=ROOT, check=True)
@@ -272,7 +273,7 @@ def main():
         more = steps(size, Path(options.dir) / str(size), Path(options.dir) / "models", options)
         names = {row["step"] for row in more}
         rows = [row for row in rows if row["customers"] != size or row["step"] not in names] + more
-        write(rows, docs)
+        write(rows, docs, f"{options.note}\n" if options.note else "")
         print(table(more), flush=True)
 
 
