@@ -41,6 +41,10 @@ pub(super) async fn score(
     }
     let n_rows = usize::try_from(row_count).unwrap_or(usize::MAX);
     let cells = checked_cells(engine, n_rows, cells)?;
+    if n_rows <= ROWS_AT_ONCE {
+        // Some ten microseconds of work: handing it over would cost more than doing it.
+        return score_cells(&served, &cells, &AtomicBool::new(false));
+    }
     live.pooled(move |left| score_cells(&served, &cells, left)).await
 }
 
@@ -114,17 +118,19 @@ fn score_cells(
     let row_bytes = engine.n_matrix_columns() * width;
     // Small enough to use every thread, large enough that a slice is worth handing over.
     let slice_rows = (bytes.len() / row_bytes).div_ceil(4 * rayon::current_num_threads());
-    let slice_rows = slice_rows.clamp(64, SLICE_ROWS);
-    let slices: Vec<Packed> = bytes
-        .par_chunks(row_bytes * slice_rows)
-        .enumerate()
-        .map(|(slice, rows)| {
-            if left.load(Ordering::Relaxed) {
-                return Err(ServeError::Deadline);
-            }
-            score_slice(engine, (rows, row_bytes, width), slice * slice_rows)
-        })
-        .collect::<Result<_, ServeError>>()?;
+    let slice_rows = slice_rows.clamp(ROWS_AT_ONCE, SLICE_ROWS);
+    let slice = |(slice, rows): (usize, &[u8])| {
+        if left.load(Ordering::Relaxed) {
+            return Err(ServeError::Deadline);
+        }
+        score_slice(engine, (rows, row_bytes, width), slice * slice_rows)
+    };
+    let slices: Vec<Packed> = if bytes.len() <= row_bytes * ROWS_AT_ONCE {
+        vec![slice((0, bytes))?]
+    } else {
+        let slices = bytes.par_chunks(row_bytes * slice_rows).enumerate();
+        slices.map(slice).collect::<Result<_, ServeError>>()?
+    };
     let join = |part: fn(&Packed) -> &Vec<u8>| -> Vec<u8> {
         slices.iter().map(part).map(Vec::as_slice).collect::<Vec<_>>().concat()
     };
