@@ -1,11 +1,11 @@
 //! What becomes of a server that is asked three times as much as it can answer.
 //!
 //!     cargo build --release --bins --example overload
-//!     taskset -c 1 target/release/examples/overload [ROWS] [SECONDS] [CORE] [-- FLAGS]
+//!     taskset -c 1 target/release/examples/overload [ROWS] [SECONDS] [CORE] [TIMES] [-- FLAGS]
 //!
 //! Starts `tenure-serve` on the demo model and 2,000 customers (on CORE alone, if one is named),
 //! finds its peak in a closed loop, then sends calls of ROWS customers (200; 1 is a single score)
-//! at three times that rate for SECONDS (30), in an open loop: calls are sent when they are due,
+//! at TIMES (3) that rate for SECONDS (30), in an open loop: calls are sent when they are due,
 //! whatever became of those before, and each gives up after 100 ms. FLAGS go to the server.
 //! With client and server on cores of their own, the server's core is what is overloaded.
 //! Writes only to `target/overload`.
@@ -59,7 +59,8 @@ fn main() -> Result<()> {
         fill(&Channel::from_shared(format!("http://{}", server.address))?.connect().await?).await
     })?;
     drop(runtime);
-    measure(&server, rows, Duration::from_secs(seconds))
+    let times = own.get(3).map_or(Ok(TIMES_PEAK), |text| text.parse::<f64>())?;
+    measure(&server, rows, (times, Duration::from_secs(seconds)))
 }
 
 /// The program at work.
@@ -179,7 +180,7 @@ fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.get(idx).copied().unwrap_or(f64::NAN)
 }
 
-fn measure(server: &Server, rows: usize, time: Duration) -> Result<()> {
+fn measure(server: &Server, rows: usize, (times, time): (f64, Duration)) -> Result<()> {
     let ask = ask(rows);
     let mut wire = Wire::connect(&server.address, CONNECTIONS, &ask)?;
     // Too few leave the server idle, too many are refused and only ask again.
@@ -195,7 +196,7 @@ fn measure(server: &Server, rows: usize, time: Duration) -> Result<()> {
     let cpu_peak = (server.cpu()? - cpu) / (before * PEAK_TIME.as_secs_f64());
     let memory = server.memory()?;
     let cpu = server.cpu()?;
-    let (mut tally, most) = flood(server, &mut wire, TIMES_PEAK * before, time)?;
+    let (mut tally, most) = flood(server, &mut wire, times * before, time)?;
     let cpu = server.cpu()? - cpu;
     let (after, seconds) = (server.memory()?, time.as_secs_f64());
     let recovery = recovery(server, &mut wire, before)?;
@@ -210,14 +211,14 @@ fn measure(server: &Server, rows: usize, time: Duration) -> Result<()> {
         1e6 * cpu_peak
     );
     println!(
-        "{TIMES_PEAK} times the peak for {seconds:.0} s: {goodput:.0} good calls/s, {:.1} % of \
+        "{times} times the peak for {seconds:.0} s: {goodput:.0} good calls/s, {:.1} % of \
          the mean peak; the server's processor was busy for {:.0} % of the time",
         100.0 * goodput / mean,
         100.0 * cpu / seconds
     );
     println!(
-        "  good {}, refused {}, late {}, other {}",
-        tally.good, tally.refused, tally.late, tally.other
+        "  good {}, refused {}, late {}, other {}; {} connections closed by the server",
+        tally.good, tally.refused, tally.late, tally.other, wire.n_closed
     );
     let left = cpu - f64::from(tally.good) * cpu_peak;
     println!(

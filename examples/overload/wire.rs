@@ -73,12 +73,15 @@ pub(crate) struct Wire<'a> {
     links: Vec<Link>,
     ask: &'a Ask,
     next: usize,
+    address: String,
+    /// How often the server closed a connection, which was then made anew.
+    pub(crate) n_closed: usize,
 }
 
 impl<'a> Wire<'a> {
     pub(crate) fn connect(address: &str, n_links: usize, ask: &'a Ask) -> Result<Self> {
         let links = (0..n_links).map(|_| Link::connect(address)).collect::<Result<_>>()?;
-        Ok(Self { links, ask, next: 0 })
+        Ok(Self { links, ask, next: 0, address: address.to_owned(), n_closed: 0 })
     }
 
     /// Calls that have not ended.
@@ -98,8 +101,17 @@ impl<'a> Wire<'a> {
         for link in &mut self.links {
             link.expire(self.ask.deadline, tell);
             link.start(self.ask);
-            link.flush()?;
-            link.read(tell)?;
+            if link.flush().and_then(|()| link.read(tell)).is_err() {
+                // As every client does it.
+                let fresh = Link::connect(&self.address)?;
+                let lost = std::mem::replace(link, fresh);
+                link.waiting = lost.waiting;
+                lost.open
+                    .into_iter()
+                    .flatten()
+                    .for_each(|open| tell(End::Reset, open.due.elapsed()));
+                self.n_closed += 1;
+            }
         }
         Ok(())
     }
