@@ -169,11 +169,11 @@ enum StoreArgs {
     Export {
         #[command(flatten)]
         store: StoreDir,
-        #[command(flatten)]
-        server: Box<FromServerArgs>,
         /// The new directory
         #[arg(long, value_name = "DIR")]
         out: Option<String>,
+        #[command(flatten)]
+        server: Box<FromServerArgs>,
     },
     /// Fills an empty store from an export
     Import {

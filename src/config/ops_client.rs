@@ -20,11 +20,11 @@ const ATTEMPTS_MAX: u64 = 1_000_000;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct HealthArgs {
-    #[command(flatten)]
-    server: AddrArgs,
     /// One of its services, such as tenure.v1.ScoringService [default: the server as a whole]
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
+    #[command(flatten)]
+    server: AddrArgs,
 }
 
 impl HealthArgs {
@@ -42,16 +42,16 @@ pub(super) enum EventsArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct SendArgs {
-    #[command(flatten)]
-    server: AddrArgs,
-    #[command(flatten)]
-    log: LogArgs,
     /// Writes what was refused there, as CSV: file, row, code, reason
     #[arg(long, value_name = "FILE")]
     rejects: Option<String>,
     /// Attempts in a row without an answer before it gives up [default: 10]
     #[arg(long, value_name = "NUMBER")]
     attempts: Option<String>,
+    #[command(flatten)]
+    server: AddrArgs,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 impl EventsArgs {

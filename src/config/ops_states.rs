@@ -21,14 +21,10 @@ pub(super) const KEYS: [&str; 5] = ["states", "sample", "customers", "export", "
 #[derive(Debug, Clone, Args)]
 pub(super) struct ConsistencyArgs {
     #[command(flatten)]
-    log: LogArgs,
-    #[command(flatten)]
     models: Models,
     /// Directory of the export that is checked; a new one with --from-server
     #[arg(long, value_name = "DIR")]
     states: Option<String>,
-    #[command(flatten)]
-    server: Box<FromServerArgs>,
     /// Last day to which the log is complete; who has later events is not compared [default: all]
     #[arg(long, value_name = "DATE")]
     as_of: Option<String>,
@@ -41,6 +37,10 @@ pub(super) struct ConsistencyArgs {
     /// Where those files go [default: beside the export]
     #[arg(long, value_name = "DIR")]
     work_dir: Option<String>,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    server: Box<FromServerArgs>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -66,14 +66,14 @@ pub(super) struct StatsArgs {
     /// Directory of the export that is counted; a new one with --from-server
     #[arg(long, value_name = "DIR")]
     states: Option<String>,
-    #[command(flatten)]
-    server: Box<FromServerArgs>,
     /// Last day that is looked at, such as 2026-06-30
     #[arg(long, value_name = "DATE")]
     as_of: Option<String>,
     /// A policy in place of the model's own
     #[arg(long, value_name = "FILE")]
     policy: Option<String>,
+    #[command(flatten)]
+    server: Box<FromServerArgs>,
 }
 
 impl StatsArgs {

@@ -64,8 +64,7 @@ mod tests {
     use super::*;
 
     fn with_reason(code: Code, reason: &str) -> Status {
-        let mut details = ErrorDetails::new();
-        details.set_error_info(reason, "tenure", std::collections::HashMap::new());
+        let details = ErrorDetails::with_error_info(reason, "tenure", []);
         Status::with_error_details(code, "words", details)
     }
 
