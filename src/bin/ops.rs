@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tenure::batch;
 use tenure::config::{OpsArgs, OpsCommand};
-use tenure::serve;
+use tenure::serve::client;
 use tenure::telemetry::Progress;
 
 /// An exit code and its reason.
@@ -35,10 +35,10 @@ fn run(args: &OpsArgs) -> Result<u8, Failure> {
     let progress = Progress::new(!config.quiet);
     let mut tell = |what: &str| progress.tell(what);
     if let Some(fetch) = config.command.fetch() {
-        serve::fetch_export(fetch, &mut tell).map_err(|e| (e.exit_code(), e.into()))?;
+        client::fetch_export(fetch, &mut tell).map_err(|e| (e.exit_code(), e.into()))?;
     }
     let (text, json, exit_code) = if let OpsCommand::Client(asked) = &config.command {
-        let told = serve::client::call(asked, &mut tell).map_err(|e| (e.exit_code(), e.into()))?;
+        let told = client::call(asked, &mut tell).map_err(|e| (e.exit_code(), e.into()))?;
         (told.text, told.json, told.exit_code)
     } else {
         let told = batch::operate(&config, &mut tell).map_err(|e| (e.exit_code(), e.into()))?;

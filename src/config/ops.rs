@@ -9,18 +9,18 @@ use super::log::said;
 use super::look::{DriftArgs, DriftConfig, ExplainArgs, ExplainConfig, OnnxArgs};
 use super::look::{read_drift, read_explain, read_onnx};
 use super::ops_client;
-use super::ops_client::{ClientConfig, EventsArgs, HealthArgs};
+use super::ops_client::{ClientConfig, EventsArgs, FetchConfig, HealthArgs};
 use super::ops_contract;
 use super::ops_contract::{ContractArgs, ContractConfig, OpportunitiesArgs, OpportunitiesConfig};
 use super::ops_keys;
 use super::ops_keys::{KeysArgs, KeysConfig, read_keys};
+use super::ops_server;
+use super::ops_server::FromServerArgs;
 use super::ops_states;
 use super::ops_states::{
     ConsistencyArgs, ConsistencyConfig, EraseArgs, EraseConfig, StatsArgs, StatsConfig, read_states,
 };
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
-use super::remote;
-use super::remote::{FetchConfig, RemoteArgs};
 use super::score::parse_selector;
 use super::train::layers;
 use super::trial;
@@ -169,11 +169,11 @@ enum StoreArgs {
     Export {
         #[command(flatten)]
         store: StoreDir,
-        #[command(flatten)]
-        remote: Box<RemoteArgs>,
         /// The new directory
         #[arg(long, value_name = "DIR")]
         out: Option<String>,
+        #[command(flatten)]
+        server: Box<FromServerArgs>,
     },
     /// Fills an empty store from an export
     Import {
@@ -237,9 +237,9 @@ impl RoomArgs {
             Self::Store(StoreArgs::Load(load)) => (OpsTask::StoreLoad, load.given()),
             Self::Store(StoreArgs::Verify(store)) => (OpsTask::StoreVerify, store.given()),
             Self::Store(StoreArgs::Stats(store)) => (OpsTask::StoreStats, store.given()),
-            Self::Store(StoreArgs::Export { store, remote, out }) => {
+            Self::Store(StoreArgs::Export { store, server, out }) => {
                 let own = vec![("out", out.clone())];
-                (OpsTask::StoreExport, [store.given(), remote.given(), own].concat())
+                (OpsTask::StoreExport, [store.given(), server.given(), own].concat())
             }
             Self::Store(StoreArgs::Import { store, from }) => {
                 (OpsTask::StoreImport, [store.given(), vec![("from", from.clone())]].concat())
@@ -447,7 +447,7 @@ impl OpsConfig {
         reader.tolerate(&trial::KEYS);
         reader.tolerate(&super::load::KEYS);
         reader.tolerate(&ops_keys::KEYS);
-        reader.tolerate(&remote::KEYS);
+        reader.tolerate(&ops_server::KEYS);
         reader.tolerate(&ops_states::KEYS);
         reader.tolerate(&ops_client::KEYS);
         let command = match task {
@@ -493,7 +493,8 @@ impl OpsConfig {
             OpsTask::BundleDrift => read_drift(&mut reader).unwrap_or_else(nothing),
             OpsTask::BundleExportOnnx => read_onnx(&mut reader),
             OpsTask::EventsSend | OpsTask::Health => {
-                OpsCommand::Client(Box::new(ClientConfig::read(task, &mut reader)))
+                let asked = ClientConfig::read(task, &mut reader);
+                asked.map_or_else(nothing, |asked| OpsCommand::Client(Box::new(asked)))
             }
             OpsTask::KeysNew | OpsTask::KeysCheck => {
                 OpsCommand::Keys(read_keys(task == OpsTask::KeysNew, &mut reader))

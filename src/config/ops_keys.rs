@@ -44,8 +44,9 @@ Examples:
   tenure-ops explain --models models --name tariff --table customers.csv --customer 42
   tenure-ops bundle drift --models models --name shop --events orders.csv.gz --as-of 2026-09-30
 
-Exit codes: 0 done, 1 failed, 3 an alarm (with --fail-on-alarm), 64 usage or configuration, 65 bundle, store, data or policy
-rejected, 75 try again later (the store is in use).";
+Exit codes: 0 done, 1 failed, 3 an alarm (with --fail-on-alarm), 64 usage or configuration,
+65 bundle, store, data or policy rejected, 75 try again later (the store is in use, or the server
+does not answer).";
 
 /// What is to be done with a file of keys.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use clap::Args;
 
 use super::log::{LogArgs, LogConfig};
 use super::ops::{Given, Models, OpsCommand, OpsTask, read_model};
+use super::ops_client::FetchConfig;
+use super::ops_server::{FromServerArgs, read_from_server};
 use super::raw::Reader;
-use super::remote::{FetchConfig, RemoteArgs, read_remote};
 use super::score::{MEMORY_MB, MEMORY_MB_MAX};
 use super::train::parse_day;
 use crate::bundle::BundleSelector;
@@ -20,14 +21,10 @@ pub(super) const KEYS: [&str; 5] = ["states", "sample", "customers", "export", "
 #[derive(Debug, Clone, Args)]
 pub(super) struct ConsistencyArgs {
     #[command(flatten)]
-    log: LogArgs,
-    #[command(flatten)]
     models: Models,
     /// Directory of the export that is checked; a new one with --from-server
     #[arg(long, value_name = "DIR")]
     states: Option<String>,
-    #[command(flatten)]
-    remote: Box<RemoteArgs>,
     /// Last day to which the log is complete; who has later events is not compared [default: all]
     #[arg(long, value_name = "DATE")]
     as_of: Option<String>,
@@ -40,6 +37,10 @@ pub(super) struct ConsistencyArgs {
     /// Where those files go [default: beside the export]
     #[arg(long, value_name = "DIR")]
     work_dir: Option<String>,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    server: Box<FromServerArgs>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -65,14 +66,14 @@ pub(super) struct StatsArgs {
     /// Directory of the export that is counted; a new one with --from-server
     #[arg(long, value_name = "DIR")]
     states: Option<String>,
-    #[command(flatten)]
-    remote: Box<RemoteArgs>,
     /// Last day that is looked at, such as 2026-06-30
     #[arg(long, value_name = "DATE")]
     as_of: Option<String>,
     /// A policy in place of the model's own
     #[arg(long, value_name = "FILE")]
     policy: Option<String>,
+    #[command(flatten)]
+    server: Box<FromServerArgs>,
 }
 
 impl StatsArgs {
@@ -82,7 +83,7 @@ impl StatsArgs {
             ("as_of", self.as_of.clone()),
             ("policy", self.policy.clone()),
         ];
-        [self.models.given(), self.remote.given(), own].concat()
+        [self.models.given(), self.server.given(), own].concat()
     }
 }
 
@@ -95,7 +96,7 @@ impl ConsistencyArgs {
             ("memory_mb", self.memory_mb.clone()),
             ("work_dir", self.work_dir.clone()),
         ];
-        [self.log.given(), self.models.given(), self.remote.given(), own].concat()
+        [self.log.given(), self.models.given(), self.server.given(), own].concat()
     }
 }
 
@@ -167,14 +168,14 @@ pub struct EraseConfig {
 pub(super) fn read_states(task: OpsTask, reader: &mut Reader) -> Option<OpsCommand> {
     Some(match task {
         OpsTask::StoreExport => {
-            let remote = read_remote(reader);
-            let store = match remote {
+            let server = read_from_server(reader);
+            let store = match server {
                 Some(_) => reader.optional("store").unwrap_or_default(),
                 None => reader.required("store"),
             };
             let out = PathBuf::from(reader.required("out"));
-            match remote {
-                Some(remote) => OpsCommand::Fetch(FetchConfig { remote, out }),
+            match server {
+                Some(server) => OpsCommand::Fetch(FetchConfig { server, out }),
                 None => OpsCommand::Store { task, store: PathBuf::from(store), export: out },
             }
         }
@@ -197,7 +198,7 @@ fn read_consistency(reader: &mut Reader) -> OpsCommand {
     log.require_events(reader);
     let (models, model) = read_model(reader);
     let states = PathBuf::from(reader.required("states"));
-    let remote = read_remote(reader);
+    let server = read_from_server(reader);
     let sample = reader.parsed("sample", 1.0, |text| match text.parse::<f64>() {
         Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
         _ => Err("a share above 0, at most 1".to_owned()),
@@ -207,7 +208,7 @@ fn read_consistency(reader: &mut Reader) -> OpsCommand {
         log,
         models,
         model,
-        fetch: remote.map(|remote| FetchConfig { remote, out: states.clone() }),
+        fetch: server.map(|server| FetchConfig { server, out: states.clone() }),
         states,
         as_of: reader.optional_parsed("as_of", parse_day),
         sample,
@@ -219,10 +220,10 @@ fn read_consistency(reader: &mut Reader) -> OpsCommand {
 fn read_stats(reader: &mut Reader) -> Option<OpsCommand> {
     let (models, model) = read_model(reader);
     let states = PathBuf::from(reader.required("states"));
-    let remote = read_remote(reader);
+    let server = read_from_server(reader);
     let as_of = reader.required_parsed("as_of", parse_day);
     let policy = reader.optional("policy").map(PathBuf::from);
-    let fetch = remote.map(|remote| FetchConfig { remote, out: states.clone() });
+    let fetch = server.map(|server| FetchConfig { server, out: states.clone() });
     // A missing or wrong day is an issue, which ends the reading.
     Some(OpsCommand::Stats(StatsConfig { models, model, states, fetch, as_of: as_of?, policy }))
 }

@@ -390,9 +390,7 @@ impl ServeError {
                 details.set_bad_request(fields);
             }
             Self::IdentityMerge(violation) => {
-                let violation =
-                    PreconditionViolation::new("IDENTITY_MERGE", &violation.field, message);
-                details.set_precondition_failure(vec![violation]);
+                unmet(details, ("IDENTITY_MERGE", &violation.field), message);
             }
             Self::MessageTooLarge { .. } => {
                 let quota = QuotaViolation::new("message_bytes", message);
@@ -414,30 +412,16 @@ impl ServeError {
                 details.set_resource_info("tenure.v1.ModelVersion", wanted.clone(), "", message);
             }
             Self::AsOfTooEarly { customer, .. } => {
-                let violation = PreconditionViolation::new(
-                    "AS_OF_AFTER_NEWEST_EVENT",
-                    customer.as_str(),
-                    message,
-                );
-                details.set_precondition_failure(vec![violation]);
+                unmet(details, ("AS_OF_AFTER_NEWEST_EVENT", customer.as_str()), message);
             }
             Self::TableModel { served, .. } => {
-                let violation =
-                    PreconditionViolation::new("MODEL_OF_A_TABLE", served.clone(), message);
-                details.set_precondition_failure(vec![violation]);
+                unmet(details, ("MODEL_OF_A_TABLE", served), message);
             }
             Self::SchemaMismatch { served, .. } => {
-                let violation = PreconditionViolation::new("FEATURE_SCHEMA", served, message);
-                details.set_precondition_failure(vec![violation]);
+                unmet(details, ("FEATURE_SCHEMA", served), message);
             }
-            Self::SweepOff => {
-                let violation = PreconditionViolation::new("SWEEP", "sweep_rate", message);
-                details.set_precondition_failure(vec![violation]);
-            }
-            Self::NoDecisionLog => {
-                let violation = PreconditionViolation::new("DECISION_LOG", "decision_log", message);
-                details.set_precondition_failure(vec![violation]);
-            }
+            Self::SweepOff => unmet(details, ("SWEEP", "sweep_rate"), message),
+            Self::NoDecisionLog => unmet(details, ("DECISION_LOG", "decision_log"), message),
             Self::Model(refusal) => refusal.add_details(details, message),
             Self::Overloaded { .. } | Self::StoreUnknown => {
                 details.set_retry_info(Some(BUSY_PAUSE));
@@ -455,6 +439,11 @@ impl ServeError {
             | Self::Internal(_) => {}
         }
     }
+}
+
+/// Says what has to be otherwise before the call can be answered: a kind, and whose.
+fn unmet(details: &mut ErrorDetails, (kind, whose): (&str, &str), message: &str) {
+    details.set_precondition_failure(vec![PreconditionViolation::new(kind, whose, message)]);
 }
 
 #[allow(clippy::disallowed_types, reason = "the type that the crate for details takes")]

@@ -8,13 +8,18 @@
 )]
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 use tenure::serve::pb;
 use tenure::store::{
     MemoryStore, ScanRange, SledOptions, SledStore, StateStore, export, export_manifest, import,
 };
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
@@ -201,6 +206,77 @@ async fn exports_that_cannot_be_meant_or_are_too_many_are_refused_and_hold_up_no
     assert!(server.ended().await.complete);
 }
 
+/// What happens to a connection once it has brought so many bytes.
+#[derive(Clone, Copy)]
+enum Fault {
+    Cut(u64),
+    Silence(u64),
+}
+
+/// A way to a server on which one connection after another fails, until no fault is left. Also
+/// how many connections there were.
+async fn faulty(server: SocketAddr, faults: Vec<Fault>) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let n_connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&n_connections);
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let fault = faults.get(counted.fetch_add(1, Ordering::SeqCst)).copied();
+            let far = TcpStream::connect(server).await.unwrap();
+            tokio::spawn(async move {
+                let ((mut asks, mut hears), (answers, mut takes)) =
+                    (near.into_split(), far.into_split());
+                let n_bytes = match fault {
+                    Some(Fault::Cut(n) | Fault::Silence(n)) => n,
+                    None => u64::MAX,
+                };
+                let mut answers = answers.take(n_bytes);
+                let down = async {
+                    drop(tokio::io::copy(&mut answers, &mut hears).await);
+                    if matches!(fault, Some(Fault::Silence(_))) {
+                        std::future::pending::<()>().await;
+                    }
+                };
+                // Whichever ends first ends both.
+                tokio::select! {
+                    () = down => {}
+                    _ = tokio::io::copy(&mut asks, &mut takes) => {}
+                }
+            });
+        }
+    });
+    (address, n_connections)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_goes_on_where_a_connection_broke_or_fell_silent() {
+    let server = Running::start(&[("sweep_rate", "0")]).await;
+    let mut clients = Clients::new(&server).await;
+    fill(&mut clients, 0, 4_000).await;
+    let (bytes, _) = whole(&mut clients).await;
+    let part = bytes.len() as u64 / 3;
+    let dir = tempfile::tempdir().unwrap();
+    let fetch = async |address: String, name: &str| {
+        let out = dir.path().join(name).to_str().unwrap().to_owned();
+        let args = ["store", "export", "--from-server", &address, "--out", &out];
+        let args = [&args[..], &["--timeout-ms", "2000"]].concat();
+        let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+        let run = move || run(OPS, &args.iter().map(String::as_str).collect::<Vec<_>>());
+        tokio::task::spawn_blocking(run).await.unwrap()
+    };
+    let faults = vec![Fault::Cut(part), Fault::Silence(part)];
+    let (address, n_connections) = faulty(server.address, faults).await;
+    fetch(address, "whole").await.expect(0, &[]);
+    assert!(records(&dir.path().join("whole")) == bytes, "the bytes are those of one stream");
+    assert!(n_connections.load(Ordering::SeqCst) >= 3);
+    // One that never begins is not waited for.
+    let (address, n_connections) = faulty(server.address, vec![Fault::Silence(0); 9]).await;
+    fetch(address.clone(), "none").await.expect(75, &[&address, "no answer within 2000 ms"]);
+    assert_eq!(n_connections.load(Ordering::SeqCst), 1);
+    server.stop().await;
+}
+
 /// With a key and an authority, over TLS, as from another machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_fetches_over_tls_with_its_key() {
@@ -227,12 +303,14 @@ async fn the_program_fetches_over_tls_with_its_key() {
             let server = ["store", "export", "--from-server", &address, "--tls-ca", authority];
             run(OPS, &[&server[..], &["--key-file", key, "--out", out]].concat())
         };
-        fetch(&score, &authority, &other).expect(65, &["ROLE_MISSING"]);
+        fetch(&score, &authority, &other).expect(1, &["refuses", "ROLE_MISSING"]);
         fs::remove_dir_all(&other).unwrap();
         fetch(&admin, &stranger, &other).expect(75, &[&address]);
         fs::remove_dir_all(&other).unwrap();
         fetch("/no/such/key", &authority, &other).expect(64, &["/no/such/key"]);
         fetch(&admin, &authority, &out).expect(0, &[]);
+        run(OPS, &["health", "--addr", &address, "--tls-ca", "/no/such/authority"])
+            .expect(64, &["/no/such/authority"]);
         run(OPS, &["store", "export", "--out", &out]).expect(64, &["store is missing"]);
     });
     tried.await.unwrap();

@@ -1,4 +1,7 @@
 //! A way to a server: address, encryption, and the key that is shown with every call.
+//!
+//! In: which server, and who asks. Out: connections to it, as many as are wanted. It deliberately
+//! repeats nothing: what may be sent again is known to those who call.
 
 use std::path::Path;
 
@@ -9,6 +12,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Status};
 
 use super::ClientError;
+use super::again::with_causes;
 use crate::config::ServerConfig;
 
 /// A channel that shows a key.
@@ -27,36 +31,49 @@ impl Interceptor for ShowKey {
     }
 }
 
-/// The way to a server. Nothing is connected before the first call.
-pub(super) fn connection(server: &ServerConfig) -> Result<Connection, ClientError> {
-    let ServerConfig { addr, tls_ca, tls_own, tls_name, key_file, timeout } = server;
-    let refused = |detail: String| ClientError::Address { addr: addr.clone(), detail };
-    let scheme = if tls_ca.is_some() { "https" } else { "http" };
-    let endpoint = Endpoint::from_shared(format!("{scheme}://{addr}"));
-    let mut endpoint = endpoint
-        .map_err(|error| refused(error.to_string()))?
-        .connect_timeout(*timeout)
-        // A peer that is gone without a word is noticed also while nothing is sent.
-        .http2_keep_alive_interval(*timeout)
-        .keep_alive_timeout(*timeout);
-    if let Some(ca) = tls_ca {
-        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?));
-        if let Some((cert, key)) = tls_own {
-            tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
+/// How a server is reached.
+pub(super) struct Way {
+    endpoint: Endpoint,
+    key: ShowKey,
+}
+
+impl Way {
+    /// Reads what the settings name. Nothing is connected.
+    pub(super) fn open(server: &ServerConfig) -> Result<Self, ClientError> {
+        let ServerConfig { addr, tls_ca, tls_own, tls_name, key_file, timeout } = server;
+        let refused = |detail: String| ClientError::Address { addr: addr.clone(), detail };
+        let scheme = if tls_ca.is_some() { "https" } else { "http" };
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{addr}"));
+        let mut endpoint = endpoint
+            .map_err(|error| refused(error.to_string()))?
+            .connect_timeout(*timeout)
+            // A peer that is gone without a word is noticed also while nothing is sent.
+            .http2_keep_alive_interval(*timeout)
+            .keep_alive_timeout(*timeout);
+        if let Some(ca) = tls_ca {
+            let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?));
+            if let Some(own) = tls_own {
+                tls = tls.identity(Identity::from_pem(read(&own.cert)?, read(&own.key)?));
+            }
+            if let Some(name) = tls_name {
+                tls = tls.domain_name(name);
+            }
+            endpoint = endpoint
+                .tls_config(tls)
+                .map_err(|error| refused(with_causes(error.to_string(), &error)))?;
         }
-        if let Some(name) = tls_name {
-            tls = tls.domain_name(name);
-        }
-        endpoint = endpoint
-            .tls_config(tls)
-            .map_err(|error| refused(with_causes(error.to_string(), &error)))?;
+        let key = key_file.as_deref().map(read_key).transpose()?;
+        Ok(Self { endpoint, key: ShowKey(key) })
     }
-    let key = key_file.as_deref().map(read_key).transpose()?;
-    Ok(InterceptedService::new(endpoint.connect_lazy(), ShowKey(key)))
+
+    /// A connection of its own, made with the first call on it.
+    pub(super) fn connection(&self) -> Connection {
+        InterceptedService::new(self.endpoint.connect_lazy(), self.key.clone())
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ClientError> {
-    std::fs::read(path).map_err(|source| ClientError::File { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|source| ClientError::Credential { path: path.to_owned(), source })
 }
 
 fn read_key(path: &Path) -> Result<MetadataValue<Ascii>, ClientError> {
@@ -69,17 +86,4 @@ fn read_key(path: &Path) -> Result<MetadataValue<Ascii>, ClientError> {
     let mut value: MetadataValue<Ascii> = format!("Bearer {key}").parse().map_err(|_| no_key())?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// A text with what is behind it, which says where it happened.
-pub(super) fn with_causes(text: String, error: &dyn std::error::Error) -> String {
-    let (mut text, mut cause) = (text, error.source());
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }

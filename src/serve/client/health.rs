@@ -6,8 +6,9 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::connect::{connection, with_causes};
-use super::{Answered, ClientError, told};
+use super::again::{told, with_causes};
+use super::connect::Way;
+use super::{Answered, ClientError};
 use crate::config::ServerConfig;
 
 /// It serves; it says that it does not; it says nothing.
@@ -17,7 +18,7 @@ const NO_ANSWER: u8 = 2;
 
 /// Asks whether a server, or one service of it, serves.
 pub(super) async fn check(server: &ServerConfig, service: &str) -> Result<Answered, ClientError> {
-    let mut client = HealthClient::new(connection(server)?);
+    let mut client = HealthClient::new(Way::open(server)?.connection());
     let mut request = Request::new(HealthCheckRequest { service: service.to_owned() });
     request.set_timeout(server.timeout);
     // The server may not keep to the time it was given.

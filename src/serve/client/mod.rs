@@ -1,10 +1,13 @@
-//! What `tenure-ops` asks of a running server: whether it serves, and to take in events.
+//! What `tenure-ops` asks of a running server: whether it serves, to take in events, and to give
+//! out its states.
 //!
 //! In: a checked configuration. Out: what the server said, as text for a person and as JSON for a
-//! program, with an exit code. It is a client like any other: it knows the protos, and nothing of
-//! the server behind them.
+//! program, with an exit code; or an export in a directory. It is a client like any other: it
+//! knows the protos, and nothing of the server behind them.
 
+mod again;
 mod connect;
+mod fetch;
 mod health;
 mod send;
 mod wire;
@@ -14,12 +17,14 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use thiserror::Error;
-use tonic::{Code, Status};
-use tonic_types::StatusExt;
+use tonic::Status;
 
-use crate::config::{ClientConfig, ConfigError};
+use crate::config::{ClientConfig, ConfigError, FetchConfig};
 use crate::domain::TimeError;
 use crate::events::IntakeError;
+use crate::store::{ExportManifestV1, TransferError};
+
+use again::{is_for_later, told, with_causes};
 
 /// What a server said.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,10 +41,18 @@ pub struct Answered {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// A file cannot be read or written.
+    /// The file of refused rows cannot be written.
     #[error("{}: {source}", path.display())]
-    File {
+    Rejects {
         /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A certificate or the key cannot be read.
+    #[error("{}: {source}", path.display())]
+    Credential {
+        /// Which file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -73,40 +86,70 @@ pub enum ClientError {
         /// What it says.
         source: io::Error,
     },
-    /// The server does not answer, or not yet.
-    #[error(
-        "{addr} does not answer: {detail} ({acknowledged} events are acknowledged; sending all \
-         again is safe)"
-    )]
+    /// What came cannot be written down as an export.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// The server does not answer, or not now.
+    #[error("{addr} does not answer now: {detail}")]
     Unavailable {
         /// Host and port.
         addr: String,
         /// What was said last.
         detail: String,
-        /// Events that are stored or refused.
-        acknowledged: u64,
     },
     /// The server refuses the call.
-    #[error("{addr} refuses: {detail} ({acknowledged} events are acknowledged)")]
+    #[error("{addr} refuses: {detail}")]
     Refused {
         /// Host and port.
         addr: String,
         /// Code, reason and message.
         detail: String,
+    },
+    /// What the server sent makes no sense.
+    #[error("{addr}: {what}")]
+    Nonsense {
+        /// Host and port.
+        addr: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Events were not sent to the end.
+    #[error("{source} ({acknowledged} events are acknowledged; sending all again is safe)")]
+    Unsent {
         /// Events that are stored or refused.
         acknowledged: u64,
+        /// Why not.
+        source: Box<Self>,
     },
 }
 
 impl ClientError {
-    /// What a program ends with.
+    /// What a program ends with: 64 for settings, 65 for data, 75 where trying again later may
+    /// help, else 1.
     #[must_use]
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Address { .. } | Self::NoKey { .. } | Self::Zone(_) => 64,
-            Self::Intake(_) => 65,
+            Self::Config(_)
+            | Self::Address { .. }
+            | Self::Credential { .. }
+            | Self::NoKey { .. }
+            | Self::Zone(_) => 64,
+            Self::Rejects { .. }
+            | Self::System { .. }
+            | Self::Refused { .. }
+            | Self::Transfer(TransferError::Io { .. }) => 1,
+            Self::Intake(_) | Self::Nonsense { .. } | Self::Transfer(_) => 65,
             Self::Unavailable { .. } => 75,
-            Self::File { .. } | Self::System { .. } | Self::Refused { .. } => 1,
+            Self::Unsent { source, .. } => source.exit_code(),
+        }
+    }
+
+    /// The end of a call that is not made again.
+    fn of(addr: &str, status: &Status) -> Self {
+        let addr = addr.to_owned();
+        match is_for_later(status) {
+            true => Self::Unavailable { addr, detail: with_causes(told(status), status) },
+            false => Self::Refused { addr, detail: told(status) },
         }
     }
 }
@@ -120,9 +163,7 @@ pub fn call(
     config: &ClientConfig,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Answered, ClientError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| ClientError::System { source })?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         match config {
             ClientConfig::Health { server, service } => health::check(server, service).await,
             ClientConfig::Send { server, log, rejects, attempts } => {
@@ -133,15 +174,18 @@ pub fn call(
     })
 }
 
-/// A refusal in one line: its code, its reason where it says one, and its message.
-fn told(status: &Status) -> String {
-    let reason = status.get_details_error_info().map(|info| info.reason);
-    let reason = reason.map_or_else(String::new, |reason| format!(" {reason}"));
-    format!("{:?}{reason}: {}", status.code(), status.message())
+/// Fetches an export into a new or empty directory. It blocks; `progress` is told now and then.
+///
+/// # Errors
+/// [`ClientError`]; without a `manifest.json` the directory holds no export.
+pub fn fetch_export(
+    config: &FetchConfig,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<ExportManifestV1, ClientError> {
+    runtime()?.block_on(fetch::fetch(config, progress))
 }
 
-/// Whether the same call may be answered another time.
-fn is_passing(status: &Status) -> bool {
-    let is_cut = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled);
-    is_cut || status.get_details_retry_info().is_some()
+fn runtime() -> Result<tokio::runtime::Runtime, ClientError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|source| ClientError::System { source })
 }

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use prost::Message;
 use serde_json::json;
@@ -16,11 +15,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
-use tonic_types::StatusExt;
 
-use super::connect::{Connection, connection, with_causes};
+use super::again::{is_passing, pause_before, silence, told};
+use super::connect::Way;
 use super::wire;
-use super::{Answered, ClientError, is_passing, told};
+use super::{Answered, ClientError};
 use crate::config::{LogConfig, ServerConfig};
 use crate::domain::Zone;
 use crate::events::{EventIssue, IntakeError, IntakeReport, RawRow, ReadSpec, Rules, read_raw};
@@ -35,8 +34,6 @@ const BATCH_BYTES: usize = 1 << 20;
 const WINDOW: usize = 8;
 /// Refusals told on the terminal; the file has all.
 const REFUSALS_TOLD: usize = 5;
-/// The first pause before another attempt, and the longest.
-const PAUSE_MS: (u64, u64) = (250, 30_000);
 /// What is wrong with so many of a hundred rows is wrong with the map.
 const REJECTED: u8 = 65;
 
@@ -74,7 +71,7 @@ pub(super) async fn send(
     how: How<'_>,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Answered, ClientError> {
-    let client = EventServiceClient::new(connection(server)?);
+    let way = Way::open(server)?;
     let (sender, chunks) = mpsc::channel(WINDOW);
     let rules = Rules { zone: log.timezone.clone().unwrap_or(Zone::UTC), ..Rules::default() };
     let (read, paths) = (log.read_spec()?, log.events.clone());
@@ -84,7 +81,7 @@ pub(super) async fn send(
     let names = log.events.iter().map(|path| path.display().to_string()).collect();
     let mut sending = Sending {
         server,
-        client,
+        way,
         chunks,
         is_read: false,
         pending: VecDeque::new(),
@@ -147,7 +144,7 @@ struct Broken {
 
 struct Sending<'s> {
     server: &'s ServerConfig,
-    client: EventServiceClient<Connection>,
+    way: Way,
     chunks: mpsc::Receiver<Chunk>,
     is_read: bool,
     /// Sent, or to be sent again, and not acknowledged.
@@ -161,13 +158,10 @@ impl Sending<'_> {
         let mut failures = 0;
         while let Err(Broken { status, has_progressed }) = self.stream().await? {
             failures = if has_progressed { 1 } else { failures + 1 };
-            let (addr, acknowledged) = (self.server.addr.clone(), self.tally.acknowledged());
-            if !is_passing(&status) {
-                return Err(ClientError::Refused { addr, detail: told(&status), acknowledged });
-            }
-            if failures >= attempts {
-                let detail = with_causes(told(&status), &status);
-                return Err(ClientError::Unavailable { addr, detail, acknowledged });
+            if !is_passing(&status) || failures >= attempts {
+                let acknowledged = self.tally.acknowledged();
+                let source = Box::new(ClientError::of(&self.server.addr, &status));
+                return Err(ClientError::Unsent { acknowledged, source });
             }
             let pause = pause_before(failures, &status);
             self.tally.n_retries += 1;
@@ -185,7 +179,9 @@ impl Sending<'_> {
             // There is room for all that may be pending.
             drop(messages.try_send(message(chunk)));
         }
-        let opened = self.client.stream_events(ReceiverStream::new(receiver)).await;
+        // Each time another connection: the last one may be dead and not know it yet.
+        let mut client = EventServiceClient::new(self.way.connection());
+        let opened = client.stream_events(ReceiverStream::new(receiver)).await;
         let mut answers = match opened {
             Ok(answers) => answers.into_inner(),
             Err(status) => return Ok(Err(Broken { status, has_progressed })),
@@ -227,8 +223,7 @@ impl Sending<'_> {
                 () = tokio::time::sleep_until(waits_since + self.server.timeout),
                     if !self.pending.is_empty() =>
                 {
-                    let text = format!("no answer within {} ms", self.server.timeout.as_millis());
-                    let status = Status::unavailable(text);
+                    let status = silence(self.server.timeout);
                     return Ok(Err(Broken { status, has_progressed }));
                 }
             }
@@ -261,15 +256,6 @@ fn message(chunk: &Chunk) -> pb::StreamEventsRequest {
     pb::StreamEventsRequest { sequence: chunk.sequence, events: chunk.events.clone() }
 }
 
-/// Doubles with each failure, and is never shorter than the server asks for.
-fn pause_before(failures: u32, status: &Status) -> Duration {
-    let (first, longest) = PAUSE_MS;
-    let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    let own = Duration::from_millis(doubled.min(longest));
-    let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
-    own.max(asked.unwrap_or_default().min(Duration::from_millis(longest)))
-}
-
 /// What became of events.
 struct Tally {
     names: Vec<String>,
@@ -288,7 +274,7 @@ impl Tally {
         let rejects = match rejects {
             None => None,
             Some(path) => {
-                let failed = |source| ClientError::File { path: path.to_owned(), source };
+                let failed = |source| ClientError::Rejects { path: path.to_owned(), source };
                 let mut file = BufWriter::new(File::create(path).map_err(failed)?);
                 file.write_all(b"file,row,code,reason\n").map_err(failed)?;
                 Some((path.to_owned(), file))
@@ -338,7 +324,7 @@ impl Tally {
         if let Some((path, file)) = &mut self.rejects {
             let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
             writeln!(file, "{},{},{code},{}", quoted(name), place.row, quoted(reason))
-                .map_err(|source| ClientError::File { path: path.clone(), source })?;
+                .map_err(|source| ClientError::Rejects { path: path.clone(), source })?;
         }
         Ok(())
     }
@@ -347,7 +333,7 @@ impl Tally {
         use std::fmt::Write;
 
         if let Some((path, file)) = &mut self.rejects {
-            file.flush().map_err(|source| ClientError::File { path: path.clone(), source })?;
+            file.flush().map_err(|source| ClientError::Rejects { path: path.clone(), source })?;
         }
         let mut text = String::new();
         for (label, count) in [
