@@ -11,6 +11,7 @@ mod decisions;
 mod demo;
 mod deploy;
 mod explain;
+mod fuzz_corpus;
 mod grpc;
 mod grpc_intake;
 mod grpc_life;
