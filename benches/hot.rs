@@ -22,9 +22,12 @@ use tenure::decision::{Context, decide};
 use tenure::domain::{AsOf, CustomerId, Day, Zone};
 use tenure::events::{Log, LogSpec, ReadSpec, Rules};
 use tenure::history::History;
-use tenure::model::btyd::{BtydRow, MbgNbd, MbgNbdParams, ParetoNbd, ParetoNbdParams};
+use tenure::model::btyd::{
+    BgNbd, BgNbdParams, BtydRow, GammaGamma, GammaGammaParams, MbgNbd, MbgNbdParams, ParetoNbd,
+    ParetoNbdParams, Prediction,
+};
 use tenure::model::{Explainer, Forest, Score, TreeShap};
-use tenure::scoring::{Answer, Engine};
+use tenure::scoring::{Answer, Engine, ROWS_AT_ONCE};
 
 /// Customers of the log that take part.
 const CUSTOMERS: usize = 500;
@@ -33,6 +36,9 @@ const ROWS: usize = 4_096;
 const FEATURES: usize = 30;
 const TREES: usize = 200;
 const LEAVES: usize = 31;
+
+/// What a purchase model says of a customer.
+type Predict = Box<dyn Fn(&BtydRow) -> Prediction>;
 
 /// One piece: its name, how many things one call does, and the call.
 struct Piece<'s> {
@@ -116,9 +122,19 @@ impl Setup {
         self.histories.iter().map(answer).collect()
     }
 
+    /// Answers in blocks, as the batch job and the server do.
+    fn answer_blocks(&self, histories: &[(CustomerId, History)], as_of: AsOf) {
+        for block in histories.chunks(ROWS_AT_ONCE) {
+            let customers: Vec<(&CustomerId, &History)> =
+                block.iter().map(|(customer, history)| (customer, history)).collect();
+            black_box(self.engine.answer_many(&customers, as_of, false));
+        }
+    }
+
     fn pieces(&self) -> Vec<Piece<'_>> {
         let mut all = self.state_pieces();
         all.extend(self.model_pieces());
+        all.extend(Self::value_pieces());
         all.extend(self.forest_pieces());
         all.extend(self.explain_pieces());
         all.extend(self.answer_pieces());
@@ -184,6 +200,35 @@ impl Setup {
                 }
             }),
         ]
+    }
+
+    /// P(no purchase) and expected purchases within 39 weeks, times expected spend.
+    fn value_pieces() -> Vec<Piece<'static>> {
+        let params = GammaGammaParams { p: 6.25, q: 3.74, gamma: 15.44 };
+        let spend = GammaGamma::try_from_params(params).unwrap();
+        // The published optima of the CDNOW sample.
+        let params = BgNbdParams { r: 0.243, alpha: 4.414, a: 0.793, b: 2.426 };
+        let bg = BgNbd::try_from_params(params).unwrap();
+        let params = MbgNbdParams { r: 0.525, alpha: 6.183, a: 0.891, b: 1.614 };
+        let mbg = MbgNbd::try_from_params(params).unwrap();
+        let params = ParetoNbdParams { r: 0.553, alpha: 10.578, s: 0.606, beta: 11.669 };
+        let pareto = ParetoNbd::try_from_params(params).unwrap();
+        let models: [(&'static str, Predict); 3] = [
+            ("btyd/bg_nbd_spend", Box::new(move |row| bg.predict(row, 39.0))),
+            ("btyd/mbg_nbd_spend", Box::new(move |row| mbg.predict(row, 39.0))),
+            ("btyd/pareto_nbd_spend", Box::new(move |row| pareto.predict(row, 39.0))),
+        ];
+        let piece = |(name, predict): (&'static str, Predict)| {
+            let (spend, customers) = (spend.clone(), purchase_rows());
+            Piece::new(name, customers.len(), move || {
+                for row in &customers {
+                    let said = predict(row);
+                    let mean = spend.expected_spend(row.x, 20.0 + f64::from(row.x));
+                    black_box((said.p_no_purchase, said.expected_purchases * mean));
+                }
+            })
+        };
+        models.into_iter().map(piece).collect()
     }
 
     fn forest_pieces(&self) -> Vec<Piece<'_>> {
@@ -262,14 +307,10 @@ impl Setup {
                 }
             }),
             Piece::new("answer/many", self.histories.len(), || {
-                let customers: Vec<(&CustomerId, &History)> =
-                    self.histories.iter().map(|(customer, history)| (customer, history)).collect();
-                black_box(self.engine.answer_many(&customers, self.as_of, false));
+                self.answer_blocks(&self.histories, self.as_of);
             }),
             Piece::new("answer/many_cdnow", self.light.len(), || {
-                let customers: Vec<(&CustomerId, &History)> =
-                    self.light.iter().map(|(customer, history)| (customer, history)).collect();
-                black_box(self.engine.answer_many(&customers, self.light_as_of, false));
+                self.answer_blocks(&self.light, self.light_as_of);
             }),
             Piece::new("answer/complete_from_bytes", self.histories.len(), || {
                 for ((customer, _), bytes) in self.histories.iter().zip(&self.bytes) {

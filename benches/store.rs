@@ -2,6 +2,9 @@
 //!
 //! One operation is a state of 300 bytes read, rewritten and committed with one new event id,
 //! among 50,000 customers. The disk under the temporary directory decides the cost of a sync.
+//!
+//! `cargo bench --bench store -- ingest` takes durable ingest of whole submissions of 1,000 events
+//! instead, by the number of writers, in the processor's time as well as the clock's.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench stops at the first error")]
 
@@ -14,7 +17,6 @@ use criterion::BenchmarkId;
 use criterion::Criterion;
 use criterion::Throughput;
 use criterion::criterion_group;
-use criterion::criterion_main;
 
 use tenure::domain::CustomerId;
 use tenure::domain::EventId;
@@ -132,5 +134,72 @@ fn writer(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Submissions of one run, and how many of them are under way at once.
+const N_SUBMISSIONS: u64 = 300;
+const UNDER_WAY: usize = 8;
+const SUBMISSION_OPS: u64 = 1_000;
+
+/// The processor's time of this process so far, of all threads, in seconds.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = text.rsplit(')').next().unwrap().split_whitespace();
+    fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+}
+
+fn submission(first: u64) -> Vec<Update> {
+    let update = |number: u64| {
+        let fold = |state: Option<&[u8]>, _: &[bool]| {
+            let mut bytes = state.unwrap_or(&[0; STATE_BYTES]).to_vec();
+            bytes[0] = bytes[0].wrapping_add(1);
+            Ok(bytes)
+        };
+        let events = vec![EventId::from_bits(u128::from(number))];
+        Update { customer: spread(number), events, fold: Box::new(fold) }
+    };
+    (first..first + SUBMISSION_OPS).map(update).collect()
+}
+
+#[allow(clippy::disallowed_methods, clippy::print_stdout, reason = "it measures and tells")]
+fn ingest() {
+    for n_threads in [1, 2, 4, 1, 2, 4] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(filled(dir.path(), Durability::Disk));
+        let commits_before = store.last_commit().seq();
+        let limits = WriterLimits { n_threads, ..WriterLimits::default() };
+        let writer = Writer::start(
+            Arc::<SledStore>::clone(&store),
+            WriterLimits { queue_ops_max: 100_000, ..limits },
+        )
+        .unwrap();
+        let (began, cpu) = (std::time::Instant::now(), cpu_seconds());
+        let mut tickets = std::collections::VecDeque::new();
+        for number in 0..N_SUBMISSIONS {
+            let updates = submission(number * SUBMISSION_OPS);
+            tickets.push_back(writer.submit(updates, vec![]).unwrap());
+            if tickets.len() == UNDER_WAY {
+                tickets.pop_front().unwrap().wait().unwrap();
+            }
+        }
+        tickets.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
+        let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+        let n_events = (N_SUBMISSIONS * SUBMISSION_OPS) as f64;
+        println!(
+            "{n_threads} writers: {:.0} events/s, {:.0} events a second of the processor, {:.2} \
+             cores busy, {} commits",
+            n_events / seconds,
+            n_events / cpu,
+            cpu / seconds,
+            store.last_commit().seq() - commits_before
+        );
+    }
+}
+
 criterion_group!(benches, commits, reads, writer);
-criterion_main!(benches);
+
+fn main() {
+    if std::env::args().any(|arg| arg == "ingest") {
+        return ingest();
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -12,7 +12,7 @@ use crate::config::{LogDefaults, ScoreConfig};
 use crate::domain::{AsOf, Currency, CustomerId, Day, Timestamp};
 use crate::events::{EventReader, Part, PartCounts, Parts, PartsSpec, Threshold};
 use crate::history::History;
-use crate::scoring::{DecisionRowV1, Engine, history_digest};
+use crate::scoring::{Answer, Engine, ROWS_AT_ONCE, decision_line, history_digest};
 use crate::store::{StoredState, each_state, export_pins, shard_of};
 
 use super::clock::{Pace, now};
@@ -24,6 +24,8 @@ use super::work::Work;
 
 /// Bytes that a state takes as a history, for each of its own.
 const HISTORY_FACTOR: usize = 6;
+/// Bytes that a row of a run takes, as a rule.
+const ROW_BYTES: usize = 512;
 /// Customers of a piece that are scored before their rows are written.
 const BLOCK_CUSTOMERS: usize = 8_192;
 
@@ -45,7 +47,7 @@ pub(super) enum Base {
     Runs(usize),
 }
 
-/// What scores one customer after the other.
+/// What scores customers.
 pub(super) struct Scorer<'s> {
     pub(super) config: &'s ScoreConfig,
     pub(super) engine: &'s Engine,
@@ -76,11 +78,16 @@ impl<'s> Scorer<'s> {
         self.since.is_none_or(|since| newest.is_some_and(|newest| newest >= since))
     }
 
-    /// Scores a customer.
-    pub(super) fn score(&self, known: &Known) -> Result<Scored<'s>, BatchError> {
-        let (customer, history) = known;
+    /// Scores customers, a block at a time.
+    pub(super) fn score(&self, known: &[Known]) -> Result<Vec<Scored<'s>>, BatchError> {
+        let asked: Vec<_> = known.iter().map(|(customer, history)| (customer, history)).collect();
+        let answers = self.engine.answer_many(&asked, self.as_of, false).into_iter();
+        answers.zip(known).map(|(answer, (_, history))| self.row(&answer?, history)).collect()
+    }
+
+    /// The row of an answer.
+    fn row(&self, answer: &Answer<'s>, history: &History) -> Result<Scored<'s>, BatchError> {
         let Self { config, engine, as_of, .. } = *self;
-        let answer = engine.answer(customer, history, as_of, false)?;
         let why = match config.reasons {
             0 => None,
             most => Some(engine.reasons(history, as_of, most)?.churn),
@@ -88,7 +95,7 @@ impl<'s> Scorer<'s> {
         // Only the decision log asks what the answer rests on.
         let line = if config.decision_log.is_some() {
             let digest = history_digest(&history.to_bytes());
-            DecisionRowV1::new(engine, &answer, digest, self.decided_at).to_line()
+            decision_line((engine, ""), answer, digest, self.decided_at)
         } else {
             Vec::new()
         };
@@ -96,27 +103,31 @@ impl<'s> Scorer<'s> {
             out_of_distribution: answer.decision.flags.out_of_distribution,
             is_fresh: self.is_fresh(history.newest()),
         };
-        Ok(Scored { cells: cells(engine, &answer, why.as_deref()), marks, line })
+        Ok(Scored { cells: cells(engine, answer, why.as_deref()), marks, line })
     }
 
-    /// Scores a customer into the bytes of a run.
-    fn encode(&self, known: &Known, out: &mut Vec<u8>) -> Result<(), BatchError> {
-        let Scored { mut cells, marks, line } = self.score(known)?;
-        // What nobody reads again takes no room.
-        for (place, cell) in cells.iter_mut().enumerate() {
-            if !self.columns.contains(&place) && !at::READ.contains(&place) {
-                *cell = Cell::Missing;
+    /// Scores customers into the rows of a run.
+    fn encode(&self, known: &[Known]) -> Result<Vec<Vec<u8>>, BatchError> {
+        let mut rows = Vec::with_capacity(known.len());
+        for Scored { mut cells, marks, line } in self.score(known)? {
+            // What nobody reads again takes no room.
+            for (place, cell) in cells.iter_mut().enumerate() {
+                if !self.columns.contains(&place) && !at::READ.contains(&place) {
+                    *cell = Cell::Missing;
+                }
             }
+            debug_assert_eq!(cells.len(), COLUMNS.len(), "one cell a column");
+            let mut row = Vec::with_capacity(ROW_BYTES + line.len());
+            encode(&cells, marks, &line, &mut row);
+            rows.push(row);
         }
-        debug_assert_eq!(cells.len(), COLUMNS.len(), "one cell a column");
-        encode(&cells, marks, &line, out);
-        Ok(())
+        Ok(rows)
     }
 
     /// Folds the customers of a part that are to be scored.
     fn fold(
         &self,
-        part: &Part<'_>,
+        part: &Part,
         take: &mut dyn FnMut(Known) -> Result<(), BatchError>,
     ) -> Result<u64, BatchError> {
         let (mut reader, mut n_unchanged) = (EventReader::default(), 0);
@@ -135,14 +146,21 @@ impl<'s> Scorer<'s> {
     }
 
     /// Scores one part of a log into a run.
-    fn run_of_part(&self, part: &Part<'_>, path: &Path) -> Result<(), BatchError> {
+    fn run_of_part(&self, part: &Part, path: &Path) -> Result<(), BatchError> {
         let mut run = RunWriter::create(path)?;
-        let mut row = Vec::new();
+        let mut waiting = Vec::with_capacity(ROWS_AT_ONCE);
+        let mut write = |known: &mut Vec<Known>| {
+            for row in self.encode(known)? {
+                run.push(&row)?;
+            }
+            known.clear();
+            Ok::<(), BatchError>(())
+        };
         let n_unchanged = self.fold(part, &mut |known| {
-            row.clear();
-            self.encode(&known, &mut row)?;
-            Ok(run.push(&row)?)
+            waiting.push(known);
+            if waiting.len() < ROWS_AT_ONCE { Ok(()) } else { write(&mut waiting) }
         })?;
+        write(&mut waiting)?;
         Ok(run.finish(n_unchanged, part.counts().n_after)?)
     }
 
@@ -289,16 +307,12 @@ impl States<'_, '_> {
         let customers = self.histories()?;
         let mut run = RunWriter::create(&work.run_path(at))?;
         for block in customers.chunks(BLOCK_CUSTOMERS) {
-            let rows: Vec<Vec<u8>> = block
-                .par_iter()
-                .map(|known| {
-                    let mut row = Vec::new();
-                    self.scorer.encode(known, &mut row)?;
-                    Ok(row)
-                })
+            let rows: Vec<Vec<Vec<u8>>> = block
+                .par_chunks(ROWS_AT_ONCE)
+                .map(|known| self.scorer.encode(known))
                 .collect::<Result<_, BatchError>>()?;
-            for row in rows {
-                run.push(&row)?;
+            for row in rows.iter().flatten() {
+                run.push(row)?;
             }
         }
         run.finish(n_unchanged, 0)?;
@@ -348,6 +362,7 @@ pub(super) fn gather(
         dir,
         shard: (config.shards > 1).then_some((config.shard, config.shards)),
         rejects: config.rejects.is_some(),
+        ..PartsSpec::default()
     };
     let pace = Pace::new(0, progress);
     let mut tell = |rows: u64| pace.reach(rows, |done, _| format!("{done} rows read"));

@@ -111,6 +111,7 @@ const DECISIONS: Sheet = Sheet {
         ("eligible", Text),
         ("assignments", Text),
         ("row_version", Int),
+        ("arm", Text),
     ],
 };
 
@@ -150,6 +151,7 @@ fn cells(row: &DecisionRowV1) -> Vec<Cell<'_>> {
         list(serde_json::to_string(&row.eligible)),
         list(serde_json::to_string(&row.assignments)),
         i32::try_from(row.v).map_or(Cell::Missing, Cell::Int),
+        text(&row.arm),
     ];
     row.into()
 }

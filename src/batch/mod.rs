@@ -10,6 +10,7 @@
 mod base;
 mod clock;
 mod columns;
+mod consistency;
 mod contract;
 mod decisions;
 mod drift;
@@ -22,7 +23,9 @@ mod moves;
 mod opportunities;
 mod ops;
 mod ops_activities;
+mod ops_erase;
 mod ops_keys;
+mod ops_stats;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -42,6 +45,7 @@ pub use contract::ContractError;
 pub use error::BatchError;
 pub use opportunities::OpportunitiesError;
 pub use ops::{OpsError, OpsOutcome, operate};
+pub use ops_erase::EraseError;
 pub use ops_keys::KeysError;
 pub use row::{COLUMNS, Cell, ColumnKind};
 pub use run::score;

@@ -20,10 +20,11 @@ use crate::model::OnnxError;
 use crate::scoring::{ScoringError, self_test};
 use crate::store::{
     DecisionLogError, ExportManifestV1, ScanRange, StateStore, StoreError, TransferError, export,
-    import,
+    export_manifest, import,
 };
 
 use super::columns::ColumnsError;
+use super::consistency::consistency;
 use super::contract::{ContractError, contract};
 use super::decisions::export_decisions;
 use super::error::BatchError;
@@ -32,12 +33,15 @@ use super::load::{load, open};
 use super::moves::moves;
 use super::opportunities::{OpportunitiesError, opportunities};
 use super::ops_activities;
+use super::ops_erase;
+use super::ops_erase::EraseError;
 use super::ops_keys;
 use super::ops_keys::KeysError;
+use super::ops_stats;
 use super::policy;
 
 /// Exit code of things that are not as they should be.
-const REJECTED: u8 = 65;
+pub(super) const REJECTED: u8 = 65;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,6 +130,9 @@ pub enum OpsError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The command asks a server: `serve::call` does that.
+    #[error("this is asked of a running server, not of files")]
+    OfServer,
     /// The decision log cannot be read.
     #[error(transparent)]
     DecisionLog(#[from] DecisionLogError),
@@ -157,6 +164,9 @@ pub enum OpsError {
     /// No key was made, or the file of keys is not sound.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// Nobody was erased.
+    #[error(transparent)]
+    Erase(#[from] EraseError),
 }
 
 impl OpsError {
@@ -166,10 +176,12 @@ impl OpsError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Batch(error) => error.exit_code(),
-            Self::Store(StoreError::AlreadyOpen { .. }) => 75,
+            Self::Store(StoreError::AlreadyOpen { .. })
+            | Self::DecisionLog(DecisionLogError::AlreadyOpen { .. }) => 75,
             Self::Store(StoreError::Io { .. } | StoreError::DiskFull { .. })
             | Self::Transfer(TransferError::Io { .. }) => 1,
             Self::PolicyFile { .. }
+            | Self::Erase(EraseError::Read { .. })
             | Self::Contract(ContractError::Columns(ColumnsError::Open { .. }))
             | Self::Opportunities(OpportunitiesError::Columns(ColumnsError::Open { .. })) => 64,
             Self::Opportunities(OpportunitiesError::Write { .. })
@@ -219,6 +231,11 @@ pub fn operate(
             OpsTask::StoreVerify => verify_store(store),
             _ => stats(store),
         },
+        // The program has fetched it.
+        OpsCommand::Fetch(fetch) => Ok(moved("exported", &export_manifest(&fetch.out)?)),
+        OpsCommand::Consistency(config) => consistency(config, progress),
+        OpsCommand::StoreErase(config) => ops_erase::erase(config),
+        OpsCommand::Stats(config) => ops_stats::stats(config, progress),
         OpsCommand::PolicyCheck { file } => check_policy(file),
         OpsCommand::DecisionsExport(config) => export_decisions(config),
         OpsCommand::Contract(config) => Ok(contract(config)?),
@@ -235,6 +252,7 @@ pub fn operate(
         OpsCommand::ExportOnnx { models, model, out } => {
             super::explain::export_onnx(&Bundle::find(models, model)?, out)
         }
+        OpsCommand::Client(_) => Err(OpsError::OfServer),
         OpsCommand::Keys(config) => Ok(ops_keys::keys(config)?),
     }
 }
@@ -364,7 +382,7 @@ fn fill(
 }
 
 /// Opening makes a store where there is none; looking at one must not.
-fn existing(dir: &Path) -> Result<crate::store::SledStore, OpsError> {
+pub(super) fn existing(dir: &Path) -> Result<crate::store::SledStore, OpsError> {
     match dir.join("STORE").try_exists() {
         Ok(true) => open(dir),
         _ => Err(OpsError::NoStore { dir: dir.to_owned() }),
@@ -434,11 +452,14 @@ fn stats(dir: &Path) -> Result<OpsOutcome, OpsError> {
     Ok(OpsOutcome::fine(text, json))
 }
 
-fn check_policy(path: &Path) -> Result<OpsOutcome, OpsError> {
+pub(super) fn read_policy(path: &Path) -> Result<Policy, OpsError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| OpsError::PolicyFile { path: path.to_owned(), source })?;
-    let policy = Policy::parse(&text)
-        .map_err(|source| OpsError::Policy { path: path.to_owned(), source })?;
+    Policy::parse(&text).map_err(|source| OpsError::Policy { path: path.to_owned(), source })
+}
+
+fn check_policy(path: &Path) -> Result<OpsOutcome, OpsError> {
+    let policy = read_policy(path)?;
     let id = policy.id();
     let hash: String = id.hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let counts = [policy.campaigns().len(), policy.segments().count(), policy.overrides().count()];

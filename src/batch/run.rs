@@ -13,7 +13,7 @@ use crate::decision::Policy;
 use crate::domain::{AsOf, Currency, Day, Timestamp};
 use crate::events::{CustomerLog, Log, Parts, is_stdin};
 use crate::history::History;
-use crate::scoring::{Answer, Engine, ScoringError, self_test};
+use crate::scoring::{Answer, Engine, ROWS_AT_ONCE, ScoringError, self_test};
 
 use super::base;
 use super::base::{Base, Scored, Scorer};
@@ -129,14 +129,14 @@ fn emit_base(
             let mut emitter = Emitter::begin(config, scorer.columns, summary, decided_at)?;
             let pace = Pace::new(customers.len() as u64, progress);
             for block in customers.chunks(BLOCK_CUSTOMERS) {
-                let rows: Vec<Scored<'_>> = block
-                    .par_iter()
+                let rows: Vec<Vec<Scored<'_>>> = block
+                    .par_chunks(ROWS_AT_ONCE)
                     .map(|known| scorer.score(known))
                     .collect::<Result<_, BatchError>>()?;
-                for Scored { cells, marks, line } in &rows {
+                for Scored { cells, marks, line } in rows.iter().flatten() {
                     emitter.row(cells, *marks, line)?;
                 }
-                pace.step(rows.len() as u64, |done, all| format!("{done} of {all} scored"));
+                pace.step(block.len() as u64, |done, all| format!("{done} of {all} scored"));
             }
             emitter.summary.unchanged += n_unchanged;
             emitter.finish()
@@ -200,7 +200,8 @@ fn work_key(config: &ScoreConfig, engine: &Engine, as_of: AsOf, salt: &str) -> S
         let _ = writeln!(text, "{} {}", setting.key, setting.text);
     }
     let states = config.states.as_ref().map(|dir| dir.join("manifest.json"));
-    for path in config.log.events.iter().chain(&config.log.profiles).chain(&states) {
+    let files = config.log.events.iter().chain(&config.log.profiles).chain(&states);
+    for path in files.chain(config.log.setting_files()) {
         let found = std::fs::metadata(path).ok().filter(|_| !is_stdin(path));
         let changed = found.as_ref().and_then(|found| found.modified().ok());
         match found {

@@ -11,7 +11,8 @@ use crate::config::{ExplainConfig, LogConfig, ScoreConfig};
 use crate::domain::{AsOf, CustomerId};
 use crate::events::{RawValue, Table};
 use crate::model::level_of;
-use crate::scoring::{DecisionRowV1, Engine, ExplainedAnswer, TableInput};
+use crate::scoring::{Engine, ExplainedAnswer, ROWS_AT_ONCE, ScoringError, TableAnswer};
+use crate::scoring::{TableInput, TableQuestion, decision_line};
 use crate::store::shard_of;
 
 use super::base::Scored;
@@ -27,10 +28,12 @@ use super::summary::ScoreSummary;
 /// Unused columns that are named in a note.
 const NAMED_MAX: usize = 12;
 
+type Found<'e> = Result<TableAnswer<'e>, ScoringError>;
+
 /// Scores all rows as configured.
-pub(super) fn score(
+pub(super) fn score<'e>(
     (config, columns): (&ScoreConfig, &[usize]),
-    engine: &Engine,
+    engine: &'e Engine,
     path: &std::path::Path,
     as_of: AsOf,
     progress: &mut (dyn FnMut(&str) + Send),
@@ -46,25 +49,34 @@ pub(super) fn score(
     let rows = Rows::new((&table, engine, inputs), config.id.as_deref(), &wanted)?;
     let unknown: Vec<AtomicU64> = inputs.iter().map(|_| AtomicU64::new(0)).collect();
     let decided_at = now();
-    let answer = |(place, customer): &(usize, CustomerId)| -> Result<Scored<'_>, BatchError> {
-        let values = rows.cells(&table, *place);
-        let wrong = |source| BatchError::Row { line: table.line(*place), source };
-        let found = engine.answer_row(customer, &values, as_of, false).map_err(wrong)?;
+    let row = |place: usize, asked: &TableQuestion<'_>, found: Found<'e>| {
+        let wrong = |source| BatchError::Row { line: table.line(place), source };
+        let found = found.map_err(wrong)?;
         let why = match config.reasons {
             0 => None,
-            most => Some(engine.row_reasons(&values, most).map_err(wrong)?.churn),
+            most => Some(engine.row_reasons(asked.cells, most).map_err(wrong)?.churn),
         };
         for input in found.unknown_levels {
             unknown[input].fetch_add(1, Ordering::Relaxed);
         }
         let (answer, digest) = (found.answer, found.digest);
         let line = match config.decision_log {
-            Some(_) => DecisionRowV1::new(engine, &answer, digest, decided_at).to_line(),
+            Some(_) => decision_line((engine, ""), &answer, digest, decided_at),
             None => Vec::new(),
         };
         let out_of_distribution = answer.decision.flags.out_of_distribution;
         let marks = Marks { out_of_distribution, is_fresh: true };
         Ok(Scored { cells: cells(engine, &answer, why.as_deref()), marks, line })
+    };
+    let block = |block: &[(usize, CustomerId)]| -> Result<Vec<Scored<'e>>, BatchError> {
+        let values: Vec<_> = block.iter().map(|(place, _)| rows.cells(&table, *place)).collect();
+        let asked: Vec<TableQuestion<'_>> = block
+            .iter()
+            .zip(&values)
+            .map(|((_, customer), cells)| TableQuestion { customer, cells, as_of })
+            .collect();
+        let found = engine.answer_rows(&asked).into_iter().zip(&asked).zip(block);
+        found.map(|((found, asked), (place, _))| row(*place, asked, found)).collect()
     };
     let mut notes = notes(&table, inputs, engine);
     if table.report.dropped > 0 {
@@ -73,13 +85,13 @@ pub(super) fn score(
     let summary = super::run::begin(config, engine, (as_of, 0), notes);
     let mut emitter = Emitter::begin(config, columns, summary, decided_at)?;
     let pace = Pace::new(rows.wanted.len() as u64, progress);
-    for block in rows.wanted.chunks(BLOCK_CUSTOMERS) {
-        let scored: Vec<Scored<'_>> =
-            block.par_iter().map(answer).collect::<Result<_, BatchError>>()?;
-        for Scored { cells, marks, line } in &scored {
+    for wanted in rows.wanted.chunks(BLOCK_CUSTOMERS) {
+        let scored: Vec<Vec<Scored<'_>>> =
+            wanted.par_chunks(ROWS_AT_ONCE).map(block).collect::<Result<_, BatchError>>()?;
+        for Scored { cells, marks, line } in scored.iter().flatten() {
             emitter.row(cells, *marks, line)?;
         }
-        pace.step(scored.len() as u64, |done, all| format!("{done} of {all} rows scored"));
+        pace.step(wanted.len() as u64, |done, all| format!("{done} of {all} rows scored"));
     }
     for (input, count) in inputs.iter().zip(&unknown) {
         let count = count.load(Ordering::Relaxed);

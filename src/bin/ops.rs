@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tenure::batch;
-use tenure::config::OpsArgs;
+use tenure::config::{OpsArgs, OpsCommand};
+use tenure::serve;
 use tenure::telemetry::Progress;
 
 /// An exit code and its reason.
@@ -32,13 +33,21 @@ fn run(args: &OpsArgs) -> Result<u8, Failure> {
         return Ok(0);
     }
     let progress = Progress::new(!config.quiet);
-    let outcome = batch::operate(&config, &mut |what| progress.tell(what))
-        .map_err(|error| (error.exit_code(), error.into()))?;
-    drop(progress);
-    if config.json {
-        println!("{}", outcome.json);
-    } else {
-        print!("{}", outcome.text);
+    let mut tell = |what: &str| progress.tell(what);
+    if let Some(fetch) = config.command.fetch() {
+        serve::fetch_export(fetch, &mut tell).map_err(|e| (e.exit_code(), e.into()))?;
     }
-    Ok(outcome.exit_code)
+    let (text, json, exit_code) = if let OpsCommand::Client(asked) = &config.command {
+        let told = serve::client::call(asked, &mut tell).map_err(|e| (e.exit_code(), e.into()))?;
+        (told.text, told.json, told.exit_code)
+    } else {
+        let told = batch::operate(&config, &mut tell).map_err(|e| (e.exit_code(), e.into()))?;
+        (told.text, told.json, told.exit_code)
+    };
+    drop(progress);
+    match config.json {
+        true => println!("{json}"),
+        false => print!("{text}"),
+    }
+    Ok(exit_code)
 }

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::features::{BaseStats, GammaPrior, RhythmBase};
 use crate::model::btyd::{GammaGamma, GammaGammaParams};
 use crate::model::{
-    BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, Forest, HorizonModel,
+    BtydStage, ChurnKind, ChurnModel, ChurnParts, CountModel, Fitted, Forest, HorizonModel, Hurdle,
     IntervalBin, IntervalTable, LinearV1, Logistic, LogitLine, STACK_MEMBERS, Score, StackWeights,
     TweedieGlm, ValueKind, ValueModel, ValueParts,
 };
 
-use super::stage_v1::{CovariatesV1, SeasonV1};
+use super::stage_v1::{CovariatesV1, SeasonV1, WeightedCountsV1};
 
 /// This format's number.
 pub(super) const FORMAT: u32 = 1;
@@ -118,6 +118,9 @@ pub struct ManifestV1 {
 pub(super) struct ModelsV1 {
     rhythm: RhythmV1,
     counts: CountsV1,
+    /// Who answers how many purchases come; left out where `counts` does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    purchases: Vec<WeightedCountsV1>,
     /// p, q, gamma.
     spend: Option<[f64; 3]>,
     season: Option<SeasonV1>,
@@ -201,6 +204,9 @@ struct ValueV1 {
     /// Whether `forest_value.json` belongs to it.
     forest: bool,
     glm: Option<LinearV1>,
+    /// Only of a hurdle: who buys, and how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hurdle: Option<[LinearV1; 2]>,
     factor: f64,
     /// As that of churn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -287,7 +293,7 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
         value_days: _,
         extrapolated,
     } = fitted;
-    let BtydStage { counts, spend, churn_weeks: _, value_weeks: _, clock, covariates } = stage;
+    let BtydStage { counts, mix, spend, churn_weeks: _, value_weeks: _, clock, covariates } = stage;
     // The rest of the base has a file of its own.
     let BaseStats { rhythm, .. } = base;
     let RhythmBase { prior, gap_days_p50, gap_days_p90, history_short } = rhythm;
@@ -299,6 +305,7 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
             history_short: *history_short,
         },
         counts: CountsV1 { model: counts.name().to_owned(), params: counts.params() },
+        purchases: mix.as_ref().map(WeightedCountsV1::all).unwrap_or_default(),
         spend: spend.as_ref().map(|model| {
             let GammaGammaParams { p, q, gamma } = *model.params();
             [p, q, gamma]
@@ -317,6 +324,7 @@ pub(super) fn to_v1(fitted: &Fitted) -> ModelsV1 {
             kind: value.kind.as_str().to_owned(),
             forest: value.parts.forest.is_some(),
             glm: value.parts.glm.as_ref().map(TweedieGlm::to_v1),
+            hurdle: value.parts.hurdle.as_ref().map(|h| [h.comes.to_v1(), h.amount.to_v1()]),
             factor: value.factor,
             stack: (value.kind == ValueKind::Stacked).then(|| value.parts.stack.weights()),
         }),
@@ -376,6 +384,7 @@ impl ModelsV1 {
         };
         let stage = BtydStage {
             counts: self.counts.into_model()?,
+            mix: WeightedCountsV1::into_mix(self.purchases)?,
             spend,
             churn_weeks: weeks(churn_days),
             value_weeks: weeks(value_days),
@@ -455,7 +464,15 @@ impl ValueV1 {
             return Err(format!("the value factor is {}, it must be above 0", self.factor));
         }
         let stack = stack_weights(self.stack, kind == ValueKind::Stacked)?;
-        Ok(ValueModel { kind, parts: ValueParts { glm, forest, stack }, factor: self.factor })
+        let hurdle = match self.hurdle {
+            Some([comes, amount]) => Some(Hurdle {
+                comes: Logistic::try_from(comes).map_err(|error| error.to_string())?,
+                amount: TweedieGlm::try_from(amount).map_err(|error| error.to_string())?,
+            }),
+            None => None,
+        };
+        let parts = ValueParts { glm, hurdle, forest, stack };
+        Ok(ValueModel { kind, parts, factor: self.factor })
     }
 }
 

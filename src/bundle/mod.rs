@@ -15,6 +15,7 @@ mod installation;
 mod io;
 mod stage_v1;
 mod table_v1;
+mod traffic;
 
 pub use alias::{BundleSelector, CHALLENGER, CHAMPION, aliases, model_names, set_alias, versions};
 pub use baseline::{BaselineV1, HistogramV1, TypicalV1};
@@ -24,6 +25,10 @@ pub use format_v1::{BTYD_OCCASION, BTYD_TIME_UNIT, BundleKind, CutsV1, ExampleV1
 pub use installation::{installation_salt, store_facts};
 pub use io::write_atomic;
 pub use table_v1::{TableExampleV1, TableV1};
+pub use traffic::{
+    ARM_NAME_MAX, ARMS_MAX, CHAMPION_ARM, TRAFFIC_SALT_MAX, TrafficArmV1, TrafficCause,
+    TrafficProblem, TrafficRevisionV1, TrafficV1, WEIGHT_ALL, traffic_path,
+};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

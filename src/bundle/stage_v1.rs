@@ -1,12 +1,12 @@
-//! Version 1 of the parts of the first model stage that not every bundle has: the season clock
-//! and covariates.
+//! Version 1 of the parts of the first model stage that not every bundle has: the season clock,
+//! covariates and the mean of purchase models.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Day;
 use crate::features::{CovariateCode, CovariateEncoding, CovariateSource, SeasonClock};
-use crate::model::StageCovariates;
 use crate::model::btyd::{CovariateBase, CovariateEffects};
+use crate::model::{CountModel, PurchaseMix, StageCovariates};
 
 /// The season clock.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -49,6 +49,41 @@ enum CodeV1 {
     Levels { reference: String, levels: Vec<String> },
     Flag {},
     Number { mean: f64, sd: f64 },
+}
+
+/// A member of the mean of purchase models.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WeightedCountsV1 {
+    model: String,
+    /// r, alpha, a, b; for Pareto/NBD r, alpha, s, beta.
+    params: [f64; 4],
+    weight: f64,
+}
+
+impl WeightedCountsV1 {
+    pub(super) fn all(mix: &PurchaseMix) -> Vec<Self> {
+        let of = |(model, weight): &(CountModel, f64)| Self {
+            model: model.name().to_owned(),
+            params: model.params(),
+            weight: *weight,
+        };
+        mix.members().iter().map(of).collect()
+    }
+
+    /// # Errors
+    /// What is out of range or unknown. No members are no mean.
+    pub(super) fn into_mix(members: Vec<Self>) -> Result<Option<PurchaseMix>, String> {
+        if members.is_empty() {
+            return Ok(None);
+        }
+        let of = |Self { model, params, weight }: Self| {
+            let model = CountModel::try_from_params(&model, params);
+            Ok((model.map_err(|error| error.to_string())?, weight))
+        };
+        let members: Result<Vec<_>, String> = members.into_iter().map(of).collect();
+        PurchaseMix::try_new(members?).map(Some).map_err(|error| error.to_string())
+    }
 }
 
 impl SeasonV1 {

@@ -69,12 +69,18 @@ pub struct ServeArgs {
     /// How the log is written: text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// Exports traces of calls there by OTLP over gRPC, such as http://127.0.0.1:4317
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// Logs every decision there before it is answered
     #[arg(long, value_name = "DIR")]
     decision_log: Option<String>,
     /// What happens to decisions that the log has no room for: refuse or drop [default: refuse]
     #[arg(long, value_name = "WHAT")]
     decision_log_full: Option<String>,
+    /// Erases customers without an event for so many days [default: nobody]
+    #[arg(long, value_name = "DAYS")]
+    forget_after_days: Option<String>,
     /// What to log, such as info or tenure=debug [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -138,8 +144,10 @@ impl ServeArgs {
             ("keys", self.keys.clone()),
             ("admin_listen", self.admin_listen.clone()),
             ("log_format", self.log_format.clone()),
+            ("otlp_endpoint", self.otlp_endpoint.clone()),
             ("decision_log", self.decision_log.clone()),
             ("decision_log_full", self.decision_log_full.clone()),
+            ("forget_after_days", self.forget_after_days.clone()),
             ("log", self.log.clone()),
             ("insecure", said(self.insecure)),
             ("json", said(self.json)),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::bundle::BundleSelector;
 use crate::store::{DecisionLogSpec, OnFull};
 
 use super::guard::GuardConfig;
+use super::models::ModelsConfig;
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
 
 // Defaults. Each says why it is this number.
@@ -31,11 +33,15 @@ const CLOCK_SKEW_SECONDS: u64 = 300;
 const SWEEP_RATE: u64 = 2_000;
 /// What time alone changes, it changes from one day to the next.
 const SWEEP_SECONDS: u64 = 300;
+/// Whoever is erased sooner was perhaps only away for a month.
+const FORGET_DAYS_MIN: u32 = 30;
 /// Container platforms kill after 30 s by default; this leaves time to close the store.
 const DRAIN_SECONDS: u64 = 20;
 /// No wait between saying NOT_SERVING and closing; a load balancer may need some seconds.
 const NOTICE_SECONDS: u64 = 0;
 
+/// See [`store_writers`].
+const STORE_WRITERS_MAX: u64 = 4;
 /// In MiB, see [`DecisionLogSpec`] for why.
 const DECISION_LOG_MIB: u64 = 8 << 10;
 const DECISION_SEGMENT_MIB: u64 = 64;
@@ -96,10 +102,14 @@ pub struct ServeLimits {
     pub drain: Duration,
     /// Threads of the pool that scores batches; 0 is one a core.
     pub batch_threads: usize,
+    /// Threads that write to the store, each for its range of shards.
+    pub store_writers: usize,
     /// Customers looked at a second in search of changes; 0 looks at none.
     pub sweep_rate: u32,
     /// Wait between two walks over all customers.
     pub sweep_pause: Duration,
+    /// Customers without an event for so many days are erased; 0 erases nobody.
+    pub forget_after_days: u32,
 }
 
 /// What `tenure-serve` runs with.
@@ -125,6 +135,8 @@ pub struct ServeConfig {
     pub limits: ServeLimits,
     /// Who reaches it and how.
     pub guard: GuardConfig,
+    /// Versions beside the one that serves.
+    pub versions: ModelsConfig,
     /// What to log, as the logging library spells filters.
     pub log: String,
     /// Whether standard output and the log are JSON.
@@ -156,6 +168,7 @@ impl ServeConfig {
             reader.parsed("durability", StoreDurability::default(), StoreDurability::parse);
         let (decision_log, decision_log_spec) = read_decision_log(&mut reader);
         let limits = read_limits(&mut reader);
+        let versions = ModelsConfig::read(&mut reader);
         let log = reader.parsed("log", "info".to_owned(), |text| Ok(text.to_owned()));
         let json = reader.flag("json");
         let settings = reader.finish()?;
@@ -170,6 +183,7 @@ impl ServeConfig {
             decision_log_spec,
             limits,
             guard,
+            versions,
             log,
             json,
             settings,
@@ -250,10 +264,32 @@ fn read_limits(reader: &mut Reader) -> ServeLimits {
         notice: seconds(reader.number("notice_seconds", NOTICE_SECONDS, 0..=600)),
         drain: seconds(reader.number("drain_seconds", DRAIN_SECONDS, 0..=3_600)),
         batch_threads: size(reader.number("batch_threads", 0, 0..=1_024)),
+        store_writers: size(reader.number("store_writers", store_writers(), 1..=64)),
         sweep_rate: u32::try_from(reader.number("sweep_rate", SWEEP_RATE, 0..=1_000_000))
             .unwrap_or(u32::MAX),
         sweep_pause: seconds(reader.number("sweep_seconds", SWEEP_SECONDS, 0..=86_400)),
+        forget_after_days: read_forget_after(reader),
     }
+}
+
+/// Whom the sweep is to forget; without a sweep nobody would be.
+fn read_forget_after(reader: &mut Reader) -> u32 {
+    let days = reader.parsed("forget_after_days", 0, |text| match text.parse::<u32>() {
+        Ok(days) if days == 0 || (FORGET_DAYS_MIN..=36_500).contains(&days) => Ok(days),
+        _ => Err(format!("0, or a whole number from {FORGET_DAYS_MIN} to 36500")),
+    });
+    if days > 0 && reader.peek("sweep_rate").as_deref() == Some("0") {
+        let text = "forget_after_days needs the sweep: sweep_rate must not be 0".to_owned();
+        reader.conflict(text);
+    }
+    days
+}
+
+/// While one writer waits for the disk or holds the engine, another folds. The engine takes one
+/// batch at a time, so more than a few only wait for each other.
+fn store_writers() -> u64 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    u64::try_from(cores).unwrap_or(STORE_WRITERS_MAX).min(STORE_WRITERS_MAX)
 }
 
 fn size(number: u64) -> usize {

@@ -33,6 +33,9 @@ pub struct TlsFiles {
     pub client_ca: Option<PathBuf>,
 }
 
+/// One call in a hundred shows how time is spent; callers that trace decide for theirs.
+const TRACE_SHARE: f64 = 0.01;
+
 /// How a log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
@@ -70,6 +73,19 @@ pub struct GuardConfig {
     pub disk_free_min: u64,
     /// How the log is written.
     pub log_format: LogFormat,
+    /// Where traces of calls are exported; none: nowhere.
+    pub traces: Option<TraceConfig>,
+}
+
+/// Where traces of calls are exported, and of how many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceConfig {
+    /// A collector that takes OTLP over gRPC without TLS: one beside the server.
+    pub endpoint: String,
+    /// How many of a million calls are traced of those that bring no trace of their caller's.
+    pub share_millionths: u32,
+    /// The name of the service in the traces.
+    pub service: String,
 }
 
 impl GuardConfig {
@@ -107,6 +123,7 @@ impl GuardConfig {
             reload_every: (reload > 0).then(|| Duration::from_secs(reload)),
             disk_free_min: reader.number("disk_free_mib_min", DISK_FREE_MIB_MIN, 0..=1 << 30) << 20,
             log_format: read_log_format(reader),
+            traces: read_traces(reader),
         }
     }
 
@@ -115,6 +132,28 @@ impl GuardConfig {
     pub fn knows_callers(&self) -> bool {
         self.keys.is_some() || self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
     }
+}
+
+fn read_traces(reader: &mut Reader) -> Option<TraceConfig> {
+    let endpoint = reader.optional_parsed("otlp_endpoint", |text| {
+        let is_url = text.strip_prefix("http://").is_some_and(|rest| !rest.is_empty());
+        is_url.then(|| text.to_owned()).ok_or_else(|| {
+            "http://HOST:PORT of a collector beside the server, such as http://127.0.0.1:4317"
+                .to_owned()
+        })
+    });
+    let share = reader.parsed("trace_share", TRACE_SHARE, |text| {
+        let share = text.parse().ok().filter(|share: &f64| (0.0..=1.0).contains(share));
+        share.ok_or_else(|| "a number from 0 to 1".to_owned())
+    });
+    let service = reader.parsed("trace_service", "tenure".to_owned(), |text| Ok(text.to_owned()));
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the share is from 0 to 1"
+    )]
+    let share_millionths = (share * 1e6).round() as u32;
+    endpoint.map(|endpoint| TraceConfig { endpoint, share_millionths, service })
 }
 
 fn read_tls(reader: &mut Reader) -> Option<TlsFiles> {

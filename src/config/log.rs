@@ -1,15 +1,20 @@
 //! The settings of reading a log, shared by all programs that read one.
 //!
 //! In: a group of flags, and the same keys in the environment and the file. Out: how to read the
-//! log. Only [`LogConfig::columns`] does I/O: it reads the file of columns, if one is named.
+//! log. Only [`LogConfig::read_spec`] does I/O: it reads the file of columns and the
+//! map of events, where they are named.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
 use super::raw::{ConfigError, ConfigIssue, Reader, read_file};
 use crate::domain::{AsOf, Currency, Timestamp, Zone};
-use crate::events::{ColumnMapping, FileFormat, LogSpec, RawColumns, ReadSpec, Rules, Threshold};
+use crate::events::{
+    ColumnMapping, EventMap, EventShape, FileFormat, LogSpec, RawColumns, ReadSpec, Rules, Shape,
+    Threshold,
+};
 
 /// Clocks of shops run ahead, and zones are forgotten: an event may lie a day ahead of now.
 const AHEAD_MICROS: i64 = 86_400_000_000;
@@ -72,9 +77,12 @@ pub struct LogArgs {
     /// Delimiter of CSV files, one character or `tab` [default: found in the header]
     #[arg(long, value_name = "CHARACTER")]
     delimiter: Option<String>,
-    /// csv, jsonl or parquet [default: by the file's name]
+    /// csv, jsonl, parquet, cloudevents or segment [default: by the file's name and first object]
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
+    /// What events of CloudEvents or Segment mean, in a TOML file (docs/FORMATS.md)
+    #[arg(long, value_name = "FILE")]
+    event_map: Option<String>,
     /// Time zone that days belong to, such as Europe/Berlin
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
@@ -114,6 +122,7 @@ impl LogArgs {
             ("default_type", self.default_type.clone()),
             ("delimiter", self.delimiter.clone()),
             ("format", self.format.clone()),
+            ("event_map", self.event_map.clone()),
             ("timezone", self.timezone.clone()),
             ("max_dropped_share", self.max_dropped_share.clone()),
             ("max_dropped_rows", self.max_dropped_rows.clone()),
@@ -132,7 +141,9 @@ pub struct LogConfig {
     columns: RawColumns,
     /// A file that names further columns.
     columns_file: Option<PathBuf>,
-    format: Option<FileFormat>,
+    format: Option<LogForm>,
+    /// A file that says what events of CloudEvents or Segment mean.
+    event_map: Option<PathBuf>,
     delimiter: Option<u8>,
     decimal_comma: bool,
     /// The one currency that is taken, if one was asked for.
@@ -192,6 +203,7 @@ impl LogConfig {
             columns,
             columns_file,
             format: reader.optional_parsed("format", parse_format),
+            event_map: reader.optional("event_map").map(PathBuf::from),
             delimiter: reader.optional_parsed("delimiter", parse_delimiter),
             decimal_comma: reader.flag("decimal_comma"),
             currency,
@@ -202,6 +214,16 @@ impl LogConfig {
             }),
             threshold: read_threshold(reader),
         }
+    }
+
+    /// Files that say how the log is read.
+    pub fn setting_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.columns_file.iter().chain(&self.event_map)
+    }
+
+    /// Whether amounts are written with a comma.
+    pub(super) const fn has_decimal_comma(&self) -> bool {
+        self.decimal_comma
     }
 
     /// Notes that files of events are needed.
@@ -230,8 +252,7 @@ impl LogConfig {
             decimal_comma: self.decimal_comma,
             ..Rules::default()
         };
-        let read =
-            ReadSpec { columns: self.columns()?, format: self.format, delimiter: self.delimiter };
+        let read = self.read_spec()?;
         let (events, profiles) = (self.events.clone(), self.profiles.clone());
         Ok(LogSpec { events, profiles, read, rules, before })
     }
@@ -245,8 +266,48 @@ impl LogConfig {
             decimal_comma: self.decimal_comma,
             ..Rules::default()
         };
-        let (format, delimiter) = (self.format, self.delimiter);
-        (ReadSpec { columns: ColumnMapping::default(), format, delimiter }, rules)
+        let (format, delimiter) = (self.file_format(), self.delimiter);
+        (ReadSpec { format, delimiter, ..ReadSpec::default() }, rules)
+    }
+
+    /// How to read the files of events.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the file of columns or the map of events cannot be used.
+    pub fn read_spec(&self) -> Result<ReadSpec, ConfigError> {
+        let (format, delimiter) = (self.file_format(), self.delimiter);
+        Ok(ReadSpec { columns: self.columns()?, format, delimiter, shape: self.shape()? })
+    }
+
+    fn file_format(&self) -> Option<FileFormat> {
+        self.format.map(|form| match form {
+            LogForm::File(format) => format,
+            LogForm::Shape(_) => FileFormat::Jsonl,
+        })
+    }
+
+    fn shape(&self) -> Result<EventShape, ConfigError> {
+        let asked = match self.format {
+            Some(LogForm::Shape(shape)) => Some(shape),
+            Some(LogForm::File(_)) if self.event_map.is_none() => return Ok(EventShape::Own),
+            Some(LogForm::File(_)) | None => None,
+        };
+        let built = match (&self.event_map, asked) {
+            (None, None) => return Ok(EventShape::Detect),
+            (None, Some(shape)) => EventMap::built_in(shape),
+            (Some(path), asked) => {
+                let text = std::fs::read_to_string(path);
+                let text =
+                    text.map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+                EventMap::parse(&text, asked)
+            }
+        };
+        let map = built.map_err(|error| {
+            let file = self.event_map.as_ref().map(|path| format!("{}: ", path.display()));
+            let text = format!("{}{error}", file.unwrap_or_default());
+            ConfigError::Issues(vec![ConfigIssue::Conflict { text }])
+        })?;
+        Ok(EventShape::Mapped(Arc::new(map)))
     }
 
     /// The columns of the file with those of the settings put over them.
@@ -315,12 +376,21 @@ fn parse_currency(text: &str) -> Result<Currency, String> {
     Currency::try_new(text).map_err(|_| "a currency code such as EUR".to_owned())
 }
 
-fn parse_format(text: &str) -> Result<FileFormat, String> {
+/// What `format` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LogForm {
+    File(FileFormat),
+    Shape(Shape),
+}
+
+fn parse_format(text: &str) -> Result<LogForm, String> {
     match text {
-        "csv" => Ok(FileFormat::Csv),
-        "jsonl" => Ok(FileFormat::Jsonl),
-        "parquet" => Ok(FileFormat::Parquet),
-        _ => Err("csv, jsonl or parquet".to_owned()),
+        "csv" => Ok(LogForm::File(FileFormat::Csv)),
+        "jsonl" => Ok(LogForm::File(FileFormat::Jsonl)),
+        "parquet" => Ok(LogForm::File(FileFormat::Parquet)),
+        _ => Shape::parse(text)
+            .map(LogForm::Shape)
+            .ok_or_else(|| "csv, jsonl, parquet, cloudevents or segment".to_owned()),
     }
 }
 

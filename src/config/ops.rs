@@ -8,11 +8,19 @@ use super::load::{LoadArgs, LoadConfig, read_load};
 use super::log::said;
 use super::look::{DriftArgs, DriftConfig, ExplainArgs, ExplainConfig, OnnxArgs};
 use super::look::{read_drift, read_explain, read_onnx};
+use super::ops_client;
+use super::ops_client::{ClientConfig, EventsArgs, HealthArgs};
 use super::ops_contract;
 use super::ops_contract::{ContractArgs, ContractConfig, OpportunitiesArgs, OpportunitiesConfig};
 use super::ops_keys;
 use super::ops_keys::{KeysArgs, KeysConfig, read_keys};
+use super::ops_states;
+use super::ops_states::{
+    ConsistencyArgs, ConsistencyConfig, EraseArgs, EraseConfig, StatsArgs, StatsConfig, read_states,
+};
 use super::raw::{ConfigError, Layers, Reader, Setting, settings_toml};
+use super::remote;
+use super::remote::{FetchConfig, RemoteArgs};
 use super::score::parse_selector;
 use super::train::layers;
 use super::trial;
@@ -94,6 +102,15 @@ enum RoomArgs {
     Activities(ActivitiesArgs),
     /// Says why a customer got this score and this campaign
     Explain(Box<ExplainArgs>),
+    /// Holds the states of a server or an export against the log that they should be of
+    Consistency(Box<ConsistencyArgs>),
+    /// Counts the base of a server or an export: tiers, segments, arms, cohorts
+    Stats(StatsArgs),
+    /// Events for a running server
+    #[command(subcommand)]
+    Events(EventsArgs),
+    /// Asks a running server whether it serves: exit code 0 yes, 1 no, 2 no answer
+    Health(HealthArgs),
     /// Keys for callers of the server
     #[command(subcommand)]
     Keys(KeysArgs),
@@ -152,6 +169,8 @@ enum StoreArgs {
     Export {
         #[command(flatten)]
         store: StoreDir,
+        #[command(flatten)]
+        remote: Box<RemoteArgs>,
         /// The new directory
         #[arg(long, value_name = "DIR")]
         out: Option<String>,
@@ -164,6 +183,8 @@ enum StoreArgs {
         #[arg(long, value_name = "DIR")]
         from: Option<String>,
     },
+    /// Erases customers from an export, a decision log or a store
+    Erase(EraseArgs),
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -216,12 +237,18 @@ impl RoomArgs {
             Self::Store(StoreArgs::Load(load)) => (OpsTask::StoreLoad, load.given()),
             Self::Store(StoreArgs::Verify(store)) => (OpsTask::StoreVerify, store.given()),
             Self::Store(StoreArgs::Stats(store)) => (OpsTask::StoreStats, store.given()),
-            Self::Store(StoreArgs::Export { store, out }) => {
-                (OpsTask::StoreExport, [store.given(), vec![("out", out.clone())]].concat())
+            Self::Store(StoreArgs::Export { store, remote, out }) => {
+                let own = vec![("out", out.clone())];
+                (OpsTask::StoreExport, [store.given(), remote.given(), own].concat())
             }
             Self::Store(StoreArgs::Import { store, from }) => {
                 (OpsTask::StoreImport, [store.given(), vec![("from", from.clone())]].concat())
             }
+            Self::Store(StoreArgs::Erase(erase)) => (OpsTask::StoreErase, erase.given()),
+            Self::Consistency(args) => (OpsTask::Consistency, args.given()),
+            Self::Stats(args) => (OpsTask::Stats, args.given()),
+            Self::Events(events) => (OpsTask::EventsSend, events.given()),
+            Self::Health(health) => (OpsTask::Health, health.given()),
             Self::Policy(args) => args.given(),
             Self::Experiment(args) => args.given(),
             Self::Decisions(args) => args.given(),
@@ -263,6 +290,12 @@ pub enum OpsTask {
     StoreExport,
     /// Read a store in.
     StoreImport,
+    /// Erase customers.
+    StoreErase,
+    /// Hold states against a log.
+    Consistency,
+    /// Count a base.
+    Stats,
     /// Check a policy file.
     PolicyCheck,
     /// Fit contract models to cohorts.
@@ -287,6 +320,10 @@ pub enum OpsTask {
     BundleDrift,
     /// Write a churn model for other programs.
     BundleExportOnnx,
+    /// Send events to a server.
+    EventsSend,
+    /// Ask a server how it is.
+    Health,
     /// Make a key.
     KeysNew,
     /// Check a file of keys.
@@ -325,6 +362,14 @@ pub enum OpsCommand {
         /// The export, for those that have one.
         export: PathBuf,
     },
+    /// Take an export from a running server.
+    Fetch(FetchConfig),
+    /// Hold states against a log.
+    Consistency(Box<ConsistencyConfig>),
+    /// Count a base.
+    Stats(StatsConfig),
+    /// Erase customers.
+    StoreErase(EraseConfig),
     /// Check a policy file.
     PolicyCheck {
         /// The file.
@@ -358,8 +403,23 @@ pub enum OpsCommand {
         /// The file to write.
         out: PathBuf,
     },
+    /// Ask something of a running server.
+    Client(Box<ClientConfig>),
     /// Make a key, or check a file of keys.
     Keys(KeysConfig),
+}
+
+impl OpsCommand {
+    /// What has to be taken from a running server before it is done.
+    #[must_use]
+    pub const fn fetch(&self) -> Option<&FetchConfig> {
+        match self {
+            Self::Fetch(fetch) => Some(fetch),
+            Self::Consistency(config) => config.fetch.as_ref(),
+            Self::Stats(config) => config.fetch.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// What `tenure-ops` runs with.
@@ -387,6 +447,9 @@ impl OpsConfig {
         reader.tolerate(&trial::KEYS);
         reader.tolerate(&super::load::KEYS);
         reader.tolerate(&ops_keys::KEYS);
+        reader.tolerate(&remote::KEYS);
+        reader.tolerate(&ops_states::KEYS);
+        reader.tolerate(&ops_client::KEYS);
         let command = match task {
             OpsTask::BundleList => OpsCommand::BundleList {
                 models: PathBuf::from(reader.required("models")),
@@ -402,15 +465,13 @@ impl OpsConfig {
                 OpsCommand::Bundle { task, models, model, alias }
             }
             OpsTask::StoreLoad => OpsCommand::StoreLoad(Box::new(read_load(&mut reader))),
-            OpsTask::StoreVerify | OpsTask::StoreStats => {
-                let store = PathBuf::from(reader.required("store"));
-                OpsCommand::Store { task, store, export: PathBuf::new() }
-            }
-            OpsTask::StoreExport | OpsTask::StoreImport => {
-                let store = PathBuf::from(reader.required("store"));
-                let key = if task == OpsTask::StoreExport { "out" } else { "from" };
-                OpsCommand::Store { task, store, export: PathBuf::from(reader.required(key)) }
-            }
+            OpsTask::StoreVerify
+            | OpsTask::StoreStats
+            | OpsTask::StoreExport
+            | OpsTask::StoreImport
+            | OpsTask::StoreErase
+            | OpsTask::Consistency
+            | OpsTask::Stats => read_states(task, &mut reader).unwrap_or_else(nothing),
             OpsTask::PolicyCheck => {
                 OpsCommand::PolicyCheck { file: PathBuf::from(reader.required("file")) }
             }
@@ -431,6 +492,9 @@ impl OpsConfig {
             OpsTask::Explain => read_explain(&mut reader).unwrap_or_else(nothing),
             OpsTask::BundleDrift => read_drift(&mut reader).unwrap_or_else(nothing),
             OpsTask::BundleExportOnnx => read_onnx(&mut reader),
+            OpsTask::EventsSend | OpsTask::Health => {
+                OpsCommand::Client(Box::new(ClientConfig::read(task, &mut reader)))
+            }
             OpsTask::KeysNew | OpsTask::KeysCheck => {
                 OpsCommand::Keys(read_keys(task == OpsTask::KeysNew, &mut reader))
             }

@@ -20,7 +20,13 @@ Examples:
   tenure-ops bundle list --models models
   tenure-ops bundle promote --models models --name shop@3f2a90c1d7e4
   tenure-ops store load --store state --events orders.csv.gz --models models --name shop
+  tenure-ops store export --from-server 127.0.0.1:50051 --key-file admin.key --out export
+  tenure-ops store erase --export export --customers ids.txt
+  tenure-ops consistency --events orders.jsonl --models models --name shop --states export
+  tenure-ops stats --models models --name shop --states export --as-of 2026-06-30
   tenure-ops keys new --keys keys.toml --id crm --role score --role ingest
+  tenure-ops events send --addr 127.0.0.1:50051 --events segment.jsonl --event-map map.toml
+  tenure-ops health --addr 127.0.0.1:50051
   tenure-ops policy check policy.toml
   tenure-ops contract --cohorts cohorts.csv --margin 9.95 --discount 0.01
   tenure-ops opportunities --table donors.csv --periods 5 --out ahead.csv

@@ -154,7 +154,7 @@ fn check_economics(policy: &Policy, issues: &mut Issues) {
                     no profit (margin_share = 1 if the amounts are margins already)";
         issues.add(1, PolicyIssueKind::Conflict { what });
     }
-    let asks = |rule: &Rule| rule.any.iter().flatten().any(|test| test.fact == Fact::ModelTier);
+    let asks = |rule: &Rule| rule.any().iter().flatten().any(|test| test.fact == Fact::ModelTier);
     if is_economic && policy.segments.iter().any(|segment| asks(&segment.rule)) {
         let what = "with risk.mode = \"economic\" a segment rule may not ask for model_tier: the \
                     tier depends on the segment";
@@ -325,7 +325,7 @@ fn segments(top: &mut Section<'_>, issues: &mut Issues) -> (Vec<SegmentRule>, Ve
             issues.add(line, PolicyIssueKind::Duplicate { what: "segment", name, first_line });
         }
         let shadow = found.iter().find(|(_, earlier)| {
-            !rule.any.is_empty() && !earlier.rule.any.is_empty() && earlier.rule.covers(&rule)
+            !rule.any().is_empty() && !earlier.rule.any().is_empty() && earlier.rule.covers(&rule)
         });
         if let Some((earlier_line, earlier)) = shadow {
             let kind = PolicyIssueKind::Shadowed {
@@ -471,7 +471,7 @@ pub(crate) fn rule(section: &mut Section<'_>, place: Place, issues: &mut Issues)
             issues.add(section.line, PolicyIssueKind::Impossible { rule, list, what });
         }
     }
-    Rule { any: compiled }
+    Rule::new(compiled)
 }
 
 /// Segment and risk are decided on the way: a rule may not ask for what comes after it.

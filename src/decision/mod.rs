@@ -21,6 +21,7 @@ mod economics;
 mod fact;
 mod fact_rule;
 mod facts;
+mod flat_rule;
 mod gates;
 mod given;
 mod holdout;

@@ -10,6 +10,7 @@ use crate::decision::fact::FactKind;
 use crate::decision::fact::View;
 use crate::decision::fact::bits;
 use crate::decision::fact::near;
+use crate::decision::flat_rule::Flat;
 use crate::decision::issue::PolicyIssueKind;
 use crate::decision::issue::nearest;
 use crate::domain::Channel;
@@ -91,12 +92,23 @@ impl Test {
 /// A rule: one of the lists must hold in full.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Rule {
-    pub(crate) any: Vec<Vec<Test>>,
+    any: Vec<Vec<Test>>,
+    flat: Flat,
 }
 
 impl Rule {
+    pub(crate) fn new(any: Vec<Vec<Test>>) -> Self {
+        let flat = Flat::new(&any);
+        Self { any, flat }
+    }
+
+    /// The lists, of which one must hold.
+    pub(crate) fn any(&self) -> &[Vec<Test>] {
+        &self.any
+    }
+
     pub(crate) fn holds(&self, view: &View<'_>) -> bool {
-        self.any.iter().any(|all| all.iter().all(|test| test.holds(view)))
+        self.flat.holds(view, &self.any)
     }
 
     /// The meaning: order within `when` and of the lists in `any` does not count.

@@ -135,7 +135,7 @@ pub(crate) fn check(
     issues: &mut Issues,
 ) {
     let tests: Vec<&Test> =
-        policy.segments.iter().flat_map(|one| one.rule.any.iter().flatten()).collect();
+        policy.segments.iter().flat_map(|one| one.rule.any().iter().flatten()).collect();
     let axes = axes(&tests);
     let n_cells = axes.iter().try_fold(1_usize, |n, axis| n.checked_mul(axis.points.len()));
     if n_cells.is_none_or(|n| n > CELLS_MAX) {
@@ -181,8 +181,8 @@ struct World<'a> {
 }
 
 fn check_campaign(world: &World<'_>, campaign: &Campaign, line: usize, issues: &mut Issues) {
-    let n_lists = campaign.rule.any.len();
-    for (idx, all) in campaign.rule.any.iter().enumerate() {
+    let n_lists = campaign.rule.any().len();
+    for (idx, all) in campaign.rule.any().iter().enumerate() {
         if world.is_reached(all, campaign.non_buyers_only) {
             continue;
         }
@@ -226,7 +226,8 @@ impl World<'_> {
 
     /// The long way: the combinations cut finer by the conditions' own bounds.
     fn is_reached_somewhere(&self, all: &[Test], allowed: &[usize], non_buyers_only: bool) -> bool {
-        let of_segments = self.policy.segments.iter().flat_map(|one| one.rule.any.iter().flatten());
+        let of_segments =
+            self.policy.segments.iter().flat_map(|one| one.rule.any().iter().flatten());
         let own = all.iter().filter(|test| {
             test.fact == Fact::Orders || self.axes.iter().any(|axis| axis.fact == test.fact)
         });
@@ -269,7 +270,7 @@ fn meets(all: &[Test], axes: &[Axis], cell: &[usize], non_buyers_only: bool) -> 
 }
 
 fn holds(rule: &Rule, axes: &[Axis], cell: &[usize]) -> bool {
-    rule.any.iter().any(|all| meets(all, axes, cell, false))
+    rule.any().iter().any(|all| meets(all, axes, cell, false))
 }
 
 /// One axis for each fact that is asked for.
@@ -449,7 +450,7 @@ fn numbers(fact: Fact, min: f64, max: f64, tests: &[&Test]) -> Vec<f64> {
 #[cfg(test)]
 pub(crate) fn reached_segments(policy: &Policy) -> Vec<Segment> {
     let tests: Vec<&Test> =
-        policy.segments.iter().flat_map(|one| one.rule.any.iter().flatten()).collect();
+        policy.segments.iter().flat_map(|one| one.rule.any().iter().flatten()).collect();
     let axes = axes(&tests);
     let mut found = Vec::new();
     each_cell(&axes, &mut |cell| {

@@ -17,6 +17,7 @@ use crate::domain::Channel;
 use crate::domain::Name;
 use crate::model::Score;
 
+use crate::decision::predicate::Rule;
 use crate::decision::predicate::compile;
 use crate::decision::test_fixtures::*;
 
@@ -228,7 +229,7 @@ fn the_safety_rules_hold_where_the_campaigns_ask_for_nothing() {
     let anybody = compile("orders >= 0").unwrap();
     let ids: Vec<Name> = desk.policy.campaigns().iter().map(|one| name(one.id())).collect();
     for campaign in desk.policy.campaigns.iter_mut().skip(1) {
-        campaign.rule.any = vec![vec![anybody.clone()]];
+        campaign.rule = Rule::new(vec![vec![anybody.clone()]]);
     }
     let mut dice = Dice(99);
     let mut n_campaigns = 0;

@@ -221,5 +221,11 @@ pub(crate) fn is_advocate(facts: &Facts, segment: Segment, tier: Option<Tier>) -
 pub fn micro_key(facts: &Facts, segment: Segment) -> String {
     let persona = facts.persona.as_ref().map_or("-", |name| name.as_str());
     let category = facts.top_category.as_ref().map_or("-", |name| name.as_str());
-    format!("{persona}/{segment}/{category}")
+    // Put together by hand: this is asked of every customer.
+    let segment = segment.as_str();
+    let mut key = String::with_capacity(persona.len() + segment.len() + category.len() + 2);
+    for part in [persona, "/", segment, "/", category] {
+        key.push_str(part);
+    }
+    key
 }

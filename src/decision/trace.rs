@@ -103,7 +103,7 @@ pub(crate) fn trace<'p>(
 
 fn one<'p>(kind: RuleKind, id: &'p str, rule: &'p Rule, view: &View<'_>) -> RuleTrace<'p> {
     let mut tests = Vec::new();
-    for (list, all) in rule.any.iter().enumerate() {
+    for (list, all) in rule.any().iter().enumerate() {
         tests.extend(all.iter().map(|test| TestTrace {
             list,
             text: &test.text,

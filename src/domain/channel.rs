@@ -111,11 +111,24 @@ impl Name {
     /// # Errors
     /// [`NameError`] for an empty or longer text, or one with a control character.
     pub fn try_new(text: &str) -> Result<Self, NameError> {
+        Self::check(text).map(|text| Self(text.into()))
+    }
+
+    /// The text of the name that a text is, without making it one.
+    ///
+    /// # Errors
+    /// As [`Name::try_new`].
+    pub(crate) fn check(text: &str) -> Result<&str, NameError> {
+        // Nearly every name is plain: one look at each byte tells.
+        if (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        {
+            return Ok(text);
+        }
         let text = text.trim();
         if text.is_empty() || text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
             return Err(NameError { found: text.chars().take(32).collect() });
         }
-        Ok(Self(text.into()))
+        Ok(text)
     }
 
     /// The text.

@@ -41,7 +41,11 @@ impl CustomerId {
         Ok(Self(text.into()))
     }
 
-    fn check(text: &str) -> Result<(), IdError> {
+    /// Whether a text is an id, without making it one.
+    ///
+    /// # Errors
+    /// As [`CustomerId::try_new`].
+    pub(crate) fn check(text: &str) -> Result<(), IdError> {
         // Nearly every id is plain: one look at each byte tells.
         let is_plain = |byte: u8| byte.is_ascii_graphic();
         if (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) {

@@ -139,6 +139,15 @@ impl Day {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// The calendar month it lies in, counted from January of the year 0; a day outside of the
+    /// calendar's years lies in the nearest month.
+    #[must_use]
+    pub fn month(self) -> i32 {
+        let end = if self.0 < 0 { civil::Date::MIN } else { civil::Date::MAX };
+        let date = self.date().unwrap_or(end);
+        i32::from(date.year()) * 12 + i32::from(date.month()) - 1
+    }
+
     fn from_date(date: civil::Date) -> Self {
         let epoch = civil::Date::constant(1970, 1, 1);
         Self(date.duration_since(epoch).as_hours().div_euclid(24).try_into().unwrap_or(i32::MAX))

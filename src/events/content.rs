@@ -12,8 +12,11 @@ use super::event::Feedback;
 use super::event::Profile;
 use super::event::Severity;
 use crate::domain::Channel;
+use crate::domain::Currency;
 use crate::domain::EventId;
+use crate::domain::Money;
 use crate::domain::Name;
+use crate::domain::Timestamp;
 
 /// The id of the `occurrence`-th event of this content (0 is the first). The scratch buffer is
 /// left with the content.
@@ -25,27 +28,24 @@ pub(super) fn content_id(event: &Event, occurrence: u64, scratch: &mut Vec<u8>) 
 
 /// Adds the content of an event to a buffer.
 pub(super) fn write_content(event: &Event, out: &mut Vec<u8>) {
-    text(event.customer.as_str(), out);
-    out.extend_from_slice(&event.time.micros().to_be_bytes());
+    write_head(event.customer.as_str(), event.time, out);
     match &event.kind {
-        EventKind::Purchase(purchase) => {
-            out.push(1);
-            out.extend_from_slice(&purchase.amount.micros().to_be_bytes());
-            text(purchase.currency.as_str(), out);
-            out.extend_from_slice(&purchase.items.to_be_bytes());
-            maybe_name(purchase.category.as_ref(), out);
-            maybe_name(purchase.sales_channel.as_ref(), out);
-            out.extend_from_slice(&purchase.discount.micros().to_be_bytes());
+        EventKind::Purchase(purchase) => PurchaseText {
+            amount: purchase.amount,
+            currency: purchase.currency,
+            items: purchase.items,
+            category: purchase.category.as_ref().map(Name::as_str),
+            sales_channel: purchase.sales_channel.as_ref().map(Name::as_str),
+            discount: purchase.discount,
         }
+        .write(out),
         EventKind::Refund(refund) => {
             out.push(2);
             out.extend_from_slice(&refund.amount.micros().to_be_bytes());
             text(refund.currency.as_str(), out);
         }
         EventKind::Activity(activity) => {
-            out.push(3);
-            text(activity.name.as_str(), out);
-            maybe_name(activity.device.as_ref(), out);
+            write_activity(activity.name.as_str(), activity.device.as_ref().map(Name::as_str), out);
         }
         EventKind::Contact(contact) => {
             out.push(4);
@@ -73,6 +73,43 @@ pub(super) fn write_content(event: &Event, out: &mut Vec<u8>) {
             });
         }
     }
+}
+
+/// Adds what every content begins with: whose it is, and when.
+pub(super) fn write_head(customer: &str, time: Timestamp, out: &mut Vec<u8>) {
+    text(customer, out);
+    out.extend_from_slice(&time.micros().to_be_bytes());
+}
+
+/// An order whose names are checked and belong to somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PurchaseText<'a> {
+    pub(super) amount: Money,
+    pub(super) currency: Currency,
+    pub(super) items: u32,
+    pub(super) category: Option<&'a str>,
+    pub(super) sales_channel: Option<&'a str>,
+    pub(super) discount: Money,
+}
+
+impl PurchaseText<'_> {
+    /// Adds what follows the head of a purchase.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.push(1);
+        out.extend_from_slice(&self.amount.micros().to_be_bytes());
+        text(self.currency.as_str(), out);
+        out.extend_from_slice(&self.items.to_be_bytes());
+        maybe_text(self.category, out);
+        maybe_text(self.sales_channel, out);
+        out.extend_from_slice(&self.discount.micros().to_be_bytes());
+    }
+}
+
+/// Adds what follows the head of an activity.
+pub(super) fn write_activity(name: &str, device: Option<&str>, out: &mut Vec<u8>) {
+    out.push(3);
+    text(name, out);
+    maybe_text(device, out);
 }
 
 fn write_feedback(feedback: &Feedback, out: &mut Vec<u8>) {
@@ -163,11 +200,15 @@ fn maybe_four(bytes: Option<[u8; 4]>, out: &mut Vec<u8>) {
 }
 
 fn maybe_name(name: Option<&Name>, out: &mut Vec<u8>) {
-    match name {
+    maybe_text(name.map(Name::as_str), out);
+}
+
+fn maybe_text(found: Option<&str>, out: &mut Vec<u8>) {
+    match found {
         None => out.push(0),
-        Some(name) => {
+        Some(found) => {
             out.push(1);
-            text(name.as_str(), out);
+            text(found, out);
         }
     }
 }

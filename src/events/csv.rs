@@ -28,11 +28,13 @@ const TAIL_BYTES: usize = 64;
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 const QUOTE_HINT: &str = " (look for a quote that is not closed)";
 
-/// Reads all rows; `start` is what the input begins with.
+/// Reads all rows; `start` is what the file begins with. Of a part of a file, the
+/// lines before it are given, with what the file begins with.
 pub(super) fn read_csv(
     rows: &mut Rows<'_>,
     start: &[u8],
     input: Box<dyn Read + '_>,
+    part: Option<(u64, &[u8])>,
 ) -> Result<(), IntakeError> {
     let delimiter = rows.delimiter().unwrap_or_else(|| guess_delimiter(start));
     let shown = match delimiter {
@@ -45,34 +47,47 @@ pub(super) fn read_csv(
     rows.set_format(&format!("CSV (delimiter: {shown})"));
     let watch = Rc::new(Watch::default());
     let input = Watched { input, watch: Rc::clone(&watch) };
-    let mut reader = ReaderBuilder::new()
+    let mut builder = ReaderBuilder::new();
+    builder
         .delimiter(delimiter)
         // Not the default, which ends a row at `\r` and loses count of the lines.
         .terminator(Terminator::Any(b'\n'))
         .flexible(true)
-        .buffer_capacity(BUFFER_BYTES)
-        .from_reader(input);
-    let header = match reader.byte_headers() {
-        Ok(header) => header.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned()),
+        .buffer_capacity(BUFFER_BYTES);
+    let is_whole = part.is_none();
+    // The first part has the header itself.
+    let part = part.filter(|(lines, _)| *lines > 0);
+    let found = part.map(|(_, head)| builder.from_reader(head).byte_headers().cloned());
+    let mut reader = builder.has_headers(part.is_none()).from_reader(input);
+    let header = match found.unwrap_or_else(|| reader.byte_headers().cloned()) {
+        Ok(header) => header,
         Err(error) => return Err(failure(rows, &watch, 1, error)),
     };
-    let header: Vec<String> = header.collect();
+    let header: Vec<String> =
+        header.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned()).collect();
     let layout = rows.layout(&header)?;
-    read_rows(rows, &mut reader, &watch, (&header, &layout))
+    let lines_before = part.map_or(0, |(lines, _)| lines);
+    let n_rows = read_rows(rows, &mut reader, &watch, (&header, &layout, lines_before))?;
+    if n_rows == 0 && is_whole {
+        return Err(IntakeError::NoRows { path: rows.path() });
+    }
+    Ok(())
 }
 
+/// Reads rows, and says how many.
 fn read_rows(
     rows: &mut Rows<'_>,
     reader: &mut Reader<Watched<'_>>,
     watch: &Watch,
-    (header, layout): (&[String], &Layout),
-) -> Result<(), IntakeError> {
+    (header, layout, lines_before): (&[String], &Layout, u64),
+) -> Result<u64, IntakeError> {
     let mut record = ByteRecord::new();
+    let plain = rows.plain_layout(layout);
     let mut n_rows = 0_u64;
     let mut n_multi_line = 0_u64;
     loop {
         watch.since_row.set(0);
-        let before = reader.position().line();
+        let before = lines_before + reader.position().line();
         match reader.read_byte_record(&mut record) {
             Ok(true) => {}
             Ok(false) => break,
@@ -88,7 +103,15 @@ fn read_rows(
         // The line a row starts on, reckoned from its end: the reader's own start of a row lies
         // before the blank lines that it skips.
         let at_end = watch.at_end.get();
-        let row = reader.position().line().saturating_sub(breaks + u64::from(!at_end));
+        let line = lines_before + reader.position().line();
+        let row = line.saturating_sub(breaks + u64::from(!at_end));
+        if breaks == 0
+            && record.len() == header.len()
+            && let Some(plain) = &plain
+            && rows.take_plain(row, plain, |idx| cell_of(&record, header, idx))
+        {
+            continue;
+        }
         let raw = if breaks > 0 && at_end && watch.ends_in_quotes() && ends_in_break(&record) {
             lines -= u64::from(watch.tail.borrow().ends_with(b"\n"));
             Err(EventIssue::UnclosedQuote { lines })
@@ -100,10 +123,7 @@ fn read_rows(
     if n_multi_line > 0 {
         rows.note(format!("{n_multi_line} rows have line breaks inside of quotes"));
     }
-    if n_rows == 0 {
-        return Err(IntakeError::NoRows { path: rows.path() });
-    }
-    Ok(())
+    Ok(n_rows)
 }
 
 /// A line of nothing: `\r` alone is what the break `\r\n` leaves of one.
@@ -133,13 +153,20 @@ fn raw_event<'a>(
             hint: if lines > 1 { QUOTE_HINT } else { "" },
         });
     }
-    layout.raw_event(|idx| {
-        let cell = record.get(idx).unwrap_or_default();
-        let is_last = idx + 1 == header.len();
-        let cell = if is_last { cell.strip_suffix(b"\r").unwrap_or(cell) } else { cell };
-        std::str::from_utf8(cell).map(RawValue::text).map_err(|_| EventIssue::InvalidUtf8 {
-            field: header.get(idx).cloned().unwrap_or_default(),
-        })
+    layout.raw_event(|idx| cell_of(record, header, idx))
+}
+
+/// The cell of a row that has as many as the header.
+fn cell_of<'a>(
+    record: &'a ByteRecord,
+    header: &[String],
+    idx: usize,
+) -> Result<RawValue<'a>, EventIssue> {
+    let cell = record.get(idx).unwrap_or_default();
+    let is_last = idx + 1 == header.len();
+    let cell = if is_last { cell.strip_suffix(b"\r").unwrap_or(cell) } else { cell };
+    std::str::from_utf8(cell).map(RawValue::text).map_err(|_| EventIssue::InvalidUtf8 {
+        field: header.get(idx).cloned().unwrap_or_default(),
     })
 }
 

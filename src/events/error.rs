@@ -5,6 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use super::mapping::MappingError;
+use super::shape::MapError;
 
 /// Why a file could not be taken in. What was handed on before is not to be used.
 #[derive(Debug, Error)]
@@ -77,6 +78,31 @@ pub enum IntakeError {
         path: String,
         /// What is wrong.
         source: Box<MappingError>,
+    },
+    /// The map of events cannot be used.
+    #[error("{path}: {source}")]
+    Map {
+        /// The path.
+        path: String,
+        /// What is wrong.
+        source: MapError,
+    },
+    /// A map for a file without objects.
+    #[error("{path}: {shape} comes as JSON lines: end the name in .jsonl, or say --format {shape}")]
+    MapNeedsJson {
+        /// The path.
+        path: String,
+        /// The shape.
+        shape: &'static str,
+    },
+    /// Identities cannot be merged in what can be read only once.
+    #[error(
+        "row {row} of standard input says that two ids are one customer: such a log is read \
+         twice, so put it into a file"
+    )]
+    AliasOnStdin {
+        /// The row.
+        row: u64,
     },
     /// A row beyond the bound: nearly always a quote that is never closed.
     #[error("{path}: row {row} has more than {most} bytes: look for a quote that is not closed")]

@@ -21,6 +21,7 @@ use super::rows::Checked;
 use super::rows::RowSink;
 use super::rows::RowSpec;
 use super::rules::Rules;
+use super::shape::Link;
 use super::sightings::Sightings;
 use super::source::FileFormat;
 use super::source::ReadSpec;
@@ -64,19 +65,32 @@ impl<'s> Intake<'s> {
     /// For logs of events.
     #[must_use]
     pub fn new(spec: &'s ReadSpec, rules: &'s Rules) -> Self {
-        Self::of(RowSpec { read: spec, rules, purpose: Purpose::Events, known_from: None })
+        Self::of(RowSpec {
+            read: spec,
+            rules,
+            purpose: Purpose::Events,
+            known_from: None,
+            identities: None,
+        })
     }
 
     /// For tables of customers' facts, known from an instant where the table names none.
     #[must_use]
     pub fn of_profiles(spec: &'s ReadSpec, rules: &'s Rules, known_from: Timestamp) -> Self {
         let known_from = Some(known_from);
-        Self::of(RowSpec { read: spec, rules, purpose: Purpose::Profiles, known_from })
+        let purpose = Purpose::Profiles;
+        Self::of(RowSpec { read: spec, rules, purpose, known_from, identities: None })
     }
 
     /// For a ready-made table, whose rows are handed on as cells.
     pub(super) fn of_table(spec: &'s ReadSpec, rules: &'s Rules) -> Self {
-        Self::of(RowSpec { read: spec, rules, purpose: Purpose::Table, known_from: None })
+        Self::of(RowSpec {
+            read: spec,
+            rules,
+            purpose: Purpose::Table,
+            known_from: None,
+            identities: None,
+        })
     }
 
     fn of(spec: RowSpec<'s>) -> Self {
@@ -172,6 +186,17 @@ impl RowSink for Taker<'_, '_, '_> {
         self.intake.report.rows += lines;
         self.intake.report.count_dropped(issue, lines, || format!("{}:{row}", source.path));
         (self.out)(RowOutcome::Dropped { path: &source.path, row, issue });
+    }
+
+    fn ignored(&mut self, source: &mut SourceReport, name: &str) {
+        source.rows += 1;
+        self.intake.report.rows += 1;
+        self.intake.report.count_ignored(name);
+    }
+
+    fn alias(&mut self, source: &mut SourceReport, row: u64, _link: Link) {
+        // Rows before it were handed on already: only a whole log can take it in.
+        self.dropped(source, row, 1, &EventIssue::IdentityMerge);
     }
 
     fn other_currency(&mut self, source: &mut SourceReport) {

@@ -227,12 +227,37 @@ pub enum EventIssue {
         /// The bound.
         most: u64,
     },
+    /// An envelope that is not as its standard says.
+    #[error("{field}: {found} where {wanted} is wanted")]
+    BadEnvelope {
+        /// The field.
+        field: &'static str,
+        /// What was found.
+        found: String,
+        /// What the standard says.
+        wanted: &'static str,
+    },
+    /// No line of the map says what it is, and the map refuses what it does not name.
+    #[error("{found:?} is not in the map of events (unmapped = \"reject\")")]
+    Unmapped {
+        /// The type or name found.
+        found: String,
+    },
+    /// Two ids are said to be one customer, where that cannot be taken in.
+    #[error(
+        "two ids are one customer: identities are merged in a whole log alone, of Segment or \
+         CloudEvents (tenure-ops store load, docs/FORMATS.md), not in stored histories"
+    )]
+    IdentityMerge,
     /// A second profile of a customer, with no time to say which is newer.
     #[error("a second profile of this customer, and no valid_from column to say which is newer")]
     SecondProfile,
 }
 
 impl EventIssue {
+    /// The code of [`EventIssue::IdentityMerge`].
+    pub const IDENTITY_MERGE: &'static str = "identity_merge_offline_only";
+
     /// Its stable code, for counting.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -265,6 +290,9 @@ impl EventIssue {
             Self::InvalidUtf8 { .. } => "invalid_utf8",
             Self::BadJson { .. } => "bad_json",
             Self::RowTooLong { .. } => "row_too_long",
+            Self::BadEnvelope { .. } => "bad_envelope",
+            Self::Unmapped { .. } => "unmapped",
+            Self::IdentityMerge => Self::IDENTITY_MERGE,
             Self::SecondProfile => "second_profile",
         }
     }
@@ -278,7 +306,11 @@ impl EventIssue {
             }
             Self::MissingEventId | Self::BadEventId { .. } => Some("event_id"),
             Self::MissingTime | Self::BadTime { .. } | Self::FutureTime { .. } => Some("time"),
-            Self::MissingType { .. } | Self::UnknownType { .. } => Some("type"),
+            Self::MissingType { .. }
+            | Self::UnknownType { .. }
+            | Self::Unmapped { .. }
+            | Self::IdentityMerge => Some("type"),
+            Self::BadEnvelope { field, .. } => Some(field),
             Self::NotACurrency { .. } | Self::OtherCurrency { .. } => Some("currency"),
             Self::TooManyAttributes { .. } => Some("attributes"),
             Self::MissingAttribute { field, .. } => Some(field),

@@ -28,29 +28,28 @@ const HEADER_BYTES: u64 = 4 << 20;
 /// The key of the object of attributes.
 const ATTRIBUTES: &str = "attributes";
 
-type Object = Map<String, Value>;
+pub(super) type Object = Map<String, Value>;
 
-/// Reads all rows.
+/// Reads all rows. Of a part of a file, the lines before it are given, with what the file begins
+/// with, which tells the keys.
 pub(super) fn read_jsonl(
     rows: &mut Rows<'_>,
     input: Box<dyn Read + '_>,
+    part: Option<(u64, &[u8])>,
 ) -> Result<(), IntakeError> {
     rows.set_format("JSON lines");
-    let mut lines = Lines { input: BufReader::with_capacity(1 << 16, input), row: 0 };
-    let mut first = Vec::new();
-    let mut bytes = 0;
-    while first.len() < HEADER_LINES && bytes < HEADER_BYTES {
-        let Some((row, object, n)) = lines.next(rows)? else { break };
-        bytes += n;
-        first.push((row, object));
-    }
+    let mut lines = Lines::after(part.map_or(0, |(lines, _)| lines), input);
+    let first = match part {
+        None => first_lines(&mut lines, rows)?,
+        Some((_, head)) => first_lines(&mut Lines::after(0, Box::new(head)), rows)?,
+    };
     if first.is_empty() {
         return Err(IntakeError::Empty { path: rows.path() });
     }
     let header = header_of(&first);
     let layout = rows.layout(&header)?;
     let keys = Keys { header, layout };
-    for (row, object) in first {
+    for (row, object) in first.into_iter().filter(|_| part.is_none()) {
         take(rows, &keys, row, &object);
     }
     while let Some((row, object, _)) = lines.next(rows)? {
@@ -59,8 +58,21 @@ pub(super) fn read_jsonl(
     Ok(())
 }
 
+type Numbered = (u64, Result<Object, EventIssue>);
+
+/// The lines whose keys stand for the header.
+fn first_lines(lines: &mut Lines<'_>, rows: &Rows<'_>) -> Result<Vec<Numbered>, IntakeError> {
+    let (mut first, mut bytes) = (Vec::new(), 0);
+    while first.len() < HEADER_LINES && bytes < HEADER_BYTES {
+        let Some((row, object, n)) = lines.next(rows)? else { break };
+        bytes += n;
+        first.push((row, object));
+    }
+    Ok(first)
+}
+
 /// The keys of the first objects, in their alphabetic order, without `attributes`.
-fn header_of(first: &[(u64, Result<Object, EventIssue>)]) -> Vec<String> {
+fn header_of(first: &[Numbered]) -> Vec<String> {
     let objects = first.iter().filter_map(|(_, object)| object.as_ref().ok());
     let keys: BTreeSet<&String> = objects.flat_map(Object::keys).collect();
     keys.into_iter().filter(|key| *key != ATTRIBUTES).cloned().collect()
@@ -125,7 +137,7 @@ impl Keys {
     }
 }
 
-fn raw_value(value: &Value) -> RawValue<'_> {
+pub(super) fn raw_value(value: &Value) -> RawValue<'_> {
     match value {
         Value::Null => RawValue::Missing,
         Value::Bool(flag) => RawValue::Flag(*flag),
@@ -142,16 +154,31 @@ fn raw_value(value: &Value) -> RawValue<'_> {
     }
 }
 
-struct Lines<'a> {
+/// The lines of a file.
+pub(super) struct Lines<'a> {
     input: BufReader<Box<dyn Read + 'a>>,
     row: u64,
 }
 
 type Line = (u64, Result<Object, EventIssue>, u64);
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    /// Those of an input before which so many lines stand.
+    pub(super) fn after(row: u64, input: Box<dyn Read + 'a>) -> Self {
+        Self { input: BufReader::with_capacity(1 << 16, input), row }
+    }
+
     /// The next line that is not blank: its number, its object, its bytes.
-    fn next(&mut self, rows: &Rows<'_>) -> Result<Option<Line>, IntakeError> {
+    pub(super) fn next(&mut self, rows: &Rows<'_>) -> Result<Option<Line>, IntakeError> {
+        self.next_that(rows, &|_| true)
+    }
+
+    /// The next line that is wanted, by a look at its bytes, or that is too long to look at.
+    pub(super) fn next_that(
+        &mut self,
+        rows: &Rows<'_>,
+        is_wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Option<Line>, IntakeError> {
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -174,7 +201,7 @@ impl Lines<'_> {
             } else {
                 &line
             };
-            if !text.trim_ascii().is_empty() {
+            if !text.trim_ascii().is_empty() && is_wanted(text) {
                 return Ok(Some((self.row, parse(text), n as u64)));
             }
         }
@@ -194,7 +221,7 @@ impl Lines<'_> {
     }
 }
 
-fn parse(line: &[u8]) -> Result<Object, EventIssue> {
+pub(super) fn parse(line: &[u8]) -> Result<Object, EventIssue> {
     let text = std::str::from_utf8(line)
         .map_err(|_| EventIssue::InvalidUtf8 { field: "row".to_owned() })?;
     serde_json::from_str(text)

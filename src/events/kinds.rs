@@ -303,8 +303,7 @@ fn read_purchase(attributes: &Attributes<'_, '_>) -> Result<EventKind, EventIssu
         // Given back: its number of items and its discount say nothing about an order.
         return Ok(EventKind::Refund(Refund { amount: -amount, currency }));
     }
-    let items_range = (0, ITEMS_MAX, ITEMS_WANTED);
-    let items = value::whole("items", attributes.get("items"), items_range, attributes.rules)?;
+    let items = items_of(attributes.get("items"), attributes.rules)?;
     let discount = value::money("discount", attributes.get("discount"), attributes.rules)?;
     let discount = discount.unwrap_or(Money::ZERO);
     if discount.is_negative() {
@@ -322,6 +321,11 @@ fn read_purchase(attributes: &Attributes<'_, '_>) -> Result<EventKind, EventIssu
         sales_channel: attributes.name("channel")?,
         discount,
     }))
+}
+
+/// The number of items of an order.
+pub(super) fn items_of(raw: &RawValue<'_>, rules: &Rules) -> Result<Option<u32>, EventIssue> {
+    value::whole("items", raw, (0, ITEMS_MAX, ITEMS_WANTED), rules)
 }
 
 fn read_refund(attributes: &Attributes<'_, '_>) -> Result<EventKind, EventIssue> {

@@ -159,6 +159,10 @@ pub(super) enum Purpose {
     Profiles,
     /// A ready-made table: every column is a cell.
     Table,
+    /// A log of events, of which only the identity merges are looked for.
+    Links,
+    /// A log of events that is handed on unchecked.
+    Raw,
 }
 
 /// Columns as the user named them, checked; what is missing is guessed from each header.
@@ -295,7 +299,7 @@ impl Layout {
 }
 
 /// An id as text: whole numbers by their digits.
-fn id_text<'a>(field: &str, value: RawValue<'a>) -> Result<Cow<'a, str>, EventIssue> {
+pub(super) fn id_text<'a>(field: &str, value: RawValue<'a>) -> Result<Cow<'a, str>, EventIssue> {
     let digits = match value {
         RawValue::Missing => return Ok(Cow::Borrowed("")),
         RawValue::Text(text) => return Ok(text),
@@ -327,7 +331,7 @@ impl ColumnMapping {
         self.find_type(&mut search, purpose, &mut layout)?;
         layout.time = match purpose {
             Purpose::Profiles => search.column(VALID_FROM, raw.time.as_deref())?,
-            Purpose::Events | Purpose::Table => {
+            Purpose::Events | Purpose::Table | Purpose::Links | Purpose::Raw => {
                 let time = search.column(TIME, raw.time.as_deref())?;
                 Some(search.required(TIME, time)?)
             }

@@ -131,6 +131,7 @@ fn read_group(
     columns: &mut [Option<Column>],
     (layout, mut row): (&Layout, u64),
 ) -> Result<u64, ParquetError> {
+    let plain = rows.plain_layout(layout);
     let mut readers = Vec::with_capacity(columns.len());
     for (idx, column) in columns.iter().enumerate() {
         let open = || guarded(|| group.get_column_reader(idx));
@@ -153,7 +154,10 @@ fn read_group(
                 Some(Some(column)) => column.cell(idx, zone),
                 _ => Ok(RawValue::Missing),
             };
-            rows.take(row, 1, layout.raw_event(cell));
+            let is_taken = plain.as_ref().is_some_and(|plain| rows.take_plain(row, plain, cell));
+            if !is_taken {
+                rows.take(row, 1, layout.raw_event(cell));
+            }
         }
         n_left -= n_batch;
     }

@@ -150,8 +150,10 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    pub(super) fn new(n_event_files: usize) -> Self {
-        let (log, facts) = (Kept::default(), Kept::default());
+    /// For so many records at most.
+    pub(super) fn new(n_event_files: usize, n_records: usize) -> Self {
+        let seen = Sightings::with_room(n_records);
+        let (log, facts) = (Kept { seen, ..Kept::default() }, Kept::default());
         Self { n_event_files, log, facts, counts: PartCounts::default(), scratch: Vec::new() }
     }
 

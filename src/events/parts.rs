@@ -28,9 +28,11 @@ use super::part_counts::PartCounts;
 use super::part_counts::put_second_profiles;
 use super::report::IntakeReport;
 use super::rows::RowSpec;
+use super::shape::Identities;
+use super::shape::LinkSink;
 use super::source;
 use super::source::FileFormat;
-use super::source::GroupRange;
+use super::source::FilePart;
 use super::source::ReadSpec;
 use super::source::is_stdin;
 use super::spill::PartBytes;
@@ -44,12 +46,15 @@ use crate::domain::Currency;
 use crate::domain::Day;
 use crate::domain::Timestamp;
 
-/// Fewest and most parts; a power of two each.
-const PARTS: (usize, usize) = (16, 1_024);
+/// Fewest and most parts; a power of two each. Each may become a file of rows, and all of those
+/// are open at a time in the end: a process may have 1,024.
+const PARTS: (usize, usize) = (16, 512);
 /// Bytes that opening a part takes for each byte of it.
 const OPEN_FACTOR: usize = 4;
 /// Rows of a Parquet file that are worth reading on their own.
 const UNIT_ROWS_MIN: u64 = 100_000;
+/// Bytes of a text file that are worth reading on their own: more than what tells its columns.
+const UNIT_BYTES_MIN: u64 = 16 << 20;
 /// Standard input is taken to be as long as this.
 const STDIN_BYTES: u64 = 8 << 30;
 
@@ -64,6 +69,8 @@ pub struct PartsSpec {
     pub shard: Option<(u16, u16)>,
     /// Whether rows that are no events are told one by one.
     pub rejects: bool,
+    /// Bytes of a text file that are read on their own; the usual where none is given.
+    pub unit_bytes_min: Option<u64>,
 }
 
 /// A log by parts. Customers lie in the part of the highest bits of the xxh3-64 of their id, so
@@ -106,6 +113,7 @@ impl Parts {
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Self, IntakeError> {
         let n_parts = n_parts(log, how);
+        let identities = identities(log)?;
         let limit = how.memory_bytes / 4;
         let spill = Spill::new(n_parts, how.dir.as_deref(), limit);
         let reading = Reading {
@@ -113,6 +121,9 @@ impl Parts {
             spill: &spill,
             shard: how.shard,
             rejects: how.rejects,
+            // What stands in standard input is seen too late.
+            knows_identities: !log.events.iter().any(|path| is_stdin(path)),
+            unit_bytes_min: how.unit_bytes_min.unwrap_or(UNIT_BYTES_MIN),
             n_rows: AtomicU64::new(0),
             progress: Mutex::new(progress),
         };
@@ -121,6 +132,7 @@ impl Parts {
             rules: &log.rules,
             purpose: Purpose::Events,
             known_from: None,
+            identities: Some(&identities),
         };
         let files: Vec<(u32, &Path)> = (0..).zip(log.events.iter().map(PathBuf::as_path)).collect();
         let mut units = reading.read(&files, spec)?;
@@ -132,7 +144,8 @@ impl Parts {
         if let (Some(path), Some(known_from)) = (&log.profiles, span.first) {
             let read = ReadSpec { columns: ColumnMapping::default(), ..log.read.clone() };
             let (purpose, known_from) = (Purpose::Profiles, Some(known_from));
-            let spec = RowSpec { read: &read, rules: &log.rules, purpose, known_from };
+            let identities = Some(&identities);
+            let spec = RowSpec { read: &read, rules: &log.rules, purpose, known_from, identities };
             let at = u32::try_from(n_event_files).unwrap_or(u32::MAX);
             let mut units = reading.read(&[(at, path)], spec)?;
             rejects.extend(take_rejects(&mut units));
@@ -141,6 +154,7 @@ impl Parts {
         reading.tell();
         // Duplicates are told apart part by part; until then every event counts as kept.
         report.kept = span.n_events;
+        report.merged_ids = identities.n_merged();
         let spec = PartSpec { before: log.before.instant(), n_event_files };
         let profiles_path = log.profiles.as_ref().map(|path| path.display().to_string());
         let (parts, memory_bytes) = (spill.finish()?, how.memory_bytes);
@@ -222,7 +236,7 @@ impl Parts {
     ///
     /// # Panics
     /// Never for a place below [`Parts::n_parts`].
-    pub fn open(&self, at: usize) -> Result<Part<'_>, IntakeError> {
+    pub fn open(&self, at: usize) -> Result<Part, IntakeError> {
         let bytes = match &self.parts[at] {
             PartBytes::Held(bytes) => Cow::Borrowed(bytes.as_slice()),
             PartBytes::File(file) => Cow::Owned(file.read()?),
@@ -236,7 +250,7 @@ impl Parts {
     /// As [`Parts::open`], and those of `make`.
     pub(super) fn each<T: Send>(
         &mut self,
-        make: impl Fn(Part<'_>) -> Result<T, IntakeError> + Sync,
+        make: impl Fn(Part) -> Result<T, IntakeError> + Sync,
     ) -> Result<Vec<T>, IntakeError> {
         let parts = std::mem::take(&mut self.parts);
         let spec = &self.spec;
@@ -336,6 +350,8 @@ struct Reading<'r> {
     spill: &'r Spill,
     shard: Option<(u16, u16)>,
     rejects: bool,
+    knows_identities: bool,
+    unit_bytes_min: u64,
     n_rows: AtomicU64,
     progress: Mutex<&'r mut (dyn FnMut(u64) + Send)>,
 }
@@ -347,9 +363,9 @@ impl Reading<'_> {
         files: &[(u32, &Path)],
         spec: RowSpec<'_>,
     ) -> Result<Vec<UnitDone>, IntakeError> {
-        let mut units: Vec<(u32, &Path, Option<GroupRange>)> = Vec::new();
+        let mut units: Vec<(u32, &Path, Option<FilePart>)> = Vec::new();
         for (at, path) in files {
-            let ranges = source::split(path, spec, UNIT_ROWS_MIN)?;
+            let ranges = source::split(path, spec, (UNIT_ROWS_MIN, self.unit_bytes_min))?;
             units.extend(ranges.into_iter().map(|range| (*at, *path, range)));
         }
         units
@@ -359,6 +375,7 @@ impl Reading<'_> {
                 let mut unit = Unit::new(*at, self.spill, self.log.before.instant());
                 unit.shard = self.shard;
                 unit.with_rejects = self.rejects;
+                unit.knows_identities = self.knows_identities;
                 let mut tell = |n_rows| {
                     self.n_rows.fetch_add(n_rows, Ordering::Relaxed);
                     self.tell();
@@ -376,6 +393,30 @@ impl Reading<'_> {
             progress(self.n_rows.load(Ordering::Relaxed));
         }
     }
+}
+
+/// Which ids of a log are one customer, from the rows before the instant that say so. Only files
+/// of objects have such rows, and those are looked through before anything is gathered: where a
+/// customer lies is settled by the id.
+fn identities(log: &LogSpec) -> Result<Identities, IntakeError> {
+    let spec = RowSpec {
+        read: &log.read,
+        rules: &log.rules,
+        purpose: Purpose::Links,
+        known_from: None,
+        identities: None,
+    };
+    let of_objects = log.events.iter().filter(|path| source::may_have_links(path, spec));
+    let files: Vec<&PathBuf> = of_objects.collect();
+    let found: Result<Vec<LinkSink>, IntakeError> = files
+        .par_iter()
+        .map(|path| {
+            let mut links = LinkSink::new(log.before.instant());
+            source::read_source(path, spec, None, &mut links)?;
+            Ok(links)
+        })
+        .collect();
+    Ok(Identities::of(found?.into_iter().flat_map(|sink| sink.links)))
 }
 
 fn take_rejects(units: &mut [UnitDone]) -> Vec<u8> {

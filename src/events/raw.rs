@@ -42,7 +42,10 @@ impl<'a> RawValue<'a> {
     pub fn is_missing(&self) -> bool {
         match self {
             Self::Missing => true,
-            Self::Text(text) => text.trim().is_empty(),
+            // What begins with a letter or a digit is not blank: no need to look for its ends.
+            Self::Text(text) => {
+                !text.as_bytes().first().is_some_and(u8::is_ascii_graphic) && text.trim().is_empty()
+            }
             _ => false,
         }
     }
@@ -81,6 +84,11 @@ pub struct RawEvent<'a> {
 /// A whole number written as a float, as an id of it would be written: `900`, not `900.0`.
 /// Fractions and numbers beyond 2^53 are no ids.
 pub(super) fn id_of_number(number: f64) -> Option<String> {
-    (number.fract().abs() < f64::MIN_POSITIVE && number.abs() <= 9_007_199_254_740_992.0)
-        .then(|| format!("{number:.0}"))
+    let is_id = number.fract().abs() < f64::MIN_POSITIVE && number.abs() <= 9_007_199_254_740_992.0;
+    if is_id && number.is_sign_negative() && number.abs() < 1.0 {
+        return Some("-0".to_owned());
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "whole and at most 2^53")]
+    let whole = number as i64;
+    is_id.then(|| whole.to_string())
 }

@@ -4,6 +4,7 @@
 //! its day, and its content. The bytes live as long as a run; they have no version.
 
 use super::content::write_content;
+use super::plain::PlainEvent;
 use super::rows::Checked;
 use crate::domain::Day;
 use crate::domain::EventId;
@@ -11,6 +12,10 @@ use crate::domain::EventId;
 const OWN_ID: u8 = 1;
 const FROM_NEGATIVE: u8 = 2;
 const TIMELESS: u8 = 4;
+
+/// Where the content of a record begins that has neither an id of its own nor lines: after its
+/// length, flags, place and day.
+const CONTENT_AT: usize = 4 + 1 + 8 + 4;
 
 /// Bits of a place that are the row.
 const ROW_BITS: u32 = 40;
@@ -36,21 +41,41 @@ impl Place {
 /// Adds the record of a row of a file.
 pub(super) fn write(checked: &Checked, place: Place, out: &mut Vec<u8>) {
     let Checked { event, row: _, lines, has_own_id, from_negative, is_timeless } = checked;
-    let flags = [(*has_own_id, OWN_ID), (*from_negative, FROM_NEGATIVE), (*is_timeless, TIMELESS)];
-    let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum();
-    // The length comes first and is known last.
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    out.push(flags);
-    out.extend_from_slice(&place.0.to_le_bytes());
-    out.extend_from_slice(&event.day.number().to_le_bytes());
-    if *has_own_id {
-        out.extend_from_slice(&event.id.bits().to_le_bytes());
+    let own_id = has_own_id.then_some(event.id);
+    let start = begin((place, event.day), own_id, out);
+    if *from_negative {
+        out[start + 4] |= FROM_NEGATIVE;
     }
     if *is_timeless {
+        out[start + 4] |= TIMELESS;
         out.extend_from_slice(&lines.to_le_bytes());
     }
     write_content(event, out);
+    end(start, out);
+}
+
+/// Adds the record of a plain row of a file.
+pub(super) fn write_plain(plain: &PlainEvent<'_>, place: Place, out: &mut Vec<u8>) {
+    let start = begin((place, plain.day), plain.own_id, out);
+    plain.write_content(out);
+    end(start, out);
+}
+
+/// Begins a record and says where; its length is known at its end.
+fn begin((place, day): (Place, Day), own_id: Option<EventId>, out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    let mut head = [0; CONTENT_AT];
+    head[5..13].copy_from_slice(&place.0.to_le_bytes());
+    head[13..].copy_from_slice(&day.number().to_le_bytes());
+    head[4] = if own_id.is_some() { OWN_ID } else { 0 };
+    out.extend_from_slice(&head);
+    if let Some(id) = own_id {
+        out.extend_from_slice(&id.bits().to_le_bytes());
+    }
+    start
+}
+
+fn end(start: usize, out: &mut [u8]) {
     let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
@@ -76,6 +101,19 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
 /// The place of the record that bytes begin with.
 pub(super) fn place_of(bytes: &[u8]) -> Option<Place> {
     bytes.get(5..)?.first_chunk().map(|bytes| Place(u64::from_le_bytes(*bytes)))
+}
+
+/// The content of a record.
+pub(super) fn content_of(record: &[u8]) -> Option<&[u8]> {
+    let flags = *record.get(4)?;
+    let mut begins = CONTENT_AT;
+    if flags & OWN_ID != 0 {
+        begins += 16;
+    }
+    if flags & TIMELESS != 0 {
+        begins += 8;
+    }
+    record.get(begins..)
 }
 
 /// Reads the record that bytes begin with.

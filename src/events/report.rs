@@ -12,6 +12,7 @@ use super::error::IntakeError;
 use super::event::EventKind;
 use super::event::Feedback;
 use super::issue::EventIssue;
+use super::issue::excerpt;
 use super::sightings::Fate;
 use crate::domain::Currency;
 use crate::domain::Timestamp;
@@ -20,6 +21,10 @@ use crate::domain::Timestamp;
 const PLACES_MAX: usize = 5;
 /// Reasons named in the error of a threshold.
 const REASONS_NAMED: usize = 3;
+/// Names of ignored rows that are counted one by one in a file.
+const IGNORED_NAMES_MAX: usize = 100;
+/// Stands for the names beyond them.
+const OTHERS: &str = "(others)";
 /// Share of rows that may be dropped: more than one in a hundred is a mis-mapped column or a
 /// broken export rather than dirt.
 const DROPPED_SHARE_MAX: f64 = 0.01;
@@ -56,7 +61,7 @@ pub struct SourceReport {
 
 /// What intake kept and dropped and why.
 ///
-/// `rows = kept + dropped + duplicates + other_currency`.
+/// `rows = kept + dropped + duplicates + other_currency + ignored + aliases`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct IntakeReport {
     /// Rows read, headers and blank lines not counted.
@@ -73,6 +78,15 @@ pub struct IntakeReport {
     pub identical_rows: u64,
     /// Rows left out because another currency was asked for.
     pub other_currency: u64,
+    /// Rows that the map of events leaves out, by what they are.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ignored: BTreeMap<String, u64>,
+    /// Rows that say that two ids are one customer.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub aliases: u64,
+    /// Ids whose events were given to another id by those rows.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub merged_ids: u64,
     /// Refunds kept, those from negative purchases among them.
     pub refunds: u64,
     /// Purchases with an amount below 0, kept as refunds.
@@ -93,6 +107,11 @@ pub struct IntakeReport {
     pub last: Option<Timestamp>,
     /// The files, in the order read.
     pub sources: Vec<SourceReport>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[allow(clippy::ref_option, reason = "the signature serde asks for")]
@@ -178,6 +197,18 @@ impl IntakeReport {
         }
     }
 
+    /// Counts a row that the map of events leaves out. Beyond so many names, those not yet met
+    /// count together.
+    pub(super) fn count_ignored(&mut self, name: &str) {
+        if let Some(count) = self.ignored.get_mut(name) {
+            *count += 1;
+            return;
+        }
+        let name =
+            if self.ignored.len() < IGNORED_NAMES_MAX { excerpt(name) } else { OTHERS.to_owned() };
+        *self.ignored.entry(name).or_default() += 1;
+    }
+
     /// Refuses amounts of several currencies.
     pub(super) fn check_currencies(&self) -> Result<(), IntakeError> {
         if self.currencies.len() <= 1 {
@@ -209,6 +240,11 @@ impl IntakeReport {
         self.duplicates += other.duplicates;
         self.identical_rows += other.identical_rows;
         self.other_currency += other.other_currency;
+        for (name, count) in other.ignored {
+            *self.ignored.entry(name).or_default() += count;
+        }
+        self.aliases += other.aliases;
+        self.merged_ids += other.merged_ids;
         self.refunds += other.refunds;
         self.negative_purchases += other.negative_purchases;
         self.zero_amounts += other.zero_amounts;
@@ -271,6 +307,8 @@ impl IntakeReport {
             ("identical rows", self.identical_rows, "kept: without event ids they may be real"),
             ("duplicates", self.duplicates, "left out: the same event id and customer again"),
             ("other currencies", self.other_currency, "left out as asked"),
+            ("identity merges", self.aliases, "two ids are one customer"),
+            ("ids merged", self.merged_ids, "their events are another id's"),
         ] {
             if count > 0 {
                 line(
@@ -278,6 +316,9 @@ impl IntakeReport {
                     if note.is_empty() { count.to_string() } else { format!("{count} ({note})") },
                 );
             }
+        }
+        if !self.ignored.is_empty() {
+            line("left out by the map", named(&self.ignored));
         }
         line("rows dropped", format!("{} ({:.2} %)", self.dropped, 100.0 * self.dropped_share()));
         for (code, count) in self.reasons() {

@@ -6,19 +6,27 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
 
 use super::error::IntakeError;
 use super::event::Event;
 use super::event::EventKind;
 use super::issue::EventIssue;
 use super::kinds::EventType;
+use super::mapping::ColumnMapping;
 use super::mapping::Layout;
 use super::mapping::Purpose;
+use super::plain::PlainEvent;
+use super::plain::PlainLayout;
 use super::raw::RawEvent;
 use super::raw::RawValue;
 use super::report::SourceReport;
 use super::rules::Rules;
 use super::rules::check;
+use super::shape::EventMap;
+use super::shape::EventShape;
+use super::shape::Identities;
+use super::shape::Link;
 use super::source::ReadSpec;
 use crate::domain::Timestamp;
 
@@ -30,6 +38,38 @@ pub(super) struct RowSpec<'s> {
     pub(super) purpose: Purpose,
     /// From when facts without a time of their own hold.
     pub(super) known_from: Option<Timestamp>,
+    /// Which ids are one customer.
+    pub(super) identities: Option<&'s Identities>,
+}
+
+impl RowSpec<'_> {
+    /// The map that the objects of a file are read by, given what it begins with; `None` for our
+    /// own form.
+    pub(super) fn map_of(
+        &self,
+        path: &str,
+        start: &[u8],
+    ) -> Result<Option<Arc<EventMap>>, IntakeError> {
+        if matches!(self.purpose, Purpose::Profiles | Purpose::Table) {
+            return Ok(None);
+        }
+        // Who names columns has said what the keys are.
+        let is_open = self.read.columns == ColumnMapping::default();
+        let found = self.read.shape.map_of(start, is_open);
+        found.map_err(|source| IntakeError::Map { path: path.to_owned(), source })
+    }
+
+    /// Refuses a map for a file that has no objects.
+    pub(super) fn refuse_map(&self, path: &str) -> Result<(), IntakeError> {
+        let is_log = !matches!(self.purpose, Purpose::Profiles | Purpose::Table);
+        match &self.read.shape {
+            EventShape::Mapped(map) if is_log => {
+                let (path, shape) = (path.to_owned(), map.shape().name());
+                Err(IntakeError::MapNeedsJson { path, shape })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A row that is an event. Without an id of its own the event's id is still zero.
@@ -53,8 +93,33 @@ pub(super) trait RowSink {
     /// A row that is an event.
     fn checked(&mut self, source: &mut SourceReport, checked: Checked);
 
+    /// Whether it takes plain rows as such; where not, all come checked.
+    fn takes_plain(&self) -> bool {
+        false
+    }
+
+    /// A row of one line that is an event of the plain kind, for those who take them.
+    fn plain(&mut self, source: &mut SourceReport, row: u64, plain: PlainEvent<'_>) {
+        debug_assert!(false, "nobody asked for row {row} of {} ({plain:?})", source.path);
+    }
+
     /// A row, or `lines` of it, that is none.
     fn dropped(&mut self, source: &mut SourceReport, row: u64, lines: u64, issue: &EventIssue);
+
+    /// A row that the map of events leaves out.
+    fn ignored(&mut self, source: &mut SourceReport, name: &str);
+
+    /// A row that says that two ids are one customer.
+    fn alias(&mut self, source: &mut SourceReport, row: u64, link: Link);
+
+    /// A row that is handed on unchecked.
+    fn raw(
+        &mut self,
+        _source: &mut SourceReport,
+        _row: u64,
+        _raw: Result<RawEvent<'_>, EventIssue>,
+    ) {
+    }
 
     /// A row in another currency than asked for.
     fn other_currency(&mut self, source: &mut SourceReport);
@@ -151,11 +216,43 @@ impl<'i> Rows<'i> {
         IntakeError::Read { path: self.path(), row, source: error }
     }
 
+    /// How plain rows are read, where whoever takes the rows wants them and they have a time.
+    pub(super) fn plain_layout(&self, layout: &Layout) -> Option<PlainLayout> {
+        let is_log = self.spec.purpose == Purpose::Events && self.spec.known_from.is_none();
+        if is_log && self.sink.takes_plain() {
+            PlainLayout::of(layout, self.spec.rules)
+        } else {
+            None
+        }
+    }
+
+    /// Takes a row of one line that is plain; says whether it was.
+    pub(super) fn take_plain<'a>(
+        &mut self,
+        row: u64,
+        layout: &PlainLayout,
+        cell: impl FnMut(usize) -> Result<RawValue<'a>, EventIssue>,
+    ) -> bool {
+        let Some(plain) = layout.read(self.spec.rules, cell) else { return false };
+        // Whose id stands for another's goes the long way, where that is looked up.
+        let stands_for =
+            |identities: &Identities| identities.of_previous(&plain.customer).is_some();
+        if self.spec.identities.is_some_and(stands_for) {
+            return false;
+        }
+        self.sink.plain(&mut self.source, row, plain);
+        true
+    }
+
     /// Takes one row: its place, the lines it spans, and what stands in it.
     pub(super) fn take(&mut self, row: u64, lines: u64, raw: Result<RawEvent<'_>, EventIssue>) {
         let raw = match raw {
             Ok(raw) if self.spec.purpose == Purpose::Table => {
                 self.sink.cells(&mut self.source, row, raw.attributes);
+                return;
+            }
+            raw if self.spec.purpose == Purpose::Raw => {
+                self.sink.raw(&mut self.source, row, raw);
                 return;
             }
             raw => raw,
@@ -167,11 +264,40 @@ impl<'i> Rows<'i> {
         }
     }
 
-    fn check(
-        &self,
-        (row, lines): (u64, u64),
-        mut raw: RawEvent<'_>,
-    ) -> Result<Checked, EventIssue> {
+    /// Takes a row that the map of events leaves out.
+    pub(super) fn ignore(&mut self, name: &str) {
+        self.sink.ignored(&mut self.source, name);
+    }
+
+    /// Takes a row that says that two ids are one customer.
+    pub(super) fn take_alias(&mut self, row: u64, raw: RawEvent<'_>) {
+        if self.spec.purpose == Purpose::Raw {
+            self.sink.raw(&mut self.source, row, Ok(raw));
+            return;
+        }
+        match Link::of(&raw, self.spec.rules) {
+            Ok(link) => self.sink.alias(&mut self.source, row, link),
+            Err(issue) => self.sink.dropped(&mut self.source, row, 1, &issue),
+        }
+    }
+
+    pub(super) const fn purpose(&self) -> Purpose {
+        self.spec.purpose
+    }
+
+    /// Says by which map a file is read.
+    pub(super) fn set_map(&mut self, map: &EventMap) {
+        self.set_format(map.shape().format());
+        self.source.columns_used = map.to_lines();
+    }
+
+    fn check(&self, (row, lines): (u64, u64), raw: RawEvent<'_>) -> Result<Checked, EventIssue> {
+        let mut raw = raw;
+        if let Some(identities) = self.spec.identities
+            && let Some(customer) = identities.of_previous(&raw.customer)
+        {
+            raw.customer = Cow::Borrowed(customer);
+        }
         let mut is_timeless = false;
         if let Some(known_from) = self.spec.known_from
             && raw.time.is_missing()

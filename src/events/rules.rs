@@ -26,6 +26,10 @@ const ATTRIBUTES_MAX: usize = 64;
 /// Values one list may have: enough for tags, too few to fill a history.
 const LIST_VALUES_MAX: usize = 64;
 
+/// The type of a row that says that two ids are one customer, and its attribute: the other id.
+pub(super) const ALIAS: &str = "alias";
+pub(super) const PREVIOUS: &str = "previous";
+
 /// Days from 1900 to 2200, counted from 1970: where every reckoning of days is sure not to wrap.
 pub(super) const DAYS_ACCEPTED: Range<i32> = -25_567..84_006;
 
@@ -108,6 +112,7 @@ pub(super) fn check(raw: &RawEvent<'_>, rules: &Rules) -> Result<(Event, bool), 
     let time = read_time(&raw.time, rules)?;
     let event_type = match raw.event_type.as_deref().map(str::trim) {
         None | Some("") => return Err(EventIssue::MissingType { wanted: EventType::names() }),
+        Some(text) if is_alias(text) => return Err(EventIssue::IdentityMerge),
         Some(text) => EventType::parse(text)?,
     };
     let attributes = Attributes::try_new(event_type, &raw.attributes, rules)?;
@@ -116,7 +121,13 @@ pub(super) fn check(raw: &RawEvent<'_>, rules: &Rules) -> Result<(Event, bool), 
     Ok((Event { customer, id, time, day, kind }, own_id.is_some()))
 }
 
-fn read_time(raw: &RawValue<'_>, rules: &Rules) -> Result<Timestamp, EventIssue> {
+/// Whether a type says that two ids are one customer.
+fn is_alias(text: &str) -> bool {
+    text.eq_ignore_ascii_case(ALIAS)
+}
+
+/// The instant of an event.
+pub(super) fn read_time(raw: &RawValue<'_>, rules: &Rules) -> Result<Timestamp, EventIssue> {
     let bad = |source| EventIssue::BadTime { source };
     let time = match raw {
         _ if raw.is_missing() => return Err(EventIssue::MissingTime),

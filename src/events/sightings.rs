@@ -31,6 +31,11 @@ pub(super) struct Sightings {
 }
 
 impl Sightings {
+    /// With room for so many events.
+    pub(super) fn with_room(n_events: usize) -> Self {
+        Self { events: Tally::with_room(n_events), ..Self::default() }
+    }
+
     /// Sees an event with an id of its own; the scratch space must be empty.
     pub(super) fn of_own_id(&mut self, id: EventId, who: &str, scratch: &mut Vec<u8>) -> Fate {
         scratch.extend_from_slice(&id.bits().to_be_bytes());

@@ -6,6 +6,8 @@
 use std::fs::File;
 use std::io;
 use std::io::Read;
+use std::io::Seek;
+use std::io::SeekFrom;
 use std::ops::Range;
 use std::path::Path;
 
@@ -14,16 +16,24 @@ use flate2::read::MultiGzDecoder;
 use super::csv::read_csv;
 use super::error::IntakeError;
 use super::jsonl::read_jsonl;
+use super::lines::LineRange;
+use super::lines::split_lines;
 use super::mapping::ColumnMapping;
+use super::mapping::Purpose;
 use super::report::SourceReport;
 use super::rows::RowSink;
 use super::rows::RowSpec;
 use super::rows::Rows;
+use super::shape::EventShape;
+use super::shape::read_shaped;
 
 /// Bytes one row may have: far above any real row, far below what would fill the memory.
 pub(super) const ROW_BYTES_MAX: u64 = 1 << 20;
 /// Bytes looked at to tell what a file holds.
 const PEEK_BYTES: u64 = 1 << 16;
+const PEEK_LENGTH: usize = 1 << 16;
+/// Bytes that tell a part of a text file what its columns are: more than any header looks at.
+const HEAD_BYTES: u64 = 6 << 20;
 const ENDINGS: &str = ".csv, .tsv, .txt, .jsonl, .ndjson (each also with .gz) or .parquet";
 /// The path of standard input.
 const STDIN: &str = "-";
@@ -72,6 +82,8 @@ pub struct ReadSpec {
     pub format: Option<FileFormat>,
     /// The delimiter of CSV files, `None` to guess it from each header.
     pub delimiter: Option<u8>,
+    /// What the objects of JSON lines are.
+    pub shape: EventShape,
 }
 
 /// A part of a Parquet file.
@@ -83,27 +95,52 @@ pub(super) struct GroupRange {
     pub(super) rows_before: u64,
 }
 
+/// A part of a file that can be read by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FilePart {
+    /// Of a Parquet file.
+    Groups(GroupRange),
+    /// Of a text file.
+    Lines(LineRange),
+}
+
 /// Whether a path means standard input, which can be read once.
 #[must_use]
 pub fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == STDIN
 }
 
-/// The parts that a file can be read in at once, each of at least `rows_min` rows; the whole file
-/// where it cannot be split.
+/// The parts that a file can be read in at once, of at least so many rows of Parquet or bytes of
+/// text; the whole file where it cannot be split.
 ///
 /// # Errors
-/// [`IntakeError`] where a Parquet file cannot be opened.
+/// [`IntakeError`] where a file cannot be opened.
 pub(super) fn split(
     path: &Path,
     spec: RowSpec<'_>,
-    rows_min: u64,
-) -> Result<Vec<Option<GroupRange>>, IntakeError> {
-    if is_stdin(path) || format_of(path, spec)? != FileFormat::Parquet {
+    (rows_min, bytes_min): (u64, u64),
+) -> Result<Vec<Option<FilePart>>, IntakeError> {
+    if is_stdin(path) {
         return Ok(vec![None]);
     }
-    let file = open_parquet(path)?;
-    split_parquet(&path.display().to_string(), file, rows_min)
+    let name = path.display().to_string();
+    let format = format_of(path, spec)?;
+    if format == FileFormat::Parquet {
+        return split_parquet(&name, open_parquet(path)?, rows_min);
+    }
+    let mut file = File::open(path).map_err(|source| cannot_open(&name, source))?;
+    let is_csv = format == FileFormat::Csv;
+    let ranges = split_lines(&mut file, is_csv, bytes_min).map_err(|e| cannot_read(&name, e))?;
+    Ok(match ranges {
+        Some(ranges) => ranges.into_iter().map(|range| Some(FilePart::Lines(range))).collect(),
+        None => vec![None],
+    })
+}
+
+/// Whether a file may say that two ids are one customer.
+pub(super) fn may_have_links(path: &Path, spec: RowSpec<'_>) -> bool {
+    let is_own = matches!(spec.read.shape, EventShape::Own);
+    !is_stdin(path) && !is_own && format_of(path, spec).is_ok_and(|it| it == FileFormat::Jsonl)
 }
 
 /// Reads one file, or a part of it, to a sink.
@@ -114,7 +151,7 @@ pub(super) fn split(
 pub(super) fn read_source(
     path: &Path,
     spec: RowSpec<'_>,
-    part: Option<&GroupRange>,
+    part: Option<&FilePart>,
     sink: &mut dyn RowSink,
 ) -> Result<SourceReport, IntakeError> {
     let name = path.display().to_string();
@@ -123,13 +160,49 @@ pub(super) fn read_source(
     }
     let format = format_of(path, spec)?;
     if format == FileFormat::Parquet {
+        spec.refuse_map(&name)?;
         let file = open_parquet(path)?;
         let mut rows = Rows::new(spec, &name, false, sink);
-        read_parquet(&mut rows, file, part)?;
+        let groups = part.and_then(|part| match part {
+            FilePart::Groups(groups) => Some(groups),
+            FilePart::Lines(_) => None,
+        });
+        read_parquet(&mut rows, file, groups)?;
         return Ok(rows.finish());
     }
     let mut file = File::open(path).map_err(|source| cannot_open(&name, source))?;
-    read_text(&name, Some(format), spec, &mut file, sink)
+    match part {
+        Some(FilePart::Lines(range)) => read_lines(&name, format, (&mut file, range), spec, sink),
+        _ => read_text(&name, Some(format), spec, &mut file, sink),
+    }
+}
+
+/// Reads a part of a plain text file; what the columns are says the beginning of the file.
+fn read_lines(
+    name: &str,
+    format: FileFormat,
+    (file, range): (&mut File, &LineRange),
+    spec: RowSpec<'_>,
+    sink: &mut dyn RowSink,
+) -> Result<SourceReport, IntakeError> {
+    let mut rows = Rows::new(spec, name, false, sink);
+    let head = peek(file, HEAD_BYTES).map_err(|error| rows.cannot_read(0, error))?;
+    let start = &head[..head.len().min(PEEK_LENGTH)];
+    check_content(name, format, start)?;
+    file.seek(SeekFrom::Start(range.bytes.start)).map_err(|error| rows.cannot_read(0, error))?;
+    let input = Box::new(file.take(range.bytes.end - range.bytes.start));
+    let part = Some((range.lines_before, head.as_slice()));
+    match format {
+        FileFormat::Csv => {
+            spec.refuse_map(name)?;
+            read_csv(&mut rows, start, input, part)?;
+        }
+        _ => match spec.map_of(name, start)? {
+            Some(map) => read_shaped(&mut rows, &map, range.lines_before, input)?,
+            None => read_jsonl(&mut rows, input, part)?,
+        },
+    }
+    Ok(rows.finish())
 }
 
 fn format_of(path: &Path, spec: RowSpec<'_>) -> Result<FileFormat, IntakeError> {
@@ -167,8 +240,15 @@ pub(super) fn read_text(
     check_content(name, format, &start)?;
     let input = Box::new(io::Cursor::new(start.clone()).chain(input));
     match format {
-        FileFormat::Csv => read_csv(&mut rows, &start, input)?,
-        FileFormat::Jsonl => read_jsonl(&mut rows, input)?,
+        FileFormat::Csv => {
+            spec.refuse_map(name)?;
+            read_csv(&mut rows, &start, input, None)?;
+        }
+        FileFormat::Jsonl => match spec.map_of(name, &start)? {
+            Some(map) => read_shaped(&mut rows, &map, 0, input)?,
+            None if spec.purpose == Purpose::Links => {}
+            None => read_jsonl(&mut rows, input, None)?,
+        },
         FileFormat::Parquet => {
             let path = name.to_owned();
             return Err(IntakeError::UnknownFormat { path, wanted: ".csv or .jsonl" });
@@ -206,9 +286,12 @@ fn split_parquet(
     path: &str,
     file: File,
     rows_min: u64,
-) -> Result<Vec<Option<GroupRange>>, IntakeError> {
+) -> Result<Vec<Option<FilePart>>, IntakeError> {
     let ranges = super::parquet::split(path, file, rows_min)?;
-    Ok(if ranges.is_empty() { vec![None] } else { ranges.into_iter().map(Some).collect() })
+    if ranges.is_empty() {
+        return Ok(vec![None]);
+    }
+    Ok(ranges.into_iter().map(|range| Some(FilePart::Groups(range))).collect())
 }
 
 #[cfg(not(feature = "parquet"))]
@@ -216,7 +299,7 @@ fn split_parquet(
     path: &str,
     _file: File,
     _rows_min: u64,
-) -> Result<Vec<Option<GroupRange>>, IntakeError> {
+) -> Result<Vec<Option<FilePart>>, IntakeError> {
     Err(IntakeError::ParquetNotBuilt { path: path.to_owned() })
 }
 

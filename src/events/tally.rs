@@ -35,6 +35,12 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// With room for so many distinct hashes.
+    pub(super) fn with_room(n_hashes: usize) -> Self {
+        let n_slots = (n_hashes + n_hashes / 7 + 1).next_power_of_two();
+        Self { slots: vec![Slot::default(); n_slots], n_used: 0 }
+    }
+
     /// Distinct hashes seen.
     pub(super) const fn len(&self) -> usize {
         self.n_used

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::IntakeError;
 use super::event::EventKind;
 use super::issue::EventIssue;
+use super::plain::PlainEvent;
 use super::raw::RawValue;
 use super::record;
 use super::record::Place;
@@ -18,6 +19,7 @@ use super::report::IntakeReport;
 use super::report::SourceReport;
 use super::rows::Checked;
 use super::rows::RowSink;
+use super::shape::Link;
 use super::spill::Spill;
 use crate::domain::Currency;
 use crate::domain::Day;
@@ -68,23 +70,20 @@ impl Span {
         all
     }
 
-    fn see(&mut self, checked: &Checked, before: Timestamp) {
-        let event = &checked.event;
+    fn see(&mut self, (time, day): (Timestamp, Day), code: Option<Currency>, before: Timestamp) {
         self.n_events += 1;
-        match &event.kind {
-            EventKind::Purchase(purchase) => self.see_currency(purchase.currency),
-            EventKind::Refund(refund) => self.see_currency(refund.currency),
-            _ => {}
+        if let Some(code) = code {
+            self.see_currency(code);
         }
-        if event.time >= before {
+        if time >= before {
             self.n_after += 1;
             return;
         }
         self.n_before += 1;
-        self.first = Some(self.first.map_or(event.time, |first| first.min(event.time)));
+        self.first = Some(self.first.map_or(time, |first| first.min(time)));
         self.days = Some(match self.days {
-            None => (event.day, event.day),
-            Some((first, last)) => (first.min(event.day), last.max(event.day)),
+            None => (day, day),
+            Some((first, last)) => (first.min(day), last.max(day)),
         });
     }
 
@@ -115,7 +114,15 @@ impl UnitDone {
             all.add(report);
             all.kept += span.n_events;
             match sources.last_mut() {
-                Some(held) if last_file == Some(file) => held.rows += source.rows,
+                Some(held) if last_file == Some(file) => {
+                    held.rows += source.rows;
+                    // A key that comes late is named by the part it comes in.
+                    for name in source.columns_ignored {
+                        if !held.columns_ignored.contains(&name) {
+                            held.columns_ignored.push(name);
+                        }
+                    }
+                }
                 _ => sources.push(source),
             }
             last_file = Some(file);
@@ -133,6 +140,8 @@ pub(super) struct Unit<'u> {
     /// Takes only one shard, the first number, of so many.
     pub(super) shard: Option<(u16, u16)>,
     pub(super) with_rejects: bool,
+    /// Whether identities were gathered before.
+    pub(super) knows_identities: bool,
     /// Told now and then of rows read since.
     pub(super) progress: Option<&'u mut dyn FnMut(u64)>,
     n_untold: u64,
@@ -152,6 +161,7 @@ impl<'u> Unit<'u> {
             before,
             shard: None,
             with_rejects: false,
+            knows_identities: true,
             progress: None,
             n_untold: 0,
             gathered: vec![Vec::new(); spill.n_parts()],
@@ -172,6 +182,26 @@ impl<'u> Unit<'u> {
         {
             progress(self.n_untold);
             self.n_untold = 0;
+        }
+    }
+
+    /// Puts a record to those of its part, if its customer is of the shard asked for.
+    fn gather(&mut self, customer: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let hash = xxh3_64(customer.as_bytes());
+        #[allow(clippy::cast_possible_truncation, reason = "64 - 54 bits fit into 16")]
+        let place = (hash >> SHARD_SHIFT) as u16;
+        if self.shard.is_some_and(|(shard, shards)| place % shards != shard) {
+            return;
+        }
+        // Parts are a power of two: the highest bits choose.
+        let shift = u64::BITS - self.spill.n_parts().trailing_zeros();
+        #[allow(clippy::cast_possible_truncation, reason = "below the number of parts")]
+        let records = &mut self.gathered[(hash >> shift) as usize];
+        let before = records.len();
+        write(records);
+        self.n_gathered += records.len() - before;
+        if self.n_gathered >= GATHERED_BYTES {
+            self.hand_on();
         }
     }
 
@@ -207,24 +237,26 @@ impl<'u> Unit<'u> {
 impl RowSink for Unit<'_> {
     fn checked(&mut self, source: &mut SourceReport, checked: Checked) {
         self.count_rows(source, 1);
-        self.span.see(&checked, self.before);
-        let hash = xxh3_64(checked.event.customer.as_str().as_bytes());
-        #[allow(clippy::cast_possible_truncation, reason = "64 - 54 bits fit into 16")]
-        let place = (hash >> SHARD_SHIFT) as u16;
-        if self.shard.is_some_and(|(shard, shards)| place % shards != shard) {
-            return;
-        }
-        // Parts are a power of two: the highest bits choose.
-        let shift = u64::BITS - self.spill.n_parts().trailing_zeros();
-        #[allow(clippy::cast_possible_truncation, reason = "below the number of parts")]
-        let part = (hash >> shift) as usize;
-        let records = &mut self.gathered[part];
-        let before = records.len();
-        record::write(&checked, Place::new(self.file, checked.row), records);
-        self.n_gathered += records.len() - before;
-        if self.n_gathered >= GATHERED_BYTES {
-            self.hand_on();
-        }
+        let event = &checked.event;
+        let code = match &event.kind {
+            EventKind::Purchase(purchase) => Some(purchase.currency),
+            EventKind::Refund(refund) => Some(refund.currency),
+            _ => None,
+        };
+        self.span.see((event.time, event.day), code, self.before);
+        let place = Place::new(self.file, checked.row);
+        self.gather(event.customer.as_str(), |out| record::write(&checked, place, out));
+    }
+
+    fn takes_plain(&self) -> bool {
+        true
+    }
+
+    fn plain(&mut self, source: &mut SourceReport, row: u64, plain: PlainEvent<'_>) {
+        self.count_rows(source, 1);
+        self.span.see((plain.time, plain.day), plain.currency(), self.before);
+        let place = Place::new(self.file, row);
+        self.gather(&plain.customer, |out| record::write_plain(&plain, place, out));
     }
 
     fn dropped(&mut self, source: &mut SourceReport, row: u64, lines: u64, issue: &EventIssue) {
@@ -232,6 +264,19 @@ impl RowSink for Unit<'_> {
         self.report.count_dropped(issue, lines, || format!("{}:{row}", source.path));
         if self.with_rejects {
             write_reject(&mut self.rejects, &source.path, row, issue);
+        }
+    }
+
+    fn ignored(&mut self, source: &mut SourceReport, name: &str) {
+        self.count_rows(source, 1);
+        self.report.count_ignored(name);
+    }
+
+    fn alias(&mut self, source: &mut SourceReport, row: u64, _link: Link) {
+        self.count_rows(source, 1);
+        self.report.aliases += 1;
+        if !self.knows_identities && self.failed.is_none() {
+            self.failed = Some(IntakeError::AliasOnStdin { row });
         }
     }
 

@@ -6,21 +6,30 @@
 //! event, so they go on agreeing. From the first step on the order of arrival may matter to what
 //! was given up; before it nothing changes.
 
-use crate::domain::Money;
-use crate::events::EventKind;
+use crate::domain::{Money, Name};
+use crate::events::{EventKind, Feedback};
 
 use super::{History, Tally};
 
 /// Bytes that no encoded history exceeds.
 pub const BYTES_MAX: usize = 5_900;
-/// Bytes that one event other than a profile can add at most: a new tile, two new names of
-/// 64 bytes, quarters opened by days that retire, longer numbers.
-const EVENT_BYTES_MAX: usize = 512;
+/// Bytes that one event other than a profile can add at most beside its names: a new tile,
+/// what is counted of two names, quarters opened by days that retire, longer numbers.
+const EVENT_BYTES_MAX: usize = 384;
+/// More than the bytes of a history of nothing.
+const EMPTY_BYTES_MAX: usize = 512;
 
 /// Bytes free for sure, so that most events need no look at the encoded length. It says nothing
 /// of the customer: histories are equal whatever it is.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Slack(usize);
+
+impl Default for Slack {
+    /// Of a history of nothing.
+    fn default() -> Self {
+        Self::of_len(EMPTY_BYTES_MAX)
+    }
+}
 
 impl PartialEq for Slack {
     fn eq(&self, _: &Self) -> bool {
@@ -76,7 +85,7 @@ impl History {
     pub(super) fn keep_small(&mut self, kind: &EventKind) {
         let may_add = match kind {
             EventKind::Profile(_) => usize::MAX,
-            _ => EVENT_BYTES_MAX,
+            kind => EVENT_BYTES_MAX + name_bytes(kind),
         };
         match self.slack.0.checked_sub(may_add) {
             Some(left) => self.slack = Slack(left),
@@ -119,6 +128,25 @@ impl History {
             }
             Step::MessageDays(days) => self.contacts.keep_days(newest, days),
         }
+    }
+}
+
+/// Bytes of the names that an event other than a profile may bring.
+fn name_bytes(kind: &EventKind) -> usize {
+    let of = |name: Option<&Name>| name.map_or(0, |name| name.as_str().len());
+    match kind {
+        EventKind::Purchase(purchase) => {
+            of(purchase.category.as_ref()) + of(purchase.sales_channel.as_ref())
+        }
+        EventKind::Activity(activity) => of(Some(&activity.name)) + of(activity.device.as_ref()),
+        EventKind::Contact(contact) => of(Some(&contact.campaign)),
+        EventKind::Feedback(
+            Feedback::TicketOpened { ticket, .. } | Feedback::TicketClosed { ticket },
+        ) => of(Some(ticket)),
+        EventKind::Feedback(_)
+        | EventKind::Refund(_)
+        | EventKind::Profile(_)
+        | EventKind::Cart(_) => 0,
     }
 }
 

@@ -217,3 +217,9 @@ proptest! {
         prop_assert!(merged.to_bytes().len() <= BYTES_MAX);
     }
 }
+
+#[test]
+fn a_history_of_nothing_is_smaller_than_is_reckoned() {
+    let empty = History::default().to_bytes().len();
+    assert!(empty < EMPTY_BYTES_MAX / 4, "{empty}");
+}

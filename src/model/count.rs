@@ -226,8 +226,25 @@ impl CountModel {
     #[must_use]
     pub fn predict(&self, summary: &PurchaseSummary, weeks: [f64; 2]) -> [f64; 4] {
         let row = row_of(summary);
-        let [near, far] = weeks.map(|weeks| self.predict_one(&row, weeks));
-        [near.p_alive, near.p_no_purchase, near.expected_purchases, far.expected_purchases]
+        let (near, far) = match self {
+            Self::BgNbd(m) => m.predict_two(&row, weeks),
+            Self::MbgNbd(m) => m.predict_two(&row, weeks),
+            Self::ParetoNbd(m) => m.predict_two(&row, weeks),
+            Self::Cnbd(m) => m.predict_two(&row, weeks),
+        };
+        [near.p_alive, near.p_no_purchase, near.expected_purchases, far]
+    }
+
+    /// Expected purchases within each of two horizons.
+    #[must_use]
+    pub fn expected_two(&self, summary: &PurchaseSummary, weeks: [f64; 2]) -> [f64; 2] {
+        let row = row_of(summary);
+        match self {
+            Self::BgNbd(m) => m.expected_two(&row, weeks),
+            Self::MbgNbd(m) => m.expected_two(&row, weeks),
+            Self::ParetoNbd(m) => m.expected_two(&row, weeks),
+            Self::Cnbd(m) => m.expected_two(&row, weeks),
+        }
     }
 
     /// Expected purchases within `weeks`.
@@ -279,6 +296,30 @@ pub enum CountModelError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_horizons_at_once_are_the_same_bits_as_one_by_one() {
+        for kind in CountKind::ALL {
+            let model = CountModel::try_from_params(kind.name(), [0.5, 6.0, 0.9, 2.0]).unwrap();
+            for (x, t_x, t) in [(0, 0.0, 0.0), (0, 0.0, 52.0), (3, 20.0, 39.0), (40, 5.0, 2000.0)] {
+                let summary =
+                    PurchaseSummary { x, t_x, t, spend_repeat_mean: 0.0, log_gap_sum: 0.0 };
+                let row = row_of(&summary);
+                let one_by_one = [13.0, 39.0].map(|weeks| model.predict_one(&row, weeks));
+                let [near, far] = one_by_one;
+                let wanted = [
+                    near.p_alive,
+                    near.p_no_purchase,
+                    near.expected_purchases,
+                    far.expected_purchases,
+                ];
+                let found = model.predict(&summary, [13.0, 39.0]);
+                assert_eq!(found.map(f64::to_bits), wanted.map(f64::to_bits), "{kind:?} {row:?}");
+                let found = model.expected_two(&summary, [13.0, 39.0]);
+                assert_eq!(found.map(f64::to_bits), [wanted[2], wanted[3]].map(f64::to_bits));
+            }
+        }
+    }
 
     #[test]
     fn names_lead_back_to_their_kinds() {

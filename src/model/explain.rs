@@ -210,8 +210,7 @@ impl Explainer {
             log_gap_sum: 0.0,
         };
         let stage = &predictor.fitted().stage;
-        let [_, churn, near, far] =
-            stage.counts.predict(&summary, [stage.churn_weeks, stage.value_weeks]);
+        let [_, churn, near, far] = stage.predict(&summary, [stage.churn_weeks, stage.value_weeks]);
         Says::new(churn, near, far)
     }
 
@@ -332,6 +331,7 @@ impl Explainer {
         let mut found = match model.kind {
             ValueKind::Btyd => boosted(false),
             ValueKind::Glm => glm(),
+            ValueKind::Hurdle => self.value_hurdle(predictor, model, game, row),
             ValueKind::Boosted => boosted(true),
             ValueKind::Blend => log_of_mean([(0.5, glm()), (0.5, boosted(true))]),
             ValueKind::Stacked => {
@@ -360,7 +360,7 @@ impl Explainer {
         let spend = libm::log(spend.max(VALUE_MIN));
         // The trees' base has a floor, which belongs to the spend: purchases are above 0.
         let has_floor = match model.kind {
-            ValueKind::Btyd => false,
+            ValueKind::Btyd | ValueKind::Hurdle => false,
             ValueKind::Stacked => true,
             ValueKind::Glm | ValueKind::Boosted | ValueKind::Blend => model.parts.forest.is_some(),
         };
@@ -393,6 +393,40 @@ impl Explainer {
         let mut found = self.regression(line, &self.rhythm(game, Says::near_rate));
         found.add(1.0, &self.rhythm(game, |says| says.far));
         found.add(-1.0, &self.rhythm(game, |says| says.near));
+        found
+    }
+
+    /// Log of the chance to buy plus log of a buyer's spend, carried to the value horizon.
+    fn value_hurdle(
+        &self,
+        predictor: &Predictor,
+        model: &ValueModel,
+        game: &Game,
+        row: &[f64],
+    ) -> Explanation {
+        let Some(hurdle) = model.parts.hurdle.as_ref() else {
+            return self.value_rhythm(predictor, model, game, row);
+        };
+        let columns = predictor.columns();
+        let comes = Regression {
+            line: hurdle.comes.linear(),
+            inputs: &columns.design(row),
+            positions: columns.design_positions(),
+            rhythm_column: columns.btyd_churn,
+        };
+        let amount = Regression {
+            line: hurdle.amount.linear(),
+            inputs: &columns.value_design(row),
+            positions: columns.value_design_positions(),
+            rhythm_column: columns.btyd_purchases_churn,
+        };
+        let comes = self.regression(comes, &self.rhythm(game, |says| says.churn));
+        let mut found = log_of_prob(&comes);
+        let amount = self.regression(amount, &self.rhythm(game, Says::near_rate));
+        found.add(1.0, &amount);
+        let [far, near] = [self.rhythm(game, |says| says.far), self.rhythm(game, |says| says.near)];
+        found.add(1.0, &far);
+        found.add(-1.0, &near);
         found
     }
 
@@ -459,6 +493,23 @@ fn log_of_mean<const N: usize>(members: [(f64, Explanation); N]) -> Explanation 
         member
     });
     logs.reduce(|sum, member| log_of_sum(&sum, &member)).unwrap_or_else(|| Explanation::new(0, 0.0))
+}
+
+/// Log of a probability of which the log-odds are explained.
+fn log_of_prob(log_odds: &Explanation) -> Explanation {
+    let from = log_odds.base_value;
+    let to = from + log_odds.contributions.iter().sum::<f64>();
+    let step = to - from;
+    // Mean slope along the way; where the way is short, that of its middle.
+    let share = if step.abs() < 1e-6 {
+        sigmoid(-0.5 * (from + to))
+    } else {
+        (softplus(-from) - softplus(-to)) / step
+    };
+    let mut found = Explanation::new(log_odds.contributions.len(), 0.0);
+    found.add(share, log_odds);
+    found.base_value = -softplus(-from);
+    found
 }
 
 /// Log of the sum of two values of which the logs are explained.

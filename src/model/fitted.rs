@@ -234,9 +234,9 @@ impl Predictor {
             BtydRow { x, t_x: weeks(self.columns.active_span), t: weeks(self.columns.tenure) };
         let spend = row[self.columns.btyd_spend];
         let mut weeks = stage.value_weeks;
-        if stage.clock.is_some() || stage.covariates.is_some() {
-            // The row holds calendar days and no covariates: the horizon is stretched until the
-            // plain model expects as much as this customer's own one.
+        if stage.clock.is_some() || stage.covariates.is_some() || stage.mix.is_some() {
+            // The row holds calendar days and no covariates, and a mean of models has no quantile:
+            // the horizon is stretched until the one model expects as much as the row says.
             let own = row[self.columns.btyd_purchases_value];
             let plain = stage.counts.expected_purchases(&purchases, weeks);
             weeks *= if plain > 0.0 { (own / plain).clamp(0.01, 100.0) } else { 1.0 };

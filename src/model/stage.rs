@@ -12,6 +12,7 @@ use crate::history::History;
 
 use super::btyd::{BtydRow, CovariateEffects, GammaGamma};
 use super::count::CountModel;
+use super::purchase_mix::PurchaseMix;
 
 /// The columns, in order.
 pub const BTYD_COLUMNS: &[FeatureDef] = &[
@@ -117,6 +118,8 @@ pub struct StageCovariates {
 pub struct BtydStage {
     /// When and how often, for a customer of whom no covariates are known.
     pub counts: CountModel,
+    /// Who answers how often; none where `counts` does.
+    pub mix: Option<PurchaseMix>,
     /// How much; none where no repeat purchase had a price.
     pub spend: Option<GammaGamma>,
     /// Churn horizon, calendar weeks.
@@ -164,15 +167,36 @@ impl BtydStage {
         levels.map(|level| counts.purchase_quantile(&row, *weeks, level))
     }
 
+    /// P(alive), P(no purchase) in the first of `weeks`, and expected purchases in each of them, of
+    /// a customer of whom no covariates are known.
+    pub(super) fn predict(&self, summary: &PurchaseSummary, weeks: [f64; 2]) -> [f64; 4] {
+        let said = self.counts.predict(summary, weeks);
+        let Some(mix) = &self.mix else { return said };
+        let [alive, churn, near, far] = said;
+        let [near, far] = mix.expected(summary, weeks, (self.counts.kind(), [near, far]));
+        [alive, churn, near, far]
+    }
+
+    /// Expected purchases within `weeks` of a customer of whom no covariates are known.
+    #[must_use]
+    pub fn expected_purchases(&self, row: &BtydRow, weeks: f64) -> f64 {
+        let BtydRow { x, t_x, t } = *row;
+        // No prediction looks at the rest.
+        let summary = PurchaseSummary { x, t_x, t, spend_repeat_mean: 0.0, log_gap_sum: 0.0 };
+        let [.., far] = self.predict(&summary, [weeks; 2]);
+        far
+    }
+
     /// Appends the columns; NaN for a customer who has not bought.
     pub fn append(&self, input: Option<&StageInput>, row: &mut Vec<f64>) {
         let Some(StageInput { summary, weeks, covariates }) = input else {
             row.resize(row.len() + BTYD_COLUMNS.len(), f64::NAN);
             return;
         };
-        let own = self.own_counts(covariates);
-        let counts = own.as_ref().unwrap_or(&self.counts);
-        let [alive, churn, near, far] = counts.predict(summary, *weeks);
+        let [alive, churn, near, far] = match self.own_counts(covariates) {
+            Some(own) => own.predict(summary, *weeks),
+            None => self.predict(summary, *weeks),
+        };
         let spend = self
             .spend
             .as_ref()

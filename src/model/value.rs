@@ -11,6 +11,7 @@ use super::columns::Columns;
 use super::error::FitError;
 use super::forest::Forest;
 use super::glm::{TweedieGlm, TweedieGlmSpec};
+use super::hurdle::Hurdle;
 use super::stack::StackWeights;
 
 /// A candidate. Closed: a bundle must list what it can hold.
@@ -20,19 +21,22 @@ pub enum ValueKind {
     Btyd,
     /// Tweedie regression on log-RFM and buy-till-you-die terms, carried to the value horizon.
     Glm,
+    /// Whether anything is bought, times what buyers spend, carried to the value horizon.
+    Hurdle,
     /// Boosted spend on top of the buy-till-you-die expectation, carried to the value horizon.
     Boosted,
-    /// Mean of the last two.
+    /// Mean of the Tweedie regression and the boosted spend.
     Blend,
-    /// Mean of the first three, by weights that a backtest fitted.
+    /// Mean of the members, by weights that a backtest fitted.
     Stacked,
 }
 
 impl ValueKind {
     /// All candidates, simplest first.
-    pub const ALL: [Self; 5] = [Self::Btyd, Self::Glm, Self::Boosted, Self::Blend, Self::Stacked];
+    pub const ALL: [Self; 6] =
+        [Self::Btyd, Self::Glm, Self::Hurdle, Self::Boosted, Self::Blend, Self::Stacked];
     /// Those that need no weights of a backtest.
-    pub const PLAIN: [Self; 4] = [Self::Btyd, Self::Glm, Self::Boosted, Self::Blend];
+    pub const PLAIN: [Self; 5] = [Self::Btyd, Self::Glm, Self::Hurdle, Self::Boosted, Self::Blend];
     /// The members of the stacked one, in the order of its weights.
     pub const MEMBERS: [Self; 3] = [Self::Btyd, Self::Glm, Self::Boosted];
 
@@ -42,6 +46,7 @@ impl ValueKind {
         match self {
             Self::Btyd => "btyd_gamma_gamma",
             Self::Glm => "tweedie_glm",
+            Self::Hurdle => "hurdle",
             Self::Boosted => "boosted_ratio",
             Self::Blend => "blend",
             Self::Stacked => "stacked",
@@ -60,6 +65,8 @@ impl ValueKind {
 pub struct ValueParts {
     /// Spend within the observed horizon.
     pub glm: Option<TweedieGlm>,
+    /// The same spend in two parts.
+    pub hurdle: Option<Hurdle>,
     /// Correction of the buy-till-you-die expectation of the observed horizon (log link).
     pub forest: Option<Forest>,
     /// Weights of the stacked candidate.
@@ -67,7 +74,8 @@ pub struct ValueParts {
 }
 
 impl ValueParts {
-    /// Fits all parts on rows and the spend that followed (>= 0; some above 0).
+    /// Fits all parts on rows, who bought, and the spend that followed (>= 0; some above 0). A
+    /// hurdle that cannot be fitted (all bought) is left out: the closed form stands in for it.
     ///
     /// # Errors
     /// [`FitError`] of the part that failed.
@@ -75,7 +83,7 @@ impl ValueParts {
         spec: &BoostedSpec,
         columns: &Columns,
         rows: &FeatureMatrix,
-        spend: &[f64],
+        (came, spend): (&[bool], &[f64]),
     ) -> Result<Self, FitError> {
         let mut design: Vec<Vec<f64>> =
             vec![Vec::with_capacity(rows.n_rows()); Columns::n_value_design()];
@@ -90,6 +98,7 @@ impl ValueParts {
         }
         Ok(Self {
             glm: Some(TweedieGlm::fit(&TweedieGlmSpec::default(), &design, spend, None)?),
+            hurdle: Hurdle::fit(columns, rows, came, spend).ok(),
             forest: Some(Boosted::fit_on_margin(spec, rows, spend, &margin)?),
             stack: StackWeights::BLEND,
         })
@@ -98,15 +107,16 @@ impl ValueParts {
     /// Keeps only what a candidate needs.
     #[must_use]
     pub fn only(self, kind: ValueKind) -> Self {
-        let Self { glm, forest, stack } = self;
+        let Self { glm, hurdle, forest, stack } = self;
+        let hurdle = hurdle.filter(|_| kind == ValueKind::Hurdle);
         let [linear, trees] = match kind {
-            ValueKind::Btyd => [false, false],
+            ValueKind::Btyd | ValueKind::Hurdle => [false, false],
             ValueKind::Glm => [true, false],
             ValueKind::Boosted => [false, true],
             ValueKind::Blend => [true, true],
             ValueKind::Stacked => [stack.uses(1), stack.uses(2)],
         };
-        Self { glm: glm.filter(|_| linear), forest: forest.filter(|_| trees), stack }
+        Self { glm: glm.filter(|_| linear), hurdle, forest: forest.filter(|_| trees), stack }
     }
 }
 
@@ -166,7 +176,7 @@ impl ValueModel {
         let asked = match kind {
             ValueKind::Boosted | ValueKind::Blend => true,
             ValueKind::Stacked => self.parts.stack.uses(2),
-            ValueKind::Btyd | ValueKind::Glm => false,
+            ValueKind::Btyd | ValueKind::Glm | ValueKind::Hurdle => false,
         };
         self.parts.forest.as_ref().filter(|_| asked)
     }
@@ -183,12 +193,15 @@ impl ValueModel {
         let glm = glm.filter(|_| match kind {
             ValueKind::Glm | ValueKind::Blend => true,
             ValueKind::Stacked => self.parts.stack.uses(1),
-            ValueKind::Btyd | ValueKind::Boosted => false,
+            ValueKind::Btyd | ValueKind::Hurdle | ValueKind::Boosted => false,
         });
+        let hurdle = self.parts.hurdle.as_ref().filter(|_| kind == ValueKind::Hurdle);
         let correction =
             |forest: &Forest| forest.link().predict(margin.unwrap_or_else(|| forest.margin(row)));
         Learned {
-            spend: glm.map(|glm| glm.predict(&columns.value_design(row))),
+            spend: glm
+                .map(|glm| glm.predict(&columns.value_design(row)))
+                .or_else(|| hurdle.map(|hurdle| hurdle.mean(columns, row))),
             correction: self.trees_of(kind).map(correction),
             stack: self.parts.stack,
         }
@@ -229,7 +242,7 @@ impl ValueModel {
 /// What the learned parts say of a row, whatever the horizon; none of an absent part.
 #[derive(Debug, Clone, Copy)]
 struct Learned {
-    /// Spend within the observed horizon by the regression.
+    /// Spend within the observed horizon by the regression, or by the hurdle.
     spend: Option<f64>,
     /// Factor by which the trees correct the buy-till-you-die expectation.
     correction: Option<f64>,
@@ -258,7 +271,7 @@ fn mean_given(
     let boosted = || learned.correction.map_or(btyd, |by| floored() * by);
     match kind {
         ValueKind::Btyd => btyd,
-        ValueKind::Glm => glm(),
+        ValueKind::Glm | ValueKind::Hurdle => glm(),
         ValueKind::Boosted => boosted(),
         ValueKind::Blend => StackWeights::BLEND.sum([&floored, &glm, &boosted]),
         ValueKind::Stacked => learned.stack.sum([&floored, &glm, &boosted]),

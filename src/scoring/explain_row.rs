@@ -52,7 +52,8 @@ impl Engine {
         let churn = explained(explainer.churn(predictor, &read.row));
         let value = explained(explainer.value(predictor, &read.row));
         let terms = columns.terms(predictor.schema().slots(), &read.row);
-        let found = self.answer_read(predictor, (customer, read), as_of, true);
+        let score = predictor.score(&read.row);
+        let found = self.answer_read((customer, read), score, as_of, true);
         let explained = ExplainedAnswer { answer: found.answer, churn, value, terms };
         Ok(ExplainedRow { explained, digest: found.digest })
     }

@@ -5,9 +5,8 @@
 //! same bits as for the history or row the numbers came from. It deliberately decides nothing: a
 //! row of features holds no facts for a policy to look at.
 
-use super::{Engine, ScoringError};
+use super::{Engine, NumbersScored, ScoringError};
 use crate::bundle::BundleModels;
-use crate::decision::Tier;
 use crate::model::{CellIssue, ColumnKind, Score};
 
 /// A column of such rows.
@@ -85,7 +84,7 @@ impl Engine {
         &self,
         row: &[f64],
         scratch: &mut Vec<f64>,
-    ) -> Result<(Score, Option<Tier>), ScoringError> {
+    ) -> Result<NumbersScored, ScoringError> {
         let (expected, found) = (self.n_matrix_columns(), row.len());
         if found != expected {
             return Err(ScoringError::RowLength { expected, found });
@@ -109,8 +108,12 @@ impl Engine {
                 predictor.score(scratch)
             }
         };
+        Ok(self.with_model_tier(score))
+    }
+
+    pub(super) fn with_model_tier(&self, score: Score) -> NumbersScored {
         let tier = self.tier_cuts().zip(score.churn_prob).map(|(cuts, prob)| cuts.tier(prob));
-        Ok((score, tier))
+        (score, tier)
     }
 
     fn infinite_cells(&self, row: &[f64]) -> Vec<CellIssue> {

@@ -10,7 +10,10 @@ mod explain;
 mod explain_row;
 mod facts;
 mod habits;
+mod line;
+mod many;
 mod matrix;
+mod overview;
 mod reasons;
 mod record;
 mod standing;
@@ -20,12 +23,15 @@ pub use error::ScoringError;
 pub use explain::{Explained, ExplainedAnswer, ExplainedTerm, Reasons};
 pub use explain_row::ExplainedRow;
 pub use facts::rfm_values;
+pub use line::decision_line;
+pub use many::{NumbersScored, ROWS_AT_ONCE};
 pub use matrix::MatrixColumn;
+pub use overview::{ArmName, Cohort, Group, Overview, month_text};
 pub use reasons::{Reason, ReasonGroup};
 pub use record::{AssignmentV1, DecisionRowV1, EligibleV1, LinesOf, OutcomeRowV1, RECORD_VERSION};
 pub use record::{decision_id, history_digest};
 pub use standing::{Cause, Standing, StandingV1, TransitionV1};
-pub use table::{TableAnswer, TableInput, rfm_values_of};
+pub use table::{TableAnswer, TableInput, TableQuestion, rfm_values_of};
 
 use std::sync::OnceLock;
 
@@ -56,6 +62,8 @@ pub struct Engine {
     /// What a row of a table bundle must name.
     inputs: Option<TableInputs>,
     model_version: String,
+    /// SHA-256 of what the policy means, hex.
+    policy_hash: String,
     /// Made at the first question why.
     whys: OnceLock<Result<Whys, ShapError>>,
     /// The same of a table bundle.
@@ -79,17 +87,18 @@ pub struct Answer<'e> {
     pub decision: Decision<'e>,
 }
 
-/// Who is asked about.
+/// A question about one customer.
 #[derive(Debug, Clone, Copy)]
-struct Asked<'a> {
-    customer: &'a CustomerId,
-    history: &'a History,
-    as_of: AsOf,
-    trace: bool,
+pub struct Question<'a> {
+    /// Who.
+    pub customer: &'a CustomerId,
+    /// What is known.
+    pub history: &'a History,
+    /// The instant asked for.
+    pub as_of: AsOf,
+    /// Whether the rules tried are wanted.
+    pub trace: bool,
 }
-
-/// Customers whose rows are made before they are scored together: few enough to stay in the cache.
-const ROWS_AT_ONCE: usize = 64;
 
 impl Engine {
     /// Makes an engine of a bundle. `policy` replaces the bundle's own; `salt` is the
@@ -133,6 +142,7 @@ impl Engine {
             return Err(ScoringError::PolicyCurrency { found, wanted });
         }
         let model_version = format!("models/{}/versions/{}", bundle.manifest.name, bundle.version);
+        let policy_hash = record::hex(&policy.id().hash);
         Ok(Self {
             bundle,
             policy,
@@ -144,6 +154,7 @@ impl Engine {
             currency,
             inputs,
             model_version,
+            policy_hash,
             whys: OnceLock::new(),
             row_whys: OnceLock::new(),
         })
@@ -159,6 +170,12 @@ impl Engine {
     #[must_use]
     pub fn model_version(&self) -> &str {
         &self.model_version
+    }
+
+    /// SHA-256 of what the policy means, as hexadecimal digits.
+    #[must_use]
+    pub fn policy_hash(&self) -> &str {
+        &self.policy_hash
     }
 
     /// All experiments as they are drawn here.
@@ -205,85 +222,29 @@ impl Engine {
         let predictor = log_predictor(&self.bundle)?;
         let mut row = Vec::with_capacity(predictor.schema().features().len());
         let score = self.score(history, as_of, &mut row)?;
-        let asked = Asked { customer, history, as_of, trace };
-        Ok(self.decided(predictor, &asked, &row, score))
+        let asked = Question { customer, history, as_of, trace };
+        let facts = self.facts(predictor, &asked);
+        Ok(self.decided(&asked, &row, (facts, score)))
     }
 
-    /// What is said of many customers, one after another: the same bits as [`Engine::answer`], for
-    /// less than one by one, since the trees look at many rows at once.
-    ///
-    /// # Errors
-    /// Of each customer as [`Engine::answer`].
-    pub fn answer_many(
-        &self,
-        customers: &[(&CustomerId, &History)],
-        as_of: AsOf,
-        trace: bool,
-    ) -> Vec<Result<Answer<'_>, ScoringError>> {
-        let mut answers = Vec::with_capacity(customers.len());
-        for customers in customers.chunks(ROWS_AT_ONCE) {
-            match log_predictor(&self.bundle) {
-                Ok(predictor) => {
-                    self.answer_chunk(predictor, (customers, as_of, trace), &mut answers);
-                }
-                Err(_) => {
-                    let each = customers.iter();
-                    answers
-                        .extend(each.map(|(id, history)| self.answer(id, history, as_of, trace)));
-                }
-            }
-        }
-        answers
-    }
-
-    fn answer_chunk<'e>(
-        &'e self,
-        predictor: &Predictor,
-        (customers, as_of, trace): (&[(&CustomerId, &History)], AsOf, bool),
-        answers: &mut Vec<Result<Answer<'e>, ScoringError>>,
-    ) {
-        let width = predictor.schema().features().len();
-        let mut rows = Vec::with_capacity(width * customers.len());
-        let mut historic = Vec::with_capacity(customers.len());
-        let checked: Vec<_> =
-            customers.iter().map(|(_, history)| check_as_of(history, as_of)).collect();
-        for ((_, history), _) in customers.iter().zip(&checked).filter(|(_, ok)| ok.is_ok()) {
-            predictor.append_row(history, as_of, &mut rows);
-            historic.push(realised(history));
-        }
-        let scores = predictor.score_many(&rows, &historic);
-        let mut scored = rows.chunks(width.max(1)).zip(scores);
-        for ((customer, history), ok) in customers.iter().zip(checked) {
-            // There is one row for each customer who was checked.
-            let answer = ok.and_then(|()| match scored.next() {
-                Some((row, score)) => {
-                    let asked = Asked { customer, history, as_of, trace };
-                    Ok(self.decided(predictor, &asked, row, score))
-                }
-                None => self.answer(customer, history, as_of, trace),
-            });
-            answers.push(answer);
-        }
+    /// What a policy may look at, but for what the models say.
+    fn facts(&self, predictor: &Predictor, asked: &Question<'_>) -> Facts {
+        let Question { history, as_of, .. } = *asked;
+        let (policy, base) = (&self.policy, &predictor.fitted().base);
+        let mut facts = FactSources { policy, cuts: &self.rfm_cuts, base }.facts(history, as_of);
+        let habits = HabitSources { policy, base, targets: &self.sticky_targets };
+        habits.fill(history, as_of, &mut facts);
+        facts
     }
 
     /// The decision on a score.
     fn decided(
         &self,
-        predictor: &Predictor,
-        asked: &Asked<'_>,
+        asked: &Question<'_>,
         row: &[f64],
-        score: Score,
+        (mut facts, score): (Facts, Score),
     ) -> Answer<'_> {
-        let Asked { customer, history, as_of, trace } = *asked;
-        let sources = FactSources {
-            policy: &self.policy,
-            cuts: &self.rfm_cuts,
-            base: &predictor.fitted().base,
-        };
-        let mut facts = sources.facts(history, as_of);
-        let (policy, base) = (&self.policy, &predictor.fitted().base);
-        let habits = HabitSources { policy, base, targets: &self.sticky_targets };
-        habits.fill(history, as_of, &mut facts);
+        let Question { customer, history, as_of, trace } = *asked;
         if facts.persona.is_none() {
             facts.persona = self.persona(row);
         }

@@ -1,15 +1,12 @@
 //! The row of the decision log: what was decided about whom, when, by what, and how likely.
 //!
-//! In: an answer. Out: one JSON object, written before the answer leaves, from which the effect
+//! One JSON object, written before the answer leaves (`line.rs`), from which the effect
 //! of campaigns can be worked out later without anything else but the events. It holds no personal
 //! data beyond the customer's id, and no number is rounded.
 
 use serde::Deserialize;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
-
-use crate::decision::{Assignment, Campaign};
-use crate::domain::Timestamp;
 
 use super::{Answer, Engine};
 
@@ -35,6 +32,10 @@ pub struct DecisionRowV1 {
     pub feature_schema: String,
     /// `models/NAME/versions/VERSION`.
     pub model: String,
+    /// The arm of the traffic policy that the customer belonged to; none where a version was
+    /// asked for, in a batch, and in rows of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arm: Option<String>,
     /// The policy's name.
     pub policy: String,
     /// Its version.
@@ -101,72 +102,6 @@ pub struct AssignmentV1 {
     pub propensity: f64,
 }
 
-impl From<&Assignment<'_>> for AssignmentV1 {
-    fn from(assignment: &Assignment<'_>) -> Self {
-        let Assignment { experiment, arm, place: _, bucket, propensity, variant } = assignment;
-        Self {
-            experiment: experiment.name(),
-            arm: arm.as_str().to_owned(),
-            variant: variant.map(str::to_owned),
-            bucket: *bucket,
-            propensity: *propensity,
-        }
-    }
-}
-
-impl DecisionRowV1 {
-    /// The row of an answer. `digest` is that of the history scored, see [`decision_id`].
-    #[must_use]
-    pub fn new(engine: &Engine, answer: &Answer<'_>, digest: u128, decided_at: Timestamp) -> Self {
-        let Answer { customer, as_of, facts_as_of, score, decision, .. } = answer;
-        let policy = decision.policy;
-        let eligible = decision.eligible.iter().map(|one| EligibleV1 {
-            campaign: one.campaign.id().to_owned(),
-            propensity: one.propensity,
-        });
-        let channel = decision.channels.first().map(|channel| channel.as_str().to_owned());
-        let stopped = decision.suppression.map(|stop| stop.reason.as_str().to_owned());
-        Self {
-            v: RECORD_VERSION,
-            decision_id: decision_id(engine, answer, digest),
-            customer: customer.as_str().to_owned(),
-            decided_at: decided_at.micros(),
-            as_of: as_of.instant().micros(),
-            facts_as_of: facts_as_of.map(Timestamp::micros),
-            feature_schema: engine.bundle().manifest.feature_schema.clone(),
-            model: engine.model_version().to_owned(),
-            policy: policy.id.clone(),
-            policy_version: policy.version.clone(),
-            policy_hash: policy.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
-            segment: decision.segment.as_str().to_owned(),
-            tier: decision.tier.map(|tier| tier.as_str().to_owned()),
-            churn_probability: score.churn_prob,
-            clv_mean: score.clv.as_ref().map(|clv| clv.mean),
-            eligible: eligible.collect(),
-            chosen: decision.campaign_id().to_owned(),
-            chosen_propensity: decision.propensity,
-            variant: decision.variant.map(str::to_owned),
-            channel: channel.filter(|_| decision.campaign.is_some()),
-            offer: decision.campaign.map(|_| decision.offer.kind.as_str().to_owned()),
-            expected_value: decision.expected_value,
-            explored: decision.flags.explored,
-            holdout: decision.is_held_out(),
-            would_be: decision.would_be_campaign.map(Campaign::id).map(str::to_owned),
-            suppression: stopped,
-            assignments: decision.assignments.iter().map(AssignmentV1::from).collect(),
-        }
-    }
-
-    /// The row as one line of JSON with its end.
-    #[must_use]
-    pub fn to_line(&self) -> Vec<u8> {
-        // Only a map with keys that are no texts, or a writer, could fail.
-        let mut line = serde_json::to_vec(self).unwrap_or_default();
-        line.push(b'\n');
-        line
-    }
-}
-
 /// Names a decision: the same for the same customer, events, instant, model and policy, whoever
 /// asks. `digest` is [`history_digest`] of the history scored.
 #[must_use]
@@ -179,7 +114,19 @@ pub fn decision_id(engine: &Engine, answer: &Answer<'_>, digest: u128) -> String
     bytes.extend_from_slice(&answer.decision.policy.hash);
     bytes.extend_from_slice(&answer.as_of.instant().micros().to_be_bytes());
     bytes.extend_from_slice(&digest.to_be_bytes());
-    format!("{:032x}", xxh3_128(&bytes))
+    hex(&xxh3_128(&bytes).to_be_bytes())
+}
+
+/// Bytes as hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 15)]);
+    }
+    text
 }
 
 /// The digest of a history's bytes.
@@ -218,12 +165,12 @@ impl OutcomeRowV1 {
     }
 }
 
-/// Picks the lines of a customer out of a decision log, in the order they were written.
+/// Picks the lines of customers out of a decision log, in the order they were written.
 #[derive(Debug)]
 pub struct LinesOf {
-    customer: String,
-    /// The id as it stands in a line: what lacks it is not read further.
-    text: Vec<u8>,
+    customers: std::collections::BTreeSet<String>,
+    /// The id of the only one as it stands in a line: what lacks it is not read further.
+    text: Option<Vec<u8>>,
     decisions: std::collections::BTreeSet<String>,
     /// Decisions picked.
     pub n_decisions: u64,
@@ -242,20 +189,26 @@ impl LinesOf {
     /// Of this customer.
     #[must_use]
     pub fn new(customer: &crate::domain::CustomerId) -> Self {
-        let customer = customer.as_str().to_owned();
-        let text = serde_json::to_vec(&customer).unwrap_or_default();
-        let decisions = std::collections::BTreeSet::new();
-        Self { customer, text, decisions, n_decisions: 0, n_outcomes: 0 }
+        let text = serde_json::to_vec(customer.as_str()).ok();
+        Self { text, ..Self::of_all([customer]) }
     }
 
-    /// Whether a line speaks of the customer.
+    /// Of all these customers.
+    #[must_use]
+    pub fn of_all<'c>(customers: impl IntoIterator<Item = &'c crate::domain::CustomerId>) -> Self {
+        let customers = customers.into_iter().map(|one| one.as_str().to_owned()).collect();
+        let decisions = std::collections::BTreeSet::new();
+        Self { customers, text: None, decisions, n_decisions: 0, n_outcomes: 0 }
+    }
+
+    /// Whether a line speaks of one of them.
     pub fn picks(&mut self, line: &[u8]) -> bool {
         let has = |part: &[u8]| line.windows(part.len()).any(|found| found == part);
-        if !has(&self.text) && !has(b"\"outcome_of\"") {
+        if self.text.as_ref().is_some_and(|text| !has(text)) && !has(b"\"outcome_of\"") {
             return false;
         }
         let Ok(head) = serde_json::from_slice::<LineHead>(line) else { return false };
-        if head.customer.as_deref() == Some(&*self.customer) {
+        if head.customer.is_some_and(|customer| self.customers.contains(&customer)) {
             self.decisions.extend(head.decision_id);
             self.n_decisions += 1;
             return true;

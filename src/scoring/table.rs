@@ -12,7 +12,7 @@ use crate::bundle::{Bundle, BundleModels, TableExampleV1, TableV1};
 use crate::decision::{Context, Fact, Facts, RfmCuts, RfmValues, decide};
 use crate::domain::{AsOf, CustomerId};
 use crate::events::{RawValue, nearest};
-use crate::model::{CellIssue, TablePredictor};
+use crate::model::{CellIssue, Score, TablePredictor};
 
 /// A column that a row must name.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +67,17 @@ impl TableInputs {
         }));
         Ok(Self(inputs))
     }
+}
+
+/// A question about a row.
+#[derive(Debug, Clone, Copy)]
+pub struct TableQuestion<'a> {
+    /// Who.
+    pub customer: &'a CustomerId,
+    /// The cells, in the order of [`Engine::table_inputs`].
+    pub cells: &'a [RawValue<'a>],
+    /// The instant asked for.
+    pub as_of: AsOf,
 }
 
 /// The answer to a row.
@@ -136,7 +147,46 @@ impl Engine {
     ) -> Result<TableAnswer<'_>, ScoringError> {
         let predictor = self.table_predictor()?;
         let read = self.read_row(predictor, cells)?;
-        Ok(self.answer_read(predictor, (customer, read), as_of, trace))
+        let score = predictor.score(&read.row);
+        Ok(self.answer_read((customer, read), score, as_of, trace))
+    }
+
+    /// What is said of many rows, without the rules tried: the same bits as
+    /// [`Engine::answer_row`], for less than one by one.
+    ///
+    /// # Errors
+    /// Of each row as [`Engine::answer_row`].
+    pub fn answer_rows(
+        &self,
+        rows: &[TableQuestion<'_>],
+    ) -> Vec<Result<TableAnswer<'_>, ScoringError>> {
+        let mut answers = Vec::with_capacity(rows.len());
+        let Ok(predictor) = self.table_predictor() else {
+            let one = |row: &TableQuestion<'_>| {
+                self.answer_row(row.customer, row.cells, row.as_of, false)
+            };
+            answers.extend(rows.iter().map(one));
+            return answers;
+        };
+        let mut encoded = Vec::new();
+        for rows in rows.chunks(super::ROWS_AT_ONCE) {
+            encoded.clear();
+            let mut read = Vec::with_capacity(rows.len());
+            for row in rows {
+                let one = self.read_row(predictor, row.cells);
+                encoded.extend(one.iter().flat_map(|read| &read.row));
+                read.push(one);
+            }
+            let mut scores = predictor.score_many(&encoded).into_iter();
+            for (row, read) in rows.iter().zip(read) {
+                answers.push(read.map(|read| {
+                    // There is one score for each row that was taken in.
+                    let score = scores.next().unwrap_or_else(|| predictor.score(&read.row));
+                    self.answer_read((row.customer, read), score, row.as_of, false)
+                }));
+            }
+        }
+        answers
     }
 
     /// Takes in the cells of a row.
@@ -181,13 +231,12 @@ impl Engine {
     /// The answer to a row that has been taken in.
     pub(super) fn answer_read(
         &self,
-        predictor: &TablePredictor,
         (customer, read): (&CustomerId, RowRead),
+        score: Score,
         as_of: AsOf,
         trace: bool,
     ) -> TableAnswer<'_> {
-        let RowRead { row, facts, unknown_levels, digest } = read;
-        let score = predictor.score(&row);
+        let RowRead { row: _, facts, unknown_levels, digest } = read;
         let context = Context {
             customer_id: customer.as_str(),
             facts: &facts,

@@ -9,7 +9,13 @@
 //! (a gradient, as networks find their speed). Waiting is then outside, where it can be counted:
 //! a caller whose time would be over before its turn is refused on arrival, and looked at once
 //! more when its turn comes. Work for callers who have left is what brings an overloaded server
-//! down. It deliberately knows no request.
+//! down.
+//!
+//! Before all this a call that has been read waits until a thread looks at it. Short calls never
+//! work beside each other on one thread, so where they are too many this is the only place where
+//! they pile up. How long each waited there is handed in. A burst may take half of its callers'
+//! time; once that was too little, whoever waited longer than a moment is refused, until nobody
+//! has for a second. It deliberately knows no request.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +45,13 @@ const DRIFT_AT_FLOOR: f64 = 0.1;
 const MARGIN: f64 = 1.5;
 /// Weight of the newest call in the time that is expected of the next.
 const RECENT: f64 = 0.1;
+/// A burst may wait so long to be looked at, or half of the time its callers give it.
+const BURST_MAX: Duration = Duration::from_millis(50);
+/// Where calls keep coming faster than they are looked at, they may wait so long: refusals, which
+/// wait as well, then come within 5 ms.
+const STANDING_MAX: Duration = Duration::from_millis(2);
+/// How long after the last refusal calls count as coming too fast.
+const STANDING_TIME: Duration = Duration::from_secs(1);
 /// Calls of people and tools at once.
 const ADMIN_CALLS: usize = 16;
 
@@ -132,6 +145,8 @@ const fn count(n: usize) -> f64 {
 
 #[derive(Debug)]
 struct Line {
+    /// Until when calls count as coming faster than they are looked at.
+    standing: Option<Instant>,
     pace: Pace,
     n_working: usize,
     waiting: VecDeque<oneshot::Sender<Permit>>,
@@ -160,7 +175,8 @@ impl Door {
     fn new(bounds: Bounds) -> Arc<Self> {
         let bounds = Bounds { floor: bounds.floor.clamp(1, bounds.ceiling), ..bounds };
         let (pace, waiting) = (Pace::new(bounds), VecDeque::new());
-        Arc::new(Self { bounds, line: Mutex::new(Line { pace, n_working: 0, waiting }) })
+        let line = Line { standing: None, pace, n_working: 0, waiting };
+        Arc::new(Self { bounds, line: Mutex::new(line) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -181,6 +197,17 @@ impl Door {
         }
         let time = Duration::try_from_secs_f64(MARGIN * line.pace.expected).unwrap_or(WAIT_MAX);
         (wait + time > time_left).then_some(Refusal::TooLate)
+    }
+
+    fn look_at(&self, waited: Duration, time_left: Duration) -> Option<Refusal> {
+        let (mut line, now) = (self.lock(), Instant::now());
+        let is_standing = line.standing.is_some_and(|until| now < until);
+        let most = if is_standing { STANDING_MAX } else { BURST_MAX.min(time_left / 2) };
+        if waited > most {
+            line.standing = Some(now + STANDING_TIME);
+            return Some(if is_standing { Refusal::Full } else { Refusal::TooLate });
+        }
+        self.refusal(&line, time_left)
     }
 
     fn enter(self: &Arc<Self>, time_left: Duration) -> Result<Turn, Refusal> {
@@ -303,10 +330,15 @@ impl Admission {
         }
     }
 
-    /// Whether a call would be refused now, before anything of it is read.
-    pub(super) fn refusal(&self, class: Class, time_left: Duration) -> Option<Refusal> {
-        let door = &self.doors[class.idx()];
-        door.refusal(&door.lock(), time_left)
+    /// Whether a call that waited so long to be looked at is refused, before anything of it is
+    /// read; `time_left` is what its caller gave it.
+    pub(super) fn look_at(
+        &self,
+        class: Class,
+        waited: Duration,
+        time_left: Duration,
+    ) -> Option<Refusal> {
+        self.doors[class.idx()].look_at(waited, time_left)
     }
 
     /// Takes a place for a call that has so much time left, or one in the line.

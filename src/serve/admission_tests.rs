@@ -37,7 +37,7 @@ async fn turns_come_in_order_and_beyond_the_line_calls_are_refused() {
     let (mut third, mut fourth) =
         (later(gate.enter(FIXED, SECOND)), later(gate.enter(FIXED, SECOND)));
     assert!(matches!(gate.enter(FIXED, SECOND), Err(Refusal::Full)));
-    assert_eq!(gate.refusal(FIXED, SECOND), Some(Refusal::Full));
+    assert_eq!(gate.look_at(FIXED, Duration::ZERO, SECOND), Some(Refusal::Full));
     assert_eq!(gate.look(FIXED), Look { n_working: 2, n_waiting: 2, limit: 2 });
     assert!(third.try_recv().is_err());
     drop(first);
@@ -118,4 +118,21 @@ async fn the_limit_falls_while_calls_take_longer_and_rises_while_they_do_not() {
     assert!((8..=40).contains(&full), "{full}");
     let again = settle(&gate, ms(5), 1_000, 3_000).await;
     assert!(again > 200, "{again}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_may_take_half_of_its_time_and_calls_that_keep_coming_a_moment() {
+    let gate = two();
+    let look = |waited: u64, time: u64| gate.look_at(FIXED, ms(waited), ms(time));
+    assert_eq!((look(29, 60), look(49, 1_000), look(3, 60)), (None, None, None));
+    // Other classes have not been waiting.
+    let other = || gate.look_at(Class::Interactive, ms(30), SECOND);
+    assert_eq!(look(31, 60), Some(Refusal::TooLate));
+    for _ in 0..5 {
+        assert_eq!((look(1, 60), look(3, 60), other()), (None, Some(Refusal::Full), None));
+        tokio::time::sleep(ms(900)).await;
+    }
+    // After a second without refusals a burst may wait again, but not for ever.
+    tokio::time::sleep(ms(101)).await;
+    assert_eq!((look(29, 60), look(51, 1_000)), (None, Some(Refusal::TooLate)));
 }

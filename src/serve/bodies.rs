@@ -16,6 +16,8 @@ use tonic::codegen::Body as _;
 use tonic::codegen::Bytes;
 
 use super::admission::Permit;
+use super::limits;
+use super::traces::OpenSpan;
 
 /// So much of a body has to be there before the call may begin; most bodies are shorter.
 const BEGINNING_BYTES: usize = 64 << 10;
@@ -68,6 +70,46 @@ impl http_body::Body for Begun {
 
     fn is_end_stream(&self) -> bool {
         self.frames.is_empty() && self.rest.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+}
+
+/// An answer whose span ends when it has been sent, with the status that comes last.
+pub(super) fn traced(body: Body, span: OpenSpan) -> Body {
+    Body::new(Traced { body, span })
+}
+
+struct Traced {
+    body: Body,
+    span: OpenSpan,
+}
+
+impl http_body::Body for Traced {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(last) = frame.trailers_ref() {
+                    self.span.note(limits::code(last));
+                }
+            }
+            Poll::Ready(Some(Err(status))) => self.span.note(status.code()),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

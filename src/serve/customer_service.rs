@@ -6,10 +6,13 @@ use tonic::{Request, Response, Status};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::convert;
+use super::export;
+use super::export::Chunks;
 use super::live::Live;
 use super::pb;
 use super::pb::customer_service_server::CustomerService;
 use super::scoring_service::{as_of, asked_as_of, score_message};
+use super::stats;
 use super::status::{ServeError, Violation, scoring_error};
 use crate::domain::CustomerId;
 use crate::history::{DAILY_DAYS, History};
@@ -39,6 +42,24 @@ impl CustomerService for Customers {
     ) -> Result<Response<pb::DeleteCustomerResponse>, Status> {
         let erased = self.erase(request.into_inner()).await.map_err(|error| error.to_status())?;
         Ok(Response::new(erased))
+    }
+
+    async fn stats(
+        &self,
+        request: Request<pb::StatsRequest>,
+    ) -> Result<Response<pb::StatsResponse>, Status> {
+        let counted = stats::stats(&self.0, request.into_inner()).await;
+        Ok(Response::new(counted.map_err(|error| error.to_status())?))
+    }
+
+    type ExportStatesStream = Chunks;
+
+    async fn export_states(
+        &self,
+        request: Request<pb::ExportStatesRequest>,
+    ) -> Result<Response<Chunks>, Status> {
+        let opened = export::open(&self.0, request.into_inner()).await;
+        Ok(Response::new(opened.map_err(|error| error.to_status())?))
     }
 }
 
@@ -83,15 +104,17 @@ impl Customers {
         };
         let history = History::from_bytes(&state.bytes)?;
         let as_of = as_of(asked, &history, &moment);
-        let engine = &moment.served.engine;
+        let answering = moment.answering(customer.as_str());
+        let engine = &answering.served.engine;
         let answer = engine
             .answer(&customer, &history, as_of, false)
             .map_err(|error| scoring_error(&customer, &error))?;
         let days = usize::try_from(days).unwrap_or(usize::MAX);
+        let digest = xxh3_128(&state.bytes);
         let view = convert::customer(&customer, &history, engine.currency(), days);
         Ok(pb::Customer {
             facts: convert::facts(&answer.facts),
-            score: Some(score_message(&answer, &moment, xxh3_128(&state.bytes))),
+            score: Some(score_message(&answer, (&moment, &answering), digest)),
             ..view
         })
     }

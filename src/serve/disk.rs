@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::metrics::Metrics;
 use crate::domain::{CustomerId, EventId};
 use crate::store::{
-    Batch, Commit, DedupeVisitor, Erased, Health, Notice, NoticeId, Restore, ScanRange, StateStore,
-    StateVisitor, StoreError, StoredState, VerifyReport,
+    Batch, Commit, DedupeVisitor, Erased, Health, Notice, NoticeId, Restore, ScanRange, Snapshot,
+    StateStore, StateVisitor, StoreError, StoredState, VerifyReport,
 };
 
 /// What nobody has measured.
@@ -184,5 +184,9 @@ impl StateStore for Watched {
 
     fn verify(&self) -> Result<VerifyReport, StoreError> {
         self.inner.verify()
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.inner.snapshot()
     }
 }

@@ -1,8 +1,8 @@
 //! `EventService`: events become durable histories.
 //!
 //! In: a batch of events. Out: what became of each, once the commit is as durable as the store
-//! promises. Events are folded on the store's own writer thread, one customer after the other,
-//! so no update is lost and none happens twice.
+//! promises. Events are folded on the store's own writer threads, a customer's always on the same
+//! one, so no update is lost and none happens twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::pb;
 use super::pb::event_service_server::EventService;
 use super::status::{ServeError, Violation};
 use crate::domain::CustomerId;
-use crate::events::{Event, Rules};
+use crate::events::{Event, EventIssue, Rules};
 use crate::history::{Applied, History};
 use crate::store::{Fold, Outcome, Receipt, Rejection, Update, WriteError};
 
@@ -210,6 +210,9 @@ impl Plan {
 }
 
 fn invalid(violation: Violation) -> ServeError {
+    if violation.reason == EventIssue::IDENTITY_MERGE {
+        return ServeError::IdentityMerge(violation);
+    }
     ServeError::Invalid(vec![violation])
 }
 

@@ -7,12 +7,15 @@ use super::convert;
 use super::live::Live;
 use super::live::Moment;
 use super::pb;
+use super::score_rows::{Row, RowScored, by_version};
 use super::scoring_service::{REASONS, asked_as_of, score_message};
+use super::serving::Answering;
+use super::shadow;
 use super::status::{ServeError, Violation};
 use crate::domain::{AsOf, CustomerId, Timestamp};
 use crate::events::RawValue;
 use crate::model::CellIssue;
-use crate::scoring::{DecisionRowV1, Engine, ScoringError};
+use crate::scoring::{Engine, ScoringError, TableAnswer, TableQuestion, decision_line};
 
 /// Scores one subject; the second is its line of the decision log, empty where none is kept. Field
 /// paths begin at `path`.
@@ -21,21 +24,65 @@ pub(super) fn score(
     moment: &Moment,
     (subject, path): (&pb::ScoreSubject, &str),
     view: pb::ScoreView,
-) -> Result<(pb::Score, Vec<u8>), ServeError> {
-    let engine = &moment.served.engine;
-    let Checked { customer, cells, as_of } = check(moment, subject, path)?;
+) -> RowScored {
+    let answering = moment.answering(&subject.customer);
+    let checked = check(moment, &answering.served.engine, (subject, path))?;
+    let Checked { customer, cells, as_of } = &checked;
+    let found = answering.served.engine.answer_row(customer, cells, *as_of, false);
+    finished(live, moment, (&answering, cells, (subject, path)), found, view)
+}
+
+/// Scores several subjects together, each as [`score`] does by itself.
+pub(super) fn score_all(
+    live: &Live,
+    moment: &Moment,
+    rows: &[Row<'_>],
+    view: pb::ScoreView,
+) -> Vec<RowScored> {
+    let checked: Vec<Result<(Answering<'_>, Checked<'_>), ServeError>> = rows
+        .iter()
+        .map(|&(subject, path)| {
+            let answering = moment.answering(&subject.customer);
+            let checked = check(moment, &answering.served.engine, (subject, path))?;
+            Ok((answering, checked))
+        })
+        .collect();
+    let asked: Vec<(Answering<'_>, TableQuestion<'_>)> =
+        checked.iter().flatten().map(|(by, checked)| (*by, checked.question())).collect();
+    let mut answers = by_version(&asked, |engine, rows| engine.answer_rows(rows)).into_iter();
+    let rows = checked.into_iter().zip(rows);
+    rows.map(|(checked, row)| {
+        let (answering, Checked { cells, .. }) = checked?;
+        // There is one answer for each question.
+        let found = answers.next().ok_or_else(|| ServeError::internal("a row is missing"))?;
+        finished(live, moment, (&answering, &cells, *row), found, view)
+    })
+    .collect()
+}
+
+fn finished(
+    live: &Live,
+    moment: &Moment,
+    (answering, cells, (subject, path)): (&Answering<'_>, &[RawValue<'_>], Row<'_>),
+    found: Result<TableAnswer<'_>, ScoringError>,
+    view: pb::ScoreView,
+) -> RowScored {
+    let engine = &answering.served.engine;
     let wrong = |error| refused(error, path);
-    let found = engine.answer_row(&customer, &cells, as_of, false).map_err(wrong)?;
+    let found = found.map_err(wrong)?;
     let line = match &live.decisions {
         Some(_) => {
             let (answer, digest) = (&found.answer, found.digest);
-            DecisionRowV1::new(engine, answer, digest, moment.now).to_line()
+            decision_line((engine, answering.arm), answer, digest, moment.now)
         }
         None => Vec::new(),
     };
-    let mut score = score_message(&found.answer, moment, found.digest);
+    shadow::note(live, moment, (answering, &found.answer), || {
+        shadow::Subject::Row(subject.features.clone().unwrap_or_default())
+    });
+    let mut score = score_message(&found.answer, (moment, answering), found.digest);
     if view == pb::ScoreView::Full {
-        let why = engine.row_reasons(&cells, REASONS).map_err(wrong)?;
+        let why = engine.row_reasons(cells, REASONS).map_err(wrong)?;
         score.churn_reasons = why.churn.iter().map(convert::reason).collect();
         score.value_reasons = why.value.iter().map(convert::reason).collect();
     }
@@ -48,11 +95,30 @@ pub(super) fn explain(
     subject: &pb::ScoreSubject,
     path: &str,
 ) -> Result<pb::ExplainScoreResponse, ServeError> {
-    let Checked { customer, cells, as_of } = check(moment, subject, path)?;
-    let found = moment.served.engine.explain_row(&customer, &cells, as_of);
+    let answering = moment.answering(&subject.customer);
+    let engine = &answering.served.engine;
+    let Checked { customer, cells, as_of } = check(moment, engine, (subject, path))?;
+    let found = engine.explain_row(&customer, &cells, as_of);
     let found = found.map_err(|error| refused(error, path))?;
-    let score = score_message(&found.explained.answer, moment, found.digest);
+    let score = score_message(&found.explained.answer, (moment, &answering), found.digest);
     Ok(convert::explained(&found.explained, score))
+}
+
+/// What a version says of features that came for another one; none where it cannot read them.
+pub(super) fn unseen<'e>(
+    engine: &'e Engine,
+    customer: &CustomerId,
+    features: &prost_types::Struct,
+    as_of: AsOf,
+) -> Option<TableAnswer<'e>> {
+    let mut violations = Vec::new();
+    let cells = cells(engine, Some(features), &mut violations);
+    // A column that this version does not know is no fault of it.
+    let is_fault = |violation: &Violation| violation.reason != "FEATURE_UNKNOWN";
+    if violations.iter().any(is_fault) {
+        return None;
+    }
+    engine.answer_row(customer, &cells, as_of, false).ok()
 }
 
 /// A subject that has been checked, but for what its cells hold.
@@ -62,17 +128,23 @@ struct Checked<'m> {
     as_of: AsOf,
 }
 
+impl Checked<'_> {
+    fn question(&self) -> TableQuestion<'_> {
+        let Self { customer, cells, as_of } = self;
+        TableQuestion { customer, cells, as_of: *as_of }
+    }
+}
+
 /// Checks everything and tells all violations at once.
 fn check<'m>(
     moment: &Moment,
-    subject: &'m pb::ScoreSubject,
-    path: &str,
+    engine: &Engine,
+    (subject, path): (&'m pb::ScoreSubject, &str),
 ) -> Result<Checked<'m>, ServeError> {
     let pb::ScoreSubject { customer, events, inline_only: _, as_of, features } = subject;
     if features.is_none() && events.is_empty() {
         moment.require_log("give its features with the request")?;
     }
-    let engine = &moment.served.engine;
     let mut violations = Vec::new();
     if !events.is_empty() {
         let found = "the served model was trained on a table: give features, not events";

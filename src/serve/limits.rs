@@ -30,6 +30,8 @@ use super::methods;
 use super::methods::{Class, Method};
 use super::metrics::{Metrics, Refusal};
 use super::status::ServeError;
+use super::traces;
+use super::traces::Tracer;
 use crate::config::ServeLimits;
 
 /// Begins the path of the methods that tell how the services are.
@@ -48,6 +50,7 @@ const STREAM_TIME: Duration = Duration::from_secs(366 * 24 * 3_600);
 pub(super) struct GateLayer {
     gate: Arc<Rules>,
     cut: watch::Receiver<bool>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 /// What the gate goes by.
@@ -59,6 +62,8 @@ struct Rules {
     access: Arc<Access>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
+    /// The headers of the answer to one call too many, by class.
+    overloaded: [HeaderMap; Class::ALL.len()],
 }
 
 impl GateLayer {
@@ -77,8 +82,17 @@ impl GateLayer {
             access,
             admission,
             metrics,
+            overloaded: Class::ALL.map(|class| {
+                let error = ServeError::Overloaded { what: class.as_str() };
+                std::mem::take(error.to_status().into_http::<Body>().headers_mut())
+            }),
         };
-        Self { gate: Arc::new(gate), cut }
+        Self { gate: Arc::new(gate), cut, tracer: None }
+    }
+
+    /// The same, where calls are traced.
+    pub(super) fn traced(self, tracer: Option<Arc<Tracer>>) -> Self {
+        Self { tracer, ..self }
     }
 }
 
@@ -86,15 +100,26 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, layer: self.clone() }
+        Gate { inner, layer: self.clone(), taken: Instant::now() }
     }
 }
 
 /// A service behind the gate.
-#[derive(Debug, Clone)]
+///
+/// The server takes a request from its connection by cloning its service, and calls the clone
+/// when a thread first looks at the request: so a clone knows since when its request waits. There
+/// is no other place that sees both.
+#[derive(Debug)]
 pub(super) struct Gate<S> {
     inner: S,
     layer: GateLayer,
+    taken: Instant,
+}
+
+impl<S: Clone> Clone for Gate<S> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone(), taken: Instant::now() }
+    }
 }
 
 type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
@@ -114,7 +139,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let arrived = Instant::now();
+        let arrived = self.taken;
         let gate = Arc::clone(&self.layer.gate);
         let path = request.uri().path();
         let Some((method, place)) = methods::of_path(path) else {
@@ -126,28 +151,45 @@ where
             }
             return Box::pin(self.inner.call(request));
         };
-        let span = trace_id(request.headers()).map_or_else(Span::none, |trace_id| {
-            tracing::info_span!("call", method = method.name, trace_id)
+        let span = traces::parent(request.headers()).map_or_else(Span::none, |parent| {
+            tracing::info_span!("call", method = method.name, trace_id = parent.trace_text)
         });
+        let tracer = self.layer.tracer.as_ref();
+        let mut traced = tracer.and_then(|tracer| tracer.begin(request.headers(), method, arrived));
         let begun = gate.admit(&request, method, arrived);
+        let deadline = match begun {
+            Ok(deadline) => deadline,
+            // A future of its own: it is a tenth as long, and there are many of them just when
+            // there is no time for any.
+            Err(refused) => {
+                let call = async move {
+                    gate.let_arrive(request, method.class).await;
+                    let answer = gate.refusal(&refused);
+                    let code = code(answer.headers());
+                    gate.metrics.called(place, code, arrived.elapsed());
+                    if let Some(traced) = &mut traced {
+                        traced.note(code);
+                    }
+                    Ok(answer)
+                };
+                return Box::pin(call.instrument(span));
+            }
+        };
         let mut inner = self.inner.clone();
         let cut = self.layer.cut.clone();
         let call = async move {
-            let answered = match begun {
-                Err(refused) => {
-                    gate.let_arrive(request, method.class).await;
-                    Err(refused)
-                }
-                Ok(deadline) => gate.answer(&mut inner, request, (method, deadline), cut).await,
-            };
-            let answer = match answered {
+            let answer = match gate.answer(&mut inner, request, (method, deadline), cut).await {
                 Ok(answer) => answer,
-                Err(error) => Ok(error.to_status().into_http()),
+                Err(error) => Ok(gate.refusal(&error)),
             };
-            if let Ok(answer) = &answer {
-                gate.metrics.called(place, code(answer.headers()), arrived.elapsed());
-            }
-            answer
+            let Ok(answer) = answer else { return answer };
+            let code = code(answer.headers());
+            gate.metrics.called(place, code, arrived.elapsed());
+            let Some(mut traced) = traced else { return Ok(answer) };
+            traced.note(code);
+            // A stream's span lasts as long as the stream.
+            let is_stream = method.class == Class::Stream && code == Code::Ok;
+            Ok(if is_stream { answer.map(|body| bodies::traced(body, traced)) } else { answer })
         };
         Box::pin(call.instrument(span))
     }
@@ -166,7 +208,7 @@ impl Rules {
         checked
     }
 
-    /// Looks at a call that has just arrived; gives the instant at which its time is over.
+    /// Looks at a call for the first time; gives the instant at which its time is over.
     fn admit<B>(
         &self,
         request: &Request<B>,
@@ -180,7 +222,7 @@ impl Rules {
             Class::Stream => asked.unwrap_or(STREAM_TIME),
             _ => asked.map_or(self.time_max, |asked| asked.min(self.time_max)),
         };
-        match self.admission.refusal(method.class, time) {
+        match self.admission.look_at(method.class, arrived.elapsed(), time) {
             Some(refusal) => Err(self.refuse(method.class, refusal)),
             None => Ok(arrived + time),
         }
@@ -189,6 +231,20 @@ impl Rules {
     fn refuse(&self, class: Class, refusal: Refusal) -> ServeError {
         self.metrics.refused(class, refusal);
         ServeError::Overloaded { what: class.as_str() }
+    }
+
+    /// The answer of a call that failed. That of too many calls is made once: it must cost
+    /// next to nothing.
+    fn refusal(&self, error: &ServeError) -> Response<Body> {
+        let ServeError::Overloaded { what } = error else {
+            return error.to_status().into_http();
+        };
+        let Some(class) = Class::ALL.iter().find(|class| class.as_str() == *what) else {
+            return error.to_status().into_http();
+        };
+        let mut answer = Response::new(Body::empty());
+        answer.headers_mut().clone_from(&self.overloaded[class.idx()]);
+        answer
     }
 
     /// Waits a moment for the body of a call that is refused. It is mostly on its way already, and
@@ -258,17 +314,9 @@ impl Rules {
     }
 }
 
-/// The trace that a caller's request belongs to, as `traceparent` of the W3C says it.
-fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
-    let (_version, trace_id) = (parts.next()?, parts.next()?);
-    let is_hex = trace_id.len() == 32 && trace_id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (is_hex && trace_id.bytes().any(|byte| byte != b'0')).then_some(trace_id)
-}
-
 /// The code of an answer. Where its headers have none it comes after the message, and is OK for
 /// whatever is answered in one piece.
-fn code(headers: &HeaderMap) -> Code {
+pub(super) fn code(headers: &HeaderMap) -> Code {
     headers.get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
 }
 

@@ -50,8 +50,10 @@ fn gate_and_cut(behind: Behind) -> (Gate<Behind>, watch::Sender<bool>) {
         notice: SECOND,
         drain: SECOND,
         batch_threads: 1,
+        store_writers: 1,
         sweep_rate: 0,
         sweep_pause: SECOND,
+        forget_after_days: 0,
     };
     let (cut, is_cut) = watch::channel(false);
     let counted = (Arc::new(Admission::new(limits.calls_max, 1)), Arc::default());
@@ -112,21 +114,22 @@ async fn a_panic_ends_one_call_and_tells_nothing_of_its_cause() {
 
 #[tokio::test(start_paused = true)]
 async fn more_calls_than_may_be_at_work_are_told_to_come_again() {
-    let mut gate = gate(Behind::Sleeps(SECOND));
+    let gate = gate(Behind::Sleeps(SECOND));
     // Two at work and two in the line.
-    let calls: Vec<_> = (0..4).map(|_| tokio::spawn(gate.call(request(SCORE, None)))).collect();
+    let calls: Vec<_> =
+        (0..4).map(|_| tokio::spawn(gate.clone().call(request(SCORE, None)))).collect();
     tokio::time::sleep(SECOND / 10).await;
-    let refused = gate.call(request(SCORE, None)).await.unwrap();
+    let refused = gate.clone().call(request(SCORE, None)).await.unwrap();
     let status = Status::from_header_map(refused.headers()).unwrap();
     assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "OVERLOADED"));
     assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
-    let health = gate.call(request("/grpc.health.v1.Health/Check", None)).await.unwrap();
+    let health = gate.clone().call(request("/grpc.health.v1.Health/Check", None)).await.unwrap();
     assert!(Status::from_header_map(health.headers()).is_none());
     for call in calls {
         let answer = call.await.unwrap().unwrap();
         assert!(Status::from_header_map(answer.headers()).is_none());
     }
-    let again = gate.call(request(SCORE, None)).await.unwrap();
+    let again = gate.clone().call(request(SCORE, None)).await.unwrap();
     assert!(Status::from_header_map(again.headers()).is_none());
 }
 
@@ -145,8 +148,8 @@ async fn what_the_framework_says_gets_our_codes_and_details() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_cuts_off_tells_the_calls_at_work() {
-    let (mut gate, cut) = gate_and_cut(Behind::Sleeps(5 * SECOND));
-    let call = gate.call(request(SCORE, None));
+    let (gate, cut) = gate_and_cut(Behind::Sleeps(5 * SECOND));
+    let call = gate.clone().call(request(SCORE, None));
     let cutting = async {
         tokio::time::sleep(SECOND).await;
         cut.send(true).unwrap();
@@ -154,4 +157,23 @@ async fn a_server_that_cuts_off_tells_the_calls_at_work() {
     let (answer, ()) = tokio::join!(call, cutting);
     let status = Status::from_header_map(answer.unwrap().headers()).unwrap();
     assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "SHUTTING_DOWN"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waited_too_long_to_be_looked_at_is_refused() {
+    let gate = gate(Behind::Answers);
+    let after = async |waited: u64, timeout: Option<&str>| {
+        let mut taken = gate.clone();
+        tokio::time::sleep(Duration::from_millis(waited)).await;
+        let answer = taken.call(request(SCORE, timeout)).await.unwrap();
+        Status::from_header_map(answer.headers()).map(|status| reason(&status))
+    };
+    assert_eq!(after(49, None).await, None);
+    assert_eq!(after(51, None).await.unwrap(), "OVERLOADED");
+    // As long as that goes on, a moment is too long; a second later it is not.
+    assert_eq!(after(3, None).await.unwrap(), "OVERLOADED");
+    assert_eq!(after(1, None).await, None);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(after(9, Some("20m")).await, None);
+    assert_eq!(after(11, Some("20m")).await.unwrap(), "OVERLOADED");
 }

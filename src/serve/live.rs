@@ -4,9 +4,8 @@
 //! Reading one state takes some 20 us from the cache and one disk read otherwise, so single
 //! reads stay on the threads of the runtime; whatever takes longer goes to the pool.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -16,56 +15,31 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::admission::Admission;
 use super::clock::Clock;
 use super::disk::Disk;
+use super::export::Exports;
 use super::limits::panic_error;
 use super::metrics::Metrics;
+use super::pb;
+use super::pb::model_selector::Choice;
 use super::remembered::Remembered;
+use super::serving::{Answering, Served, Serving};
+use super::shadow::Job;
+use super::stats::Counting;
 use super::status::ServeError;
 use super::streams::Streams;
-use crate::bundle;
+use super::switchboard::Switchboard;
 use crate::config::ServeLimits;
 use crate::domain::{CustomerId, Timestamp};
 use crate::events::Rules;
-use crate::scoring::Engine;
 use crate::store::{Appended, Commit, DecisionLog, DecisionLogError, StateStore, Writer};
-
-/// An engine under the names it is asked for by.
-#[derive(Debug)]
-pub(super) struct Served {
-    /// Churn, value and policy.
-    pub(super) engine: Arc<Engine>,
-    /// models/{model}/versions/{version}
-    pub(super) model_version: String,
-    /// models/{model}/aliases/{alias} that meant this version when it was loaded.
-    pub(super) aliases: Vec<String>,
-}
-
-impl Served {
-    /// An engine under its names. An alias file that cannot be read means no alias: the version
-    /// itself was loaded and checked.
-    pub(super) fn new(engine: Arc<Engine>, models: &Path) -> Self {
-        let bundle = engine.bundle();
-        let name = &bundle.manifest.name;
-        let aliases = bundle::aliases(models, name).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the aliases cannot be read");
-            BTreeMap::new()
-        });
-        let ours = aliases.into_iter().filter(|(_, version)| *version == bundle.version);
-        Self {
-            model_version: version_name(name, &bundle.version),
-            aliases: ours.map(|(alias, _)| format!("models/{name}/aliases/{alias}")).collect(),
-            engine,
-        }
-    }
-}
-
-/// A version's resource name.
-pub(super) fn version_name(model: &str, version: &str) -> String {
-    format!("models/{model}/versions/{version}")
-}
 
 /// What all services share.
 pub(super) struct Live {
-    pub(super) served: ArcSwap<Served>,
+    /// Who answers whom.
+    pub(super) serving: ArcSwap<Serving>,
+    /// Changes it.
+    pub(super) switchboard: Switchboard,
+    /// Answers that wait for a shadow's.
+    pub(super) shadows: mpsc::Sender<Job>,
     pub(super) store: Arc<dyn StateStore>,
     pub(super) writer: Writer,
     pub(super) clock: Clock,
@@ -93,14 +67,23 @@ pub(super) struct Live {
     pub(super) told: watch::Sender<Commit>,
     /// Answers by the id of their request.
     pub(super) remembered: Remembered,
+    /// Snapshots that are being sent.
+    pub(super) exports: Arc<Exports>,
+    /// What was counted of the whole base.
+    pub(super) counting: Counting,
     /// Who may keep a stream open, and when they end.
     pub(super) streams: Streams,
 }
 
 /// What holds for one call from its first row to its last.
 pub(super) struct Moment {
-    /// Who answers.
+    /// Who answers whom.
+    pub(super) serving: Arc<Serving>,
+    /// The version that the request names, else the champion. What does not depend on the
+    /// customer is asked of it; whoever answers for one is [`Moment::answering`].
     pub(super) served: Arc<Served>,
+    /// Whether the request names it: then it answers for everybody.
+    is_chosen: bool,
     /// The server's time when the call began.
     pub(super) now: Timestamp,
     /// The newest instant that anything may have.
@@ -112,22 +95,44 @@ pub(super) struct Moment {
 }
 
 impl Live {
-    /// Puts another engine in the place of the one that serves: churn, value and policy in one
-    /// step. Calls at work are answered by the one they began with.
-    pub(super) fn swap(&self, engine: Arc<Engine>) {
-        self.served.store(Arc::new(Served::new(engine, &self.models)));
+    /// The champion.
+    pub(super) fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.serving.load().champion.served)
     }
 
     /// Fixes engine, instant and snapshot for one call.
     pub(super) fn moment(&self) -> Moment {
         let now = self.clock.now();
         let skew = i64::try_from(self.limits.clock_skew.as_micros()).unwrap_or(i64::MAX);
+        let serving = self.serving.load_full();
         Moment {
-            served: self.served.load_full(),
+            served: Arc::clone(&serving.champion.served),
+            serving,
+            is_chosen: false,
             now,
             newest_allowed: Timestamp::from_micros(now.micros().saturating_add(skew)),
             snapshot: self.snapshot(),
             metrics: Arc::clone(&self.metrics),
+        }
+    }
+
+    /// The same, where the request may name who shall answer.
+    pub(super) fn moment_of(
+        &self,
+        selector: Option<&pb::ModelSelector>,
+    ) -> Result<Moment, ServeError> {
+        let moment = self.moment();
+        let (wanted, found) = match selector.and_then(|selector| selector.choice.as_ref()) {
+            None => return Ok(moment),
+            Some(Choice::Version(version)) => (version, moment.serving.named(version)),
+            Some(Choice::Alias(alias)) => (alias, moment.serving.aliased(alias)),
+        };
+        match found.map(Arc::clone) {
+            Some(served) => Ok(Moment { served, is_chosen: true, ..moment }),
+            None => {
+                let served = moment.served.model_version.clone();
+                Err(ServeError::UnknownModel { wanted: wanted.clone(), served })
+            }
         }
     }
 
@@ -209,6 +214,14 @@ pub(super) fn snapshot(commit: Commit) -> String {
 }
 
 impl Moment {
+    /// Who answers for a customer.
+    pub(super) fn answering(&self, customer: &str) -> Answering<'_> {
+        if self.is_chosen {
+            return Answering { served: &self.served, arm: "", answers: None };
+        }
+        self.serving.answering(customer)
+    }
+
     /// Refuses a call that wants a history where rows of a table are scored.
     pub(super) fn require_log(&self, wanted: &'static str) -> Result<(), ServeError> {
         if self.served.engine.table_inputs().is_none() {

@@ -72,7 +72,7 @@ pub(super) const METHODS: [Method; 24] = [
     method("CustomerService/DeleteCustomer", Role::Admin, Class::Intake),
     method("CustomerService/ExportStates", Role::Admin, Class::Stream),
     method("CustomerService/GetCustomer", Role::Score, Class::Interactive),
-    method("CustomerService/Stats", Role::Admin, Class::Admin),
+    method("CustomerService/Stats", Role::Admin, Class::Explain),
     method("EventService/IngestEvents", Role::Ingest, Class::Intake),
     method("EventService/ReportOutcomes", Role::Ingest, Class::Intake),
     method("EventService/StreamEvents", Role::Ingest, Class::Stream),

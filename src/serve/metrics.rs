@@ -14,6 +14,7 @@ use super::live::Live;
 use super::methods;
 use super::methods::{Class, METHODS};
 use super::reload::Part;
+use super::traffic_metrics;
 use crate::decision::Decision;
 use crate::domain::{AsOf, Day, Zone};
 use crate::store::Health;
@@ -43,6 +44,9 @@ pub(super) struct Metrics {
     pub(super) commits_failed: Counter,
     /// Connections closed because there were too many.
     pub(super) connections_refused: Counter,
+    /// Customers erased because they were silent for so long.
+    pub(super) forgotten: Counter,
+    spans: [Counter; SpanOutcome::ALL.len()],
 }
 
 impl Default for Metrics {
@@ -59,6 +63,8 @@ impl Default for Metrics {
             commits: Times::default(),
             commits_failed: Counter::default(),
             connections_refused: Counter::default(),
+            forgotten: Counter::default(),
+            spans: Default::default(),
         }
     }
 }
@@ -119,6 +125,29 @@ impl EventOutcome {
     }
 }
 
+/// What became of the span of a traced call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SpanOutcome {
+    /// The collector has it.
+    Exported,
+    /// Too many waited.
+    Dropped,
+    /// The collector did not take it.
+    Failed,
+}
+
+impl SpanOutcome {
+    const ALL: [Self; 3] = [Self::Exported, Self::Dropped, Self::Failed];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 const TIERS: [&str; 4] = ["none", "green", "amber", "red"];
 
 impl Metrics {
@@ -154,6 +183,16 @@ impl Metrics {
     /// So many events came to this.
     pub(super) fn events(&self, outcome: EventOutcome, n: u32) {
         self.events[outcome as usize].add(u64::from(n));
+    }
+
+    /// So many spans came to this.
+    pub(super) fn spans(&self, outcome: SpanOutcome, n: u64) {
+        self.spans[outcome as usize].add(n);
+    }
+
+    /// How many spans have come to this.
+    pub(super) fn n_spans(&self, outcome: SpanOutcome) -> u64 {
+        self.spans[outcome as usize].get()
     }
 
     /// Something was loaded anew, or refused.
@@ -253,6 +292,8 @@ impl Metrics {
         if let Ok(n) = live.store.count() {
             page.metric("tenure_store_customers", Gauge, "Customers with a state.").put(&[], n);
         }
+        page.metric("tenure_customers_forgotten_total", Up, "Customers erased for their silence.")
+            .put(&[], self.forgotten.get());
         let mut size = page.metric("tenure_store_disk_bytes", Gauge, "Bytes of the store's files.");
         if let Some(bytes) = live.disk.used() {
             size.put(&[], bytes);
@@ -271,7 +312,7 @@ impl Metrics {
     }
 
     fn put_rest(&self, page: &mut Page, live: &Live) {
-        let served = live.served.load();
+        let served = live.served();
         let (manifest, policy) = (&served.engine.bundle().manifest, served.engine.policy().id());
         page.metric("tenure_model_info", Gauge, "What serves, in its labels.").put(
             &[
@@ -292,11 +333,16 @@ impl Metrics {
         {
             age.put(&[], AsOf::end_of(day, &zone).instant().micros() / 1_000_000);
         }
+        traffic_metrics::put(page, &live.serving.load(), TIERS);
         let mut reloads = page.metric("tenure_reloads_total", Up, "What was loaded anew.");
         for part in Part::ALL {
             for (result, n) in ["done", "refused"].iter().zip(&self.reloads[part as usize]) {
                 reloads.put(&[("part", part.as_str()), ("result", result)], n.get());
             }
+        }
+        let mut spans = page.metric("tenure_spans_total", Up, "Spans of traced calls, by outcome.");
+        for outcome in SpanOutcome::ALL {
+            spans.put(&[("outcome", outcome.as_str())], self.n_spans(outcome));
         }
         page.metric("tenure_build_info", Gauge, "Which program this is, in its labels.")
             .put(&[("version", env!("CARGO_PKG_VERSION"))], 1);

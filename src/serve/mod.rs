@@ -12,6 +12,7 @@ mod access;
 mod admin_http;
 mod admission;
 mod bodies;
+pub mod client;
 mod clock;
 mod connections;
 mod convert;
@@ -19,28 +20,42 @@ mod customer_service;
 mod disk;
 mod event_service;
 mod event_stream;
+mod export;
+mod fetch;
+mod forget;
 mod health;
 mod inline_row;
 mod limits;
 mod live;
 mod methods;
 mod metrics;
+mod model_list;
 mod model_service;
 mod open;
+mod otlp;
 mod outcomes;
 pub mod pb;
+mod refusals;
 mod reload;
 mod remembered;
+mod remote;
 mod routes;
 mod score_matrix;
+mod score_rows;
 mod score_stream;
 mod score_watch;
 mod scoring_service;
+mod serving;
+mod shadow;
 mod shutdown;
+mod stats;
 mod status;
 mod streams;
 mod sweep;
+mod switchboard;
 mod tls;
+mod traces;
+mod traffic_metrics;
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -53,6 +68,7 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tonic::transport::Server;
 
 use crate::config::{GuardConfig, ServeConfig};
@@ -65,8 +81,9 @@ use admission::Admission;
 use customer_service::Customers;
 use disk::{Disk, Watched};
 use event_service::Intake;
+use export::Exports;
 use limits::GateLayer;
-use live::{Live, Served};
+use live::Live;
 use metrics::Metrics;
 use model_service::Models;
 use pb::customer_service_server::CustomerServiceServer;
@@ -77,14 +94,21 @@ use reload::Reloader;
 use remembered::Remembered;
 use routes::Routes;
 use scoring_service::Scoring;
+use shadow::Job;
 use shutdown::Closing;
+use stats::Counting;
 use streams::Streams;
+use switchboard::Switchboard;
 use tls::Tls;
+use traces::{Facts, Tracer};
 
 pub use access::AccessError;
 pub use clock::Clock;
+pub use fetch::fetch_export;
 pub use open::{OpenError, open};
+pub use remote::RemoteError;
 pub use shutdown::{Drained, signals};
+pub use switchboard::ServeOpenError;
 pub use tls::TlsError;
 
 /// How often a silent connection is asked whether it is still there.
@@ -95,6 +119,8 @@ const KEEPALIVE_WAIT: Duration = Duration::from_secs(20);
 /// is closed. An honest client cancels what it has under way when its deadlines pass, so not less
 /// than calls may be open at once by default.
 const RESETS_MAX: usize = 1_024;
+/// How long a server that ends waits for its last spans to be exported.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// What a server serves with.
 #[derive(Debug)]
@@ -136,6 +162,9 @@ pub enum ServeFailure {
     /// The file of keys cannot be used.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The traffic policy cannot be used.
+    #[error(transparent)]
+    Arms(#[from] ServeOpenError),
     /// The server's task ended by a panic.
     #[error("the server's task: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -146,7 +175,7 @@ impl ServeFailure {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Tls(_) | Self::Access(_) => 65,
+            Self::Tls(_) | Self::Access(_) | Self::Arms(_) => 65,
             _ => 1,
         }
     }
@@ -169,19 +198,22 @@ pub async fn serve(
     let admin = parts.admin.take();
     let (end, ending) = watch::channel(false);
     let (changed, is_changed) = mpsc::channel(sweep::CHANGED_MAX);
-    let live = Arc::new(start(config, parts, (Streams::new(ending), changed))?);
+    let (shadows, to_shadow) = mpsc::channel(config.versions.shadow_queue_max);
+    let live = Arc::new(start(config, parts, (Streams::new(ending), changed, shadows))?);
     let admin = admin.map(|admin| admin_http::run(admin, Arc::clone(&live))).transpose();
     let admin = admin.map_err(ServeFailure::Admin)?;
     say_what_serves(config, &live);
     let known = sweep::known(&live);
     let sweeper = tokio::spawn(sweep::run(Arc::clone(&live), is_changed, known));
+    let shadower = tokio::spawn(shadow::run(Arc::clone(&live), to_shadow));
     let (reporter, health) = tonic_health::server::health_reporter();
     health::open(&live, &reporter).await;
     let watcher = tokio::spawn(health::watch(Arc::clone(&live), reporter.clone()));
     let routes = routes(&live, guard.reflection)?.with(health);
     let (cut, is_cut) = watch::channel(false);
     let counted = (Arc::clone(&live.admission), Arc::clone(&live.metrics));
-    let gate = GateLayer::new(&limits, Arc::clone(&access), counted, is_cut);
+    let (tracer, exporter) = start_traces(guard, &live)?;
+    let gate = GateLayer::new(&limits, Arc::clone(&access), counted, is_cut).traced(tracer);
     let reloader = Reloader::new(config, Arc::clone(&live), tls.clone(), access).run();
     let (close, closed) = oneshot::channel::<()>();
     let door = async {
@@ -200,17 +232,45 @@ pub async fn serve(
         shutdown::run(server, shutdown, limits, Closing { close, cut, end, reporter, watcher })
             .await;
     // What they hold of the store must be gone before the store can close.
-    for task in [Some(sweeper), Some(reloader), admin].into_iter().flatten() {
+    for task in [Some(sweeper), Some(shadower), Some(reloader), admin].into_iter().flatten() {
         task.abort();
         let _ = task.await;
+    }
+    // With the last connection the last span was handed over: what is left is sent.
+    if let Some(mut exporter) = exporter
+        && tokio::time::timeout(LAST_SPANS, &mut exporter).await.is_err()
+    {
+        exporter.abort();
     }
     close_writer(live).await;
     drained
 }
 
+/// Who traces calls, and who exports what they tell.
+type Traces = (Option<Arc<Tracer>>, Option<JoinHandle<()>>);
+
+/// Traces calls where a collector is named.
+fn start_traces(guard: &GuardConfig, live: &Arc<Live>) -> Result<Traces, ServeFailure> {
+    let Some(spec) = &guard.traces else { return Ok((None, None)) };
+    let collector = otlp::collector(&spec.endpoint)?;
+    let (spans, waiting) = mpsc::channel(traces::WAITING_MAX);
+    let metrics = Arc::clone(&live.metrics);
+    let exporter = otlp::run(collector, spec.service.clone(), waiting, Arc::clone(&metrics));
+    let facts = {
+        let live = Arc::clone(live);
+        move || Facts {
+            model_version: live.served().model_version.clone(),
+            snapshot: live.snapshot(),
+        }
+    };
+    let share = f64::from(spec.share_millionths) / 1e6;
+    let tracer = Tracer::new(share, (live.clock.clone(), metrics), facts, spans);
+    Ok((Some(Arc::new(tracer)), Some(tokio::spawn(exporter))))
+}
+
 /// One line for whoever reads the log: what serves, from where, and who is let in.
 fn say_what_serves(config: &ServeConfig, live: &Live) {
-    let (guard, served) = (&config.guard, live.served.load());
+    let (guard, served) = (&config.guard, live.served());
     let callers = match (guard.keys.is_some(), guard.knows_callers()) {
         (true, _) => "with a key or certificate",
         (false, true) => "with a certificate",
@@ -259,7 +319,7 @@ fn jittered(age: Duration) -> Duration {
 fn start(
     config: &ServeConfig,
     parts: Parts,
-    (streams, changed): (Streams, mpsc::Sender<CustomerId>),
+    (streams, changed, shadows): (Streams, mpsc::Sender<CustomerId>, mpsc::Sender<Job>),
 ) -> Result<Live, ServeFailure> {
     let Parts { engine, store, clock, decisions, admin: _ } = parts;
     let (limits, metrics) = (config.limits, Arc::new(Metrics::default()));
@@ -270,18 +330,22 @@ fn start(
     let queue = WriterLimits::default();
     let commit_ops_max = queue.commit_ops_max.max(limits.events_max);
     let queue_ops_max = queue.queue_ops_max.max(10 * limits.events_max);
-    let queue = WriterLimits { commit_ops_max, queue_ops_max, ..queue };
+    let n_threads = limits.store_writers;
+    let queue = WriterLimits { commit_ops_max, queue_ops_max, n_threads, ..queue };
     let writer = Writer::start(Arc::clone(&store), queue).map_err(ServeFailure::Thread)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(limits.batch_threads)
         .thread_name(|idx| format!("score-{idx}"))
         .build()?;
     let admission = Arc::new(Admission::new(limits.calls_max, pool.current_num_threads()));
+    let (switchboard, serving) = Switchboard::open(config, engine, &*store, clock.now())?;
     Ok(Live {
         metrics,
         admission,
         disk,
-        served: ArcSwap::from_pointee(Served::new(engine, &config.models)),
+        serving: ArcSwap::from_pointee(serving),
+        switchboard,
+        shadows,
         store,
         writer,
         clock,
@@ -295,6 +359,8 @@ fn start(
         changed,
         told: watch::Sender::new(Commit::default()),
         remembered: Remembered::default(),
+        exports: Arc::new(Exports::default()),
+        counting: Counting::default(),
         streams,
     })
 }
@@ -326,6 +392,7 @@ fn routes(live: &Arc<Live>, describe: bool) -> Result<Routes, ServeFailure> {
 async fn close_writer(live: Arc<Live>) {
     let closed = tokio::task::spawn_blocking(move || {
         live.writer.close();
+        live.exports.clear();
         if let Some(log) = &live.decisions {
             if log.n_dropped() > 0 {
                 tracing::warn!(n_dropped = log.n_dropped(), "decisions are missing from the log");

@@ -1,187 +1,283 @@
-//! `ModelService`: the models that this server can see.
+//! `ModelService`: what models there are, what is loaded, and which version answers whom.
 //!
-//! In: the directory of models, read at each call. Out: what lies there and what of it serves. A
-//! version that cannot be read is listed as failed. Only manifests and metrics are read here; the
-//! digests of all files are checked when a version is loaded.
+//! In: requests of operators. Out: lists, and changes made by the switchboard. Whatever reads files
+//! or a model has a thread of its own and goes on to its end once begun, whether the caller waits
+//! or not. Names are checked here; what they mean is known elsewhere.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
 use super::convert;
-use super::live::{Live, Served, version_name};
+use super::live::Live;
+use super::model_list;
 use super::pb;
 use super::pb::model_service_server::ModelService;
+use super::refusals::ModelRefusal;
 use super::status::{ServeError, Violation};
-use crate::bundle;
-use crate::bundle::ManifestV1;
-use crate::domain::{AsOf, Day, Zone};
-
-/// Models a page where the request says nothing.
-const PAGE_MODELS: usize = 100;
-/// Most models a page.
-const PAGE_MODELS_MAX: usize = 1_000;
-/// Begins a page token; the name of the last model of the page before follows.
-const TOKEN: &str = "after:";
+use super::switchboard::Change;
+use crate::bundle::{TrafficArmV1, TrafficV1};
 
 /// The service.
 pub(super) struct Models(pub(super) Arc<Live>);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn answered<T>(answer: Result<T, ServeError>) -> Answer<T> {
+    answer.map(Response::new).map_err(|error| error.to_status())
+}
 
 #[tonic::async_trait]
 impl ModelService for Models {
     async fn list_models(
         &self,
         request: Request<pb::ListModelsRequest>,
-    ) -> Result<Response<pb::ListModelsResponse>, Status> {
-        let answer = self.list(request.into_inner()).await.map_err(|error| error.to_status())?;
-        Ok(Response::new(answer))
+    ) -> Answer<pb::ListModelsResponse> {
+        answered(self.list(request.into_inner()).await)
+    }
+
+    async fn list_model_versions(
+        &self,
+        request: Request<pb::ListModelVersionsRequest>,
+    ) -> Answer<pb::ListModelVersionsResponse> {
+        answered(self.list_versions(request.into_inner()).await)
+    }
+
+    async fn get_model_version(
+        &self,
+        request: Request<pb::GetModelVersionRequest>,
+    ) -> Answer<pb::GetModelVersionResponse> {
+        let name = request.into_inner().name;
+        let found = self.apart(move |live| {
+            let (model, version) = version_parts("name", &name).map_err(invalid)?;
+            model_list::version(live, &live.serving.load(), (model, version))
+        });
+        answered(found.await)
+    }
+
+    async fn load_model_version(
+        &self,
+        request: Request<pb::LoadModelVersionRequest>,
+    ) -> Answer<pb::LoadModelVersionResponse> {
+        let pb::LoadModelVersionRequest { name, validate_only } = request.into_inner();
+        let loaded = self.apart(move |live| {
+            let version = own_version(live, "name", &name).map_err(invalid)?;
+            live.switchboard.load(live, version, validate_only)?;
+            let model = live.switchboard.model();
+            let found = model_list::version(live, &live.serving.load(), (model, version))?;
+            Ok(pb::LoadModelVersionResponse { model_version: found.model_version })
+        });
+        answered(loaded.await)
+    }
+
+    async fn unload_model_version(
+        &self,
+        request: Request<pb::UnloadModelVersionRequest>,
+    ) -> Answer<pb::UnloadModelVersionResponse> {
+        let name = request.into_inner().name;
+        let unloaded = self.apart(move |live| {
+            let version = own_version(live, "name", &name).map_err(invalid)?;
+            live.switchboard.unload(live, version)?;
+            Ok(pb::UnloadModelVersionResponse {})
+        });
+        answered(unloaded.await)
+    }
+
+    async fn get_traffic_policy(
+        &self,
+        request: Request<pb::GetTrafficPolicyRequest>,
+    ) -> Answer<pb::GetTrafficPolicyResponse> {
+        answered(self.traffic(&request.into_inner()))
+    }
+
+    async fn update_traffic_policy(
+        &self,
+        request: Request<pb::UpdateTrafficPolicyRequest>,
+    ) -> Answer<pb::UpdateTrafficPolicyResponse> {
+        let pb::UpdateTrafficPolicyRequest { traffic_policy, validate_only } = request.into_inner();
+        let changed = self.apart(move |live| {
+            let (arms, salt, etag) = checked_update(live, traffic_policy)?;
+            let change = Change::Update { salt, arms };
+            let now = live.clock.now();
+            let next = live.switchboard.change(live, change, (&etag, validate_only), now)?;
+            Ok(pb::UpdateTrafficPolicyResponse { traffic_policy: Some(policy(live, &next)) })
+        });
+        answered(changed.await)
+    }
+
+    async fn roll_back_traffic_policy(
+        &self,
+        request: Request<pb::RollBackTrafficPolicyRequest>,
+    ) -> Answer<pb::RollBackTrafficPolicyResponse> {
+        let pb::RollBackTrafficPolicyRequest { name, revision, etag } = request.into_inner();
+        let changed = self.apart(move |live| {
+            check_policy_name(live, "name", &name).map_err(invalid)?;
+            let change = Change::RollBack((revision > 0).then_some(revision));
+            let next = live.switchboard.change(live, change, (&etag, false), live.clock.now())?;
+            Ok(pb::RollBackTrafficPolicyResponse { traffic_policy: Some(policy(live, &next)) })
+        });
+        answered(changed.await)
     }
 }
 
 impl Models {
+    /// Runs what reads files on a thread of its own.
+    async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Live) -> Result<T, ServeError> + Send + 'static,
+    ) -> Result<T, ServeError> {
+        let live = Arc::clone(&self.0);
+        let worked = tokio::task::spawn_blocking(move || work(&live)).await;
+        worked.map_err(ServeError::internal)?
+    }
+
     async fn list(
         &self,
         request: pb::ListModelsRequest,
     ) -> Result<pb::ListModelsResponse, ServeError> {
-        let (n_models, after) = page(&request)?;
-        let live = Arc::clone(&self.0);
-        self.0
-            .pooled(move |_| {
-                let served = live.served.load_full();
-                let mut names = bundle::model_names(&live.models).map_err(ServeError::internal)?;
-                names.sort();
-                names.retain(|name| after.as_ref().is_none_or(|after| name > after));
-                let is_more = names.len() > n_models;
-                names.truncate(n_models);
-                let last = names.last().filter(|_| is_more);
-                Ok(pb::ListModelsResponse {
-                    next_page_token: last.map_or_else(String::new, |name| format!("{TOKEN}{name}")),
-                    models: names.iter().map(|name| model(&live.models, name, &served)).collect(),
-                    served_version: served.model_version.clone(),
-                })
+        let (n_models, after) = model_list::page(request.page_size, &request.page_token)?;
+        self.apart(move |live| {
+            let serving = live.serving.load_full();
+            let mut names = model_list::names(live, after.as_deref())?;
+            let is_more = names.len() > n_models;
+            names.truncate(n_models);
+            let last = names.last().filter(|_| is_more);
+            Ok(pb::ListModelsResponse {
+                next_page_token: model_list::token(last.map(String::as_str)),
+                models: names.iter().map(|name| model_list::model(live, &serving, name)).collect(),
+                served_version: serving.champion.served.model_version.clone(),
             })
-            .await
-    }
-}
-
-/// Models a page, and the name after which it begins.
-fn page(request: &pb::ListModelsRequest) -> Result<(usize, Option<String>), ServeError> {
-    let pb::ListModelsRequest { page_size, page_token } = request;
-    let n_models = match usize::try_from(*page_size) {
-        Ok(0) => Ok(PAGE_MODELS),
-        Ok(n_models) => Ok(n_models.min(PAGE_MODELS_MAX)),
-        Err(_) => {
-            let found = format!("{page_size} is below 0");
-            Err(Violation::new("page_size", "PAGE_SIZE", found))
-        }
-    };
-    let after = match page_token.strip_prefix(TOKEN) {
-        Some(name) => Ok(Some(name.to_owned())),
-        None if page_token.is_empty() => Ok(None),
-        None => {
-            let wanted = "not the next_page_token of an answer";
-            Err(Violation::new("page_token", "PAGE_TOKEN", wanted))
-        }
-    };
-    match (n_models, after) {
-        (Ok(n_models), Ok(after)) => Ok((n_models, after)),
-        (n_models, after) => {
-            Err(ServeError::Invalid([n_models.err(), after.err()].into_iter().flatten().collect()))
-        }
-    }
-}
-
-fn model(models: &Path, name: &str, served: &Served) -> pb::Model {
-    // What cannot be listed is an empty list: the model itself is there.
-    let aliases = bundle::aliases(models, name).unwrap_or_default();
-    let mut versions: Vec<pb::ModelVersion> = bundle::versions(models, name)
-        .unwrap_or_default()
-        .iter()
-        .map(|version| model_version(&models.join(name).join(version), name, version, served))
-        .collect();
-    let serves = |version: &pb::ModelVersion| version.state == i32::from(pb::ModelState::Serving);
-    versions.sort_by(|a, b| serves(b).cmp(&serves(a)).then_with(|| a.name.cmp(&b.name)));
-    pb::Model {
-        name: format!("models/{name}"),
-        aliases: aliases
-            .into_iter()
-            .map(|(alias, version)| (alias, version_name(name, &version)))
-            .collect(),
-        versions,
-    }
-}
-
-fn model_version(folder: &Path, name: &str, version: &str, served: &Served) -> pb::ModelVersion {
-    let resource = version_name(name, version);
-    let read = || -> Result<(ManifestV1, String), String> {
-        let bytes = fs::read(folder.join("manifest.json")).map_err(|error| error.to_string())?;
-        let manifest = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-        let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok((manifest, digest))
-    };
-    let (manifest, digest) = match read() {
-        Ok(read) => read,
-        Err(state_message) => {
-            return pb::ModelVersion {
-                name: resource,
-                state: pb::ModelState::Failed.into(),
-                state_message,
-                ..pb::ModelVersion::default()
-            };
-        }
-    };
-    let state = if resource == served.model_version {
-        pb::ModelState::Serving
-    } else {
-        pb::ModelState::Available
-    };
-    pb::ModelVersion {
-        name: resource,
-        state: state.into(),
-        state_message: String::new(),
-        digest,
-        churn_horizon_days: u32::from(manifest.churn_horizon_days),
-        clv_horizon_days: u32::from(manifest.clv_horizon_days),
-        data_end_time: data_end(&manifest),
-        feature_schema: manifest.feature_schema,
-        currency_code: manifest.currency,
-        metrics: metrics(folder),
-        grade: manifest.grade,
-    }
-}
-
-fn data_end(manifest: &ManifestV1) -> Option<prost_types::Timestamp> {
-    let zone = Zone::try_new(&manifest.timezone).ok()?;
-    let day = Day::parse(&manifest.data_until).ok()?;
-    Some(convert::timestamp(AsOf::end_of(day, &zone).instant()))
-}
-
-/// The numbers of the champions in metrics.json, as `churn.auc` or `clv.gini`.
-#[allow(clippy::disallowed_types, reason = "the type that the generated message takes")]
-fn metrics(folder: &Path) -> std::collections::HashMap<String, f64> {
-    let read = || {
-        let bytes = fs::read(folder.join("metrics.json")).ok()?;
-        serde_json::from_slice::<serde_json::Value>(&bytes).ok()
-    };
-    let metrics = read().unwrap_or_default();
-    ["churn", "clv"]
-        .into_iter()
-        .flat_map(|part| {
-            champion(&metrics[part])
-                .into_iter()
-                .map(move |(key, number)| (format!("{part}.{key}"), number))
         })
-        .collect()
+        .await
+    }
+
+    async fn list_versions(
+        &self,
+        request: pb::ListModelVersionsRequest,
+    ) -> Result<pb::ListModelVersionsResponse, ServeError> {
+        let (n_versions, after) = model_list::page(request.page_size, &request.page_token)?;
+        self.apart(move |live| {
+            let parent = &request.parent;
+            let name = part(parent.strip_prefix("models/")).ok_or_else(|| {
+                ServeError::invalid("parent", "NAME", format!("{parent:?} is not models/MODEL"))
+            })?;
+            let mut versions = model_list::versions(live, &live.serving.load(), name)?;
+            if versions.is_empty() {
+                let found = model_list::names(live, None)?.join(", ");
+                return Err(ModelRefusal::Unknown { wanted: parent.clone(), found }.into());
+            }
+            if let Some(after) = after {
+                let at = versions.iter().position(|version| version.name == after);
+                let at = at.ok_or_else(|| {
+                    let found = "the version that the page ended with is gone: begin anew";
+                    ServeError::invalid("page_token", "PAGE_TOKEN", found)
+                })?;
+                versions.drain(..=at);
+            }
+            let is_more = versions.len() > n_versions;
+            versions.truncate(n_versions);
+            let last = versions.last().filter(|_| is_more).map(|version| version.name.as_str());
+            let next_page_token = model_list::token(last);
+            Ok(pb::ListModelVersionsResponse { model_versions: versions, next_page_token })
+        })
+        .await
+    }
+
+    fn traffic(
+        &self,
+        request: &pb::GetTrafficPolicyRequest,
+    ) -> Result<pb::GetTrafficPolicyResponse, ServeError> {
+        let live = &self.0;
+        check_policy_name(live, "name", &request.name).map_err(invalid)?;
+        let serving = live.serving.load();
+        let model = live.switchboard.model();
+        let earlier = serving.traffic.before().iter().rev();
+        Ok(pb::GetTrafficPolicyResponse {
+            traffic_policy: Some(policy(live, &serving.traffic)),
+            shadow_agreements: serving.shadows.iter().map(|arm| convert::agreement(arm)).collect(),
+            earlier_policies: earlier.map(|old| convert::traffic(model, old, "")).collect(),
+        })
+    }
 }
 
-/// The numbers of the candidate that is the champion.
-fn champion(part: &serde_json::Value) -> BTreeMap<String, f64> {
-    let candidates = part["candidates"].as_array().map_or(&[][..], Vec::as_slice);
-    let champion = candidates.iter().find(|candidate| candidate["name"] == part["champion"]);
-    let numbers = champion.and_then(serde_json::Value::as_object).into_iter().flatten();
-    numbers.filter_map(|(key, value)| Some((key.clone(), value.as_f64()?))).collect()
+fn policy(live: &Live, traffic: &TrafficV1) -> pb::TrafficPolicy {
+    convert::traffic(live.switchboard.model(), traffic.now(), &traffic.etag())
+}
+
+fn invalid(violation: Violation) -> ServeError {
+    ServeError::Invalid(vec![violation])
+}
+
+/// One part of a resource name.
+fn part(text: Option<&str>) -> Option<&str> {
+    text.filter(|part| !part.is_empty() && !part.contains('/') && !part.starts_with('.'))
+}
+
+/// Model and version of a resource name.
+fn version_parts<'n>(field: &str, name: &'n str) -> Result<(&'n str, &'n str), Violation> {
+    let parts = name.strip_prefix("models/").and_then(|rest| rest.split_once("/versions/"));
+    let parts = parts.and_then(|(model, version)| Some((part(Some(model))?, part(Some(version))?)));
+    parts.ok_or_else(|| {
+        let found = format!("{name:?} is not models/MODEL/versions/VERSION");
+        Violation::new(field, "NAME", found)
+    })
+}
+
+/// The version of a resource name of the served model.
+fn own_version<'n>(live: &Live, field: &str, name: &'n str) -> Result<&'n str, Violation> {
+    let own = live.switchboard.model();
+    match version_parts(field, name)? {
+        (model, version) if model == own => Ok(version),
+        (model, _) => {
+            let found = format!("this server serves versions of {own:?}, not of {model:?}");
+            Err(Violation::new(field, "OTHER_MODEL", found))
+        }
+    }
+}
+
+fn check_policy_name(live: &Live, field: &str, name: &str) -> Result<(), Violation> {
+    let own = convert::traffic_name(live.switchboard.model());
+    if name == own {
+        return Ok(());
+    }
+    let found = format!("{name:?} is not the traffic policy of this server, {own:?} is");
+    Err(Violation::new(field, "NAME", found))
+}
+
+/// Arms, salt and etag of an update, with every violation of its form at once.
+fn checked_update(
+    live: &Live,
+    policy: Option<pb::TrafficPolicy>,
+) -> Result<(Vec<TrafficArmV1>, String, String), ServeError> {
+    let Some(policy) = policy else {
+        return Err(ServeError::invalid("traffic_policy", "MISSING", "the policy is missing"));
+    };
+    let mut violations = Vec::new();
+    violations.extend(check_policy_name(live, "name", &policy.name).err());
+    if policy.etag.is_empty() {
+        let wanted = "show the etag of the policy that this one replaces";
+        violations.push(Violation::new("etag", "MISSING", wanted));
+    }
+    let mut arms = Vec::with_capacity(policy.arms.len());
+    for (idx, arm) in policy.arms.into_iter().enumerate() {
+        let pb::TrafficArm { arm, model_version, weight, shadow } = arm;
+        let version = own_version(live, &format!("arms[{idx}].model_version"), &model_version);
+        let weight = u16::try_from(weight).map_err(|_| {
+            let found = format!("{weight} parts, at most 10000 are taken");
+            Violation::new(format!("arms[{idx}].weight"), "WEIGHT", found)
+        });
+        match (version, weight) {
+            (Ok(version), Ok(weight)) => {
+                arms.push(TrafficArmV1 { arm, version: version.to_owned(), weight, shadow });
+            }
+            (version, weight) => {
+                violations.extend([version.err(), weight.err()].into_iter().flatten());
+            }
+        }
+    }
+    if violations.is_empty() {
+        return Ok((arms, policy.salt, policy.etag));
+    }
+    let within = violations.into_iter().map(|violation| violation.within("traffic_policy"));
+    Err(ServeError::Invalid(within.collect()))
 }

@@ -10,9 +10,12 @@ use thiserror::Error;
 use super::Parts;
 use super::clock::Clock;
 use crate::bundle;
-use crate::bundle::{Bundle, BundleError, BundleKind};
+use crate::bundle::{Bundle, BundleError, BundleKind, BundleSelector, TrafficV1};
 use crate::config::{ServeConfig, StoreDurability};
 use crate::decision::{Policy, PolicyErrors};
+use crate::domain::{AsOf, CustomerId, Timestamp};
+use crate::events::RawValue;
+use crate::history::History;
 use crate::scoring;
 use crate::scoring::{Engine, ScoringError};
 use crate::store::{
@@ -63,6 +66,12 @@ pub enum OpenError {
         /// The bundle.
         version: String,
     },
+    /// The traffic policy names a version that is not loaded.
+    #[error("the arms of the traffic policy: {what}")]
+    Arms {
+        /// Which.
+        what: String,
+    },
     /// The store cannot be opened, or belongs to another business.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -100,9 +109,11 @@ impl OpenError {
 /// # Errors
 /// [`OpenError`]; nothing is left locked.
 pub fn open(config: &ServeConfig) -> Result<Parts, OpenError> {
+    // An alias that a change of the traffic policy was about to move when a crash came.
+    TrafficV1::finish_move(&config.models, &config.model.name, &config.model.version)?;
     let found = Bundle::find(&config.models, &config.model)?;
     scoring::self_test(&found)?;
-    let policy = config.policy.as_ref().map(read_policy).transpose()?;
+    let policy = policy_in_place(config)?;
     let durability = match config.durability {
         StoreDurability::Memory => Durability::Memory,
         StoreDurability::Process => Durability::Process,
@@ -149,25 +160,24 @@ pub fn open(config: &ServeConfig) -> Result<Parts, OpenError> {
     Ok(Parts { engine: Arc::new(engine), store, clock, decisions, admin })
 }
 
-/// Reads what the configuration names again, tries it, and makes an engine of it; none where it
-/// is what serves already.
+/// Reads a version of the served model beside the one that serves, tries it, makes an engine of
+/// it, and has it answer once, so that the first caller finds it warm.
 ///
 /// # Errors
-/// [`OpenError`]; whatever is wrong with it, the one that serves is as it was.
-pub(super) fn reopen(
+/// [`OpenError`]; whatever is wrong with it, what serves is as it was.
+pub(super) fn load_version(
     config: &ServeConfig,
     store: &dyn StateStore,
-    serving: &Engine,
-) -> Result<Option<Engine>, OpenError> {
-    let found = Bundle::find(&config.models, &config.model)?;
-    let policy = config.policy.as_ref().map(read_policy).transpose()?;
-    let is_same_policy = policy.as_ref().is_none_or(|policy| policy.id() == serving.policy().id());
-    if found.version == serving.bundle().version && is_same_policy {
-        return Ok(None);
+    version: &str,
+) -> Result<Engine, OpenError> {
+    let (name, version) = (config.model.name.clone(), version.to_owned());
+    let found = Bundle::find(&config.models, &BundleSelector { name, version: version.clone() })?;
+    if found.version != version {
+        // An alias in the place of a version.
+        let (name, found) = (config.model.name.clone(), found.version);
+        return Err(BundleError::NoVersion { name, selector: version, found }.into());
     }
-    if found.manifest.kind != serving.bundle().manifest.kind {
-        return Err(OpenError::OtherKind { version: found.version });
-    }
+    let policy = policy_in_place(config)?;
     scoring::self_test(&found)?;
     let salt = bundle::installation_salt(&config.models)?;
     store.pin(&bundle::store_facts(&found.manifest, &salt))?;
@@ -175,7 +185,30 @@ pub(super) fn reopen(
     for note in note_experiments(config, &engine)? {
         tracing::warn!("{note}");
     }
-    Ok(Some(engine))
+    warm(&engine);
+    Ok(engine)
+}
+
+/// Asks for a customer of whom nothing is known and for the reasons: what the engine makes at the
+/// first question is then made.
+fn warm(engine: &Engine) {
+    let Ok(nobody) = CustomerId::try_new("-") else { return };
+    let as_of = AsOf::at(Timestamp::from_micros(0), engine.zone());
+    if let Some(inputs) = engine.table_inputs() {
+        let cells = vec![RawValue::Missing; inputs.len()];
+        // A column that must not be missing is no fault here.
+        let _ = engine.answer_row(&nobody, &cells, as_of, false);
+        let _ = engine.row_reasons(&cells, 1);
+    } else {
+        let history = History::default();
+        let _ = engine.answer(&nobody, &history, as_of, false);
+        let _ = engine.reasons(&history, as_of, 1);
+    }
+}
+
+/// The policy that the configuration puts in the place of every version's own.
+pub(super) fn policy_in_place(config: &ServeConfig) -> Result<Option<Policy>, OpenError> {
+    config.policy.as_ref().map(read_policy).transpose()
 }
 
 /// Holds the experiments against those that ran before.

@@ -1,5 +1,5 @@
-//! What changes without a restart: the version an alias means, the policy, the certificate, the
-//! keys.
+//! What changes without a restart: the version an alias means, the traffic policy, the policy that
+//! decides, the certificate, the keys.
 //!
 //! In: the files that the configuration names, looked at every few seconds and at SIGHUP. Out: the
 //! new content in use, or the old one and a line in the log. A model is loaded and tried beside
@@ -17,8 +17,8 @@ use tokio::task::JoinHandle;
 
 use super::access::Access;
 use super::live::Live;
-use super::open::reopen;
 use super::tls::Tls;
+use crate::bundle::traffic_path;
 use crate::config::ServeConfig;
 
 /// Where what can change is in use.
@@ -59,7 +59,8 @@ impl Part {
 type Seen = Vec<Result<Vec<u8>, io::ErrorKind>>;
 
 impl Reloader {
-    /// Knows what is in use now.
+    /// Knows what is in use now. The model was read before the store was opened, which may take
+    /// its time: whether it is still what is meant is asked at the first look.
     pub(super) fn new(
         config: &ServeConfig,
         live: Arc<Live>,
@@ -67,7 +68,10 @@ impl Reloader {
         access: Arc<Access>,
     ) -> Self {
         let mut one = Self { config: config.clone(), live, tls, access, seen: Default::default() };
-        one.seen = Part::ALL.map(|part| one.look(part));
+        one.seen = Part::ALL.map(|part| match part {
+            Part::Model => Seen::new(),
+            Part::Tls | Part::Keys => one.look(part),
+        });
         one
     }
 
@@ -99,7 +103,9 @@ impl Reloader {
             self.seen[idx] = now;
             let name = part.as_str();
             let result = self.reload(part);
-            self.live.metrics.reloaded(part, result.is_ok());
+            if !matches!(result, Ok(None)) {
+                self.live.metrics.reloaded(part, result.is_ok());
+            }
             match result {
                 Ok(Some(what)) => tracing::info!(part = name, what, "loaded anew"),
                 Ok(None) => {}
@@ -114,18 +120,8 @@ impl Reloader {
     fn reload(&self, part: Part) -> Result<Option<String>, String> {
         match part {
             Part::Model => {
-                let served = self.live.served.load_full();
-                let engine = reopen(&self.config, &*self.live.store, &served.engine)
-                    .map_err(|error| error.to_string())?;
-                let Some(engine) = engine else { return Ok(None) };
-                let what = format!(
-                    "{} with policy {} {}",
-                    engine.bundle().version,
-                    engine.policy().id().id,
-                    engine.policy().id().version
-                );
-                self.live.swap(Arc::new(engine));
-                Ok(Some(what))
+                let now = self.live.clock.now();
+                self.live.switchboard.reload(&self.live, now).map_err(|error| error.to_string())
             }
             Part::Tls => {
                 let reloaded = self.tls.as_ref().map_or(Ok(()), |tls| tls.reload());
@@ -148,7 +144,11 @@ impl Reloader {
         match part {
             Part::Model => {
                 let aliases = self.config.models.join(&self.config.model.name).join("aliases.json");
-                std::iter::once(aliases).chain(self.config.policy.clone()).collect()
+                let traffic =
+                    self.live.switchboard.alias().map(|alias| {
+                        traffic_path(&self.config.models, &self.config.model.name, alias)
+                    });
+                [Some(aliases), traffic, self.config.policy.clone()].into_iter().flatten().collect()
             }
             Part::Tls => guard
                 .tls

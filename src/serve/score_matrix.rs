@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 
 use super::convert;
-use super::live::{Live, Served};
+use super::live::Live;
 use super::pb;
 use super::pb::score_matrix_request::Cells;
-use super::scoring_service::check_model;
+use super::serving::Served;
 use super::status::{ServeError, Violation};
-use crate::model::Score;
-use crate::scoring::{Engine, ScoringError};
+use crate::model::{CellIssue, Score};
+use crate::scoring::{Engine, ROWS_AT_ONCE, ScoringError};
 
 /// Rows between two looks at whether the caller has left.
 const SLICE_ROWS: usize = 1_024;
@@ -29,8 +29,8 @@ pub(super) async fn score(
     request: pb::ScoreMatrixRequest,
 ) -> Result<pb::ScoreMatrixResponse, ServeError> {
     let pb::ScoreMatrixRequest { model, feature_schema, row_count, cells } = request;
-    let moment = live.moment();
-    let served = check_model(model.as_ref(), &moment)?;
+    // Rows are nobody's, so no arm can be drawn for them: the champion answers.
+    let served = live.moment_of(model.as_ref())?.served;
     let engine = &served.engine;
     if feature_schema != engine.matrix_schema() {
         return Err(ServeError::SchemaMismatch {
@@ -71,7 +71,7 @@ fn checked_cells(
 }
 
 /// One slice of answers, packed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Packed {
     churn: Vec<u8>,
     clv: [Vec<u8>; 4],
@@ -79,6 +79,15 @@ struct Packed {
 }
 
 impl Packed {
+    fn with_capacity(n_rows: usize) -> Self {
+        let numbers = || Vec::with_capacity(n_rows * size_of::<f64>());
+        Self {
+            churn: numbers(),
+            clv: [numbers(), numbers(), numbers(), numbers()],
+            tiers: Vec::with_capacity(n_rows),
+        }
+    }
+
     fn push(&mut self, score: &Score, tier: i32) {
         let number = |number: Option<f64>| number.unwrap_or(f64::NAN).to_le_bytes();
         self.churn.extend_from_slice(&number(score.churn_prob));
@@ -143,26 +152,28 @@ fn score_slice(
     (bytes, row_bytes, width): (&[u8], usize, usize),
     first: usize,
 ) -> Result<Packed, ServeError> {
-    let (mut row, mut scratch) = (Vec::with_capacity(row_bytes / width), Vec::new());
-    let (mut packed, mut violations) = (Packed::default(), Vec::new());
-    for (idx, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
-        row.clear();
+    let n_rows = bytes.len() / row_bytes;
+    let (mut packed, mut violations) = (Packed::with_capacity(n_rows), Vec::new());
+    let (mut rows, mut scored) = (Vec::new(), Vec::new());
+    for (block, bytes) in bytes.chunks(row_bytes * ROWS_AT_ONCE).enumerate() {
+        rows.clear();
         if width == size_of::<f32>() {
             let cells = bytes.as_chunks::<4>().0.iter();
-            row.extend(cells.map(|cell| f64::from(f32::from_le_bytes(*cell))));
+            rows.extend(cells.map(|cell| f64::from(f32::from_le_bytes(*cell))));
         } else {
-            row.extend(bytes.as_chunks::<8>().0.iter().map(|cell| f64::from_le_bytes(*cell)));
+            rows.extend(bytes.as_chunks::<8>().0.iter().map(|cell| f64::from_le_bytes(*cell)));
         }
-        match engine.score_numbers(&row, &mut scratch) {
-            Ok((score, tier)) => packed.push(&score, convert::tier(tier)),
-            Err(ScoringError::Row(issues)) => {
-                violations.extend(issues.iter().map(|issue| {
-                    let what = format!("{} is no {}", issue.found, issue.wanted);
-                    let field = format!("cells[{}].{}", first + idx, issue.column);
-                    Violation::new(field, "CELL_VALUE", what)
-                }));
+        scored.clear();
+        engine.score_numbers_many(&rows, &mut scored).map_err(ServeError::internal)?;
+        for (idx, scored) in scored.drain(..).enumerate() {
+            match scored {
+                Ok((score, tier)) => packed.push(&score, convert::tier(tier)),
+                Err(ScoringError::Row(issues)) => {
+                    let row = first + block * ROWS_AT_ONCE + idx;
+                    violations.extend(issues.iter().map(|issue| violation(row, issue)));
+                }
+                Err(error) => return Err(ServeError::internal(error)),
             }
-            Err(error) => return Err(ServeError::internal(error)),
         }
         if violations.len() >= ISSUES_MAX {
             break;
@@ -173,4 +184,9 @@ fn score_slice(
     }
     violations.truncate(ISSUES_MAX);
     Err(ServeError::Invalid(violations))
+}
+
+fn violation(row: usize, issue: &CellIssue) -> Violation {
+    let what = format!("{} is no {}", issue.found, issue.wanted);
+    Violation::new(format!("cells[{row}].{}", issue.column), "CELL_VALUE", what)
 }

@@ -20,7 +20,8 @@ use tonic::{Status, Streaming};
 use super::live::Live;
 use super::pb;
 use super::pb::score_outcome::Outcome;
-use super::scoring_service::{POOL_FROM_EVENTS, check_model, checked_view, score_row};
+use super::score_rows::score_rows;
+use super::scoring_service::{POOL_FROM_EVENTS, checked_view};
 use super::status::ServeError;
 use super::streams::Ending;
 
@@ -98,11 +99,11 @@ impl ScoreAnswers {
             let live = Arc::clone(&self.live);
             let own = Arc::clone(&live);
             self.work = Some(Box::pin(async move {
-                live.pooled(move |left| score_chunk(&own, &setup, rows, left)).await
+                live.pooled(move |left| score_chunk(&own, &setup, &rows, left)).await
             }));
             return Ok(());
         }
-        let answers = score_chunk(&self.live, &setup, rows, &AtomicBool::new(false))?;
+        let answers = score_chunk(&self.live, &setup, &rows, &AtomicBool::new(false))?;
         self.ready.extend(answers);
         Ok(())
     }
@@ -123,25 +124,31 @@ fn with_details(status: Status) -> Status {
 fn score_chunk(
     live: &Live,
     setup: &Setup,
-    rows: Vec<pb::ScoreStreamRequest>,
+    rows: &[pb::ScoreStreamRequest],
     left: &AtomicBool,
 ) -> Result<Answers, ServeError> {
-    let moment = live.moment();
-    check_model(setup.model.as_ref(), &moment)?;
+    let moment = live.moment_of(setup.model.as_ref())?;
     let (mut answers, mut lines, mut n_lines) = (Vec::with_capacity(rows.len()), Vec::new(), 0);
-    for pb::ScoreStreamRequest { sequence, subject, model: _, view: _ } in rows {
+    let together = if setup.view == pb::ScoreView::Full { 1 } else { CHUNK_ROWS };
+    // Rows with many events, or with reasons, take long: between them is a look at the caller.
+    for rows in rows.chunks(together) {
         if left.load(Ordering::Relaxed) {
             return Err(ServeError::Deadline);
         }
-        let outcome = if let Some(subject) = &subject {
-            let (outcome, line) = score_row(live, &moment, (subject, "subject"), setup.view);
-            n_lines += usize::from(!line.is_empty());
-            lines.extend_from_slice(&line);
-            outcome
-        } else {
-            refused(&ServeError::invalid("subject", "MISSING", "the subject is missing"))
-        };
-        answers.push(pb::ScoreStreamResponse { sequence, outcome: Some(outcome) });
+        let asked: Vec<_> =
+            rows.iter().filter_map(|row| Some((row.subject.as_ref()?, "subject"))).collect();
+        let mut scored = score_rows(live, &moment, &asked, setup.view).into_iter();
+        for pb::ScoreStreamRequest { sequence, subject, model: _, view: _ } in rows {
+            let scored = subject.as_ref().and_then(|_| scored.next());
+            let outcome = if let Some((outcome, line)) = scored {
+                n_lines += usize::from(!line.is_empty());
+                lines.extend_from_slice(&line);
+                outcome
+            } else {
+                refused(&ServeError::invalid("subject", "MISSING", "the subject is missing"))
+            };
+            answers.push(pb::ScoreStreamResponse { sequence: *sequence, outcome: Some(outcome) });
+        }
     }
     // What is not logged is not given out; what the rows were refused for stays as it is.
     if let Err(error) = live.log_decisions(&lines, n_lines, &moment) {

@@ -12,18 +12,21 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::convert;
 use super::limits::panic_error;
-use super::live::{Live, Moment, Served};
+use super::live::{Live, Moment};
 use super::pb;
-use super::pb::model_selector::Choice;
 use super::pb::scoring_service_server::ScoringService;
 use super::score_matrix;
+use super::score_rows;
+use super::score_rows::RowScored;
 use super::score_stream::ScoreAnswers;
 use super::score_watch;
+use super::serving::Answering;
+use super::shadow;
 use super::status::{ServeError, Violation, scoring_error};
 use crate::domain::{AsOf, CustomerId, EventId, Timestamp};
 use crate::events::Event;
 use crate::history::History;
-use crate::scoring::{Answer, DecisionRowV1};
+use crate::scoring::{Answer, Question, ROWS_AT_ONCE, ScoringError, decision_line};
 
 /// From so many inline events on, a single score is work for the pool.
 pub(super) const POOL_FROM_EVENTS: usize = 64;
@@ -127,8 +130,7 @@ impl Scoring {
 
     async fn one(&self, request: pb::ScoreCustomerRequest) -> Result<pb::Score, ServeError> {
         let pb::ScoreCustomerRequest { subject, model, view, request_id: _ } = request;
-        let moment = self.0.moment();
-        check_model(model.as_ref(), &moment)?;
+        let moment = self.0.moment_of(model.as_ref())?;
         let view = checked_view(view)?;
         let Some(subject) = subject else {
             return Err(ServeError::invalid("subject", "MISSING", "the subject is missing"));
@@ -145,8 +147,7 @@ impl Scoring {
         request: pb::ExplainScoreRequest,
     ) -> Result<pb::ExplainScoreResponse, ServeError> {
         let pb::ExplainScoreRequest { subject, model } = request;
-        let moment = self.0.moment();
-        check_model(model.as_ref(), &moment)?;
+        let moment = self.0.moment_of(model.as_ref())?;
         let Some(subject) = subject else {
             return Err(ServeError::invalid("subject", "MISSING", "the subject is missing"));
         };
@@ -159,8 +160,7 @@ impl Scoring {
         request: pb::BatchScoreCustomersRequest,
     ) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
         let pb::BatchScoreCustomersRequest { subjects, model, view, request_id: _ } = request;
-        let moment = self.0.moment();
-        check_model(model.as_ref(), &moment)?;
+        let moment = self.0.moment_of(model.as_ref())?;
         let view = checked_view(view)?;
         let most = self.0.limits.batch_rows_max;
         if subjects.is_empty() || subjects.len() > most {
@@ -192,36 +192,23 @@ fn score_rows(
     (subjects, view): (&[pb::ScoreSubject], pb::ScoreView),
     left: &AtomicBool,
 ) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
-    let scored: Vec<(pb::ScoreOutcome, Vec<u8>)> = subjects
-        .par_iter()
-        .map(|subject| {
+    // Small enough to use every thread, large enough for what many save together.
+    let n_rows = subjects.len().div_ceil(2 * rayon::current_num_threads());
+    let scored: Vec<Vec<(pb::ScoreOutcome, Vec<u8>)>> = subjects
+        .par_chunks(n_rows.clamp(ROWS_AT_ONCE / 4, ROWS_AT_ONCE))
+        .map(|subjects| {
             if left.load(Ordering::Relaxed) {
                 return Err(ServeError::Deadline);
             }
-            Ok(score_row(live, moment, (subject, ""), view))
+            let rows: Vec<_> = subjects.iter().map(|subject| (subject, "")).collect();
+            Ok(score_rows::score_rows(live, moment, &rows, view))
         })
         .collect::<Result<_, ServeError>>()?;
+    let scored: Vec<_> = scored.into_iter().flatten().collect();
     let n_lines = scored.iter().filter(|(_, line)| !line.is_empty()).count();
     let (outcomes, lines): (Vec<_>, Vec<_>) = scored.into_iter().unzip();
     live.log_decisions(&lines.concat(), n_lines, moment)?;
     Ok(outcomes)
-}
-
-/// The model asked for, if it is served.
-pub(super) fn check_model(
-    selector: Option<&pb::ModelSelector>,
-    moment: &Moment,
-) -> Result<Arc<Served>, ServeError> {
-    let served = &moment.served;
-    let (wanted, is_served) = match selector.and_then(|selector| selector.choice.as_ref()) {
-        None => return Ok(Arc::clone(served)),
-        Some(Choice::Version(version)) => (version, *version == served.model_version),
-        Some(Choice::Alias(alias)) => (alias, served.aliases.contains(alias)),
-    };
-    if is_served {
-        return Ok(Arc::clone(served));
-    }
-    Err(ServeError::UnknownModel { wanted: wanted.clone(), served: served.model_version.clone() })
 }
 
 /// How much is asked for; a view of a later version is refused rather than guessed.
@@ -240,9 +227,14 @@ pub(super) fn score_row(
     view: pb::ScoreView,
 ) -> (pb::ScoreOutcome, Vec<u8>) {
     let row = || score_subject(live, moment, (subject, path), view);
-    let result =
+    let scored =
         catch_unwind(AssertUnwindSafe(row)).unwrap_or_else(|panicked| Err(panic_error(&*panicked)));
-    let (outcome, line) = match result {
+    outcome(scored)
+}
+
+/// A row's score, or why it has none.
+pub(super) fn outcome(scored: RowScored) -> (pb::ScoreOutcome, Vec<u8>) {
+    let (outcome, line) = match scored {
         Ok((score, line)) => (pb::score_outcome::Outcome::Score(score), line),
         Err(error) => (pb::score_outcome::Outcome::Error(error.to_row_status()), Vec::new()),
     };
@@ -256,23 +248,41 @@ fn score_subject(
     moment: &Moment,
     (subject, path): (&pb::ScoreSubject, &str),
     view: pb::ScoreView,
-) -> Result<(pb::Score, Vec<u8>), ServeError> {
+) -> RowScored {
     if moment.served.engine.table_inputs().is_some() {
         return super::inline_row::score(live, moment, (subject, path), view);
     }
     let checked = Subject::check(live, moment, subject, path)?;
     let (history, digest) = checked.history(live)?;
     let as_of = as_of(checked.as_of, &history, moment);
-    let engine = &moment.served.engine;
-    let refused = |error| scoring_error(&checked.customer, &error);
-    let answer = engine.answer(&checked.customer, &history, as_of, false).map_err(refused)?;
+    let answering = moment.answering(checked.customer.as_str());
+    let customer = &checked.customer;
+    let answer = answering.served.engine.answer(customer, &history, as_of, false);
+    let question = Question { customer, history: &history, as_of, trace: false };
+    finished(live, moment, (&answering, question, digest), answer, view)
+}
+
+/// The message of an answer, and its line of the decision log, empty where none is kept.
+pub(super) fn finished(
+    live: &Live,
+    moment: &Moment,
+    (answering, asked, digest): (&Answering<'_>, Question<'_>, u128),
+    answer: Result<Answer<'_>, ScoringError>,
+    view: pb::ScoreView,
+) -> RowScored {
+    let engine = &answering.served.engine;
+    let refused = |error| scoring_error(asked.customer, &error);
+    let answer = answer.map_err(refused)?;
     let line = match &live.decisions {
-        Some(_) => DecisionRowV1::new(engine, &answer, digest, moment.now).to_line(),
+        Some(_) => decision_line((engine, answering.arm), &answer, digest, moment.now),
         None => Vec::new(),
     };
-    let mut score = score_message(&answer, moment, digest);
+    shadow::note(live, moment, (answering, &answer), || {
+        shadow::Subject::Log(Box::new(asked.history.clone()))
+    });
+    let mut score = score_message(&answer, (moment, answering), digest);
     if view == pb::ScoreView::Full {
-        let why = engine.reasons(&history, as_of, REASONS).map_err(refused)?;
+        let why = engine.reasons(asked.history, asked.as_of, REASONS).map_err(refused)?;
         score.churn_reasons = why.churn.iter().map(convert::reason).collect();
         score.value_reasons = why.value.iter().map(convert::reason).collect();
     }
@@ -291,19 +301,29 @@ fn explain_subject(
     let checked = Subject::check(live, moment, subject, "subject")?;
     let (history, digest) = checked.history(live)?;
     let as_of = as_of(checked.as_of, &history, moment);
-    let found = moment
+    let answering = moment.answering(checked.customer.as_str());
+    let found = answering
         .served
         .engine
         .explain(&checked.customer, &history, as_of)
         .map_err(|error| scoring_error(&checked.customer, &error))?;
-    Ok(convert::explained(&found, score_message(&found.answer, moment, digest)))
+    let score = score_message(&found.answer, (moment, &answering), digest);
+    Ok(convert::explained(&found, score))
 }
 
 /// An answer as a message.
-pub(super) fn score_message(answer: &Answer<'_>, moment: &Moment, digest: u128) -> pb::Score {
+pub(super) fn score_message(
+    answer: &Answer<'_>,
+    (moment, answering): (&Moment, &Answering<'_>),
+    digest: u128,
+) -> pb::Score {
     moment.metrics.decided(&answer.decision);
+    if let Some(answers) = answering.answers {
+        answers.add(1);
+    }
     let made = convert::Made {
-        engine: &moment.served.engine,
+        engine: &answering.served.engine,
+        arm: answering.arm,
         snapshot: &moment.snapshot,
         score_time: moment.now,
         history_digest: digest,
@@ -337,16 +357,16 @@ pub(super) fn asked_as_of(
 }
 
 /// A subject that has been checked.
-struct Subject {
-    customer: CustomerId,
+pub(super) struct Subject {
+    pub(super) customer: CustomerId,
     events: Vec<Event>,
     inline_only: bool,
-    as_of: Option<Timestamp>,
+    pub(super) as_of: Option<Timestamp>,
 }
 
 impl Subject {
     /// Checks everything and tells all violations at once.
-    fn check(
+    pub(super) fn check(
         live: &Live,
         moment: &Moment,
         subject: &pb::ScoreSubject,
@@ -397,7 +417,7 @@ impl Subject {
     }
 
     /// The history to score, and its digest.
-    fn history(&self, live: &Live) -> Result<(History, u128), ServeError> {
+    pub(super) fn history(&self, live: &Live) -> Result<(History, u128), ServeError> {
         let stored = if self.inline_only { None } else { live.store.get(&self.customer)? };
         if stored.is_none() && self.events.is_empty() {
             return Err(ServeError::UnknownCustomer(self.customer.clone()));

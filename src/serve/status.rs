@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
 
 use super::clock::IncidentId;
+use super::refusals::ModelRefusal;
 use crate::config::Role;
 use crate::domain::{CustomerId, Timestamp};
 use crate::history;
@@ -62,6 +63,8 @@ impl Violation {
 pub(super) enum ServeError {
     /// The request cannot be meant.
     Invalid(Vec<Violation>),
+    /// An event says that two customers are one: stored histories cannot be merged.
+    IdentityMerge(Violation),
     /// The request cannot be read at all.
     Unreadable {
         /// What the decoder said.
@@ -134,6 +137,10 @@ pub(super) enum ServeError {
         /// Everything after this one is there.
         oldest: NoticeId,
     },
+    /// An export that is over, or was given up.
+    UnknownExport(String),
+    /// Too much was written while a snapshot was open.
+    SnapshotLost,
     /// Nobody looks for changes here.
     SweepOff,
     /// Too much is at work or waiting.
@@ -155,6 +162,8 @@ pub(super) enum ServeError {
     Closing,
     /// The time of the call ran out.
     Deadline,
+    /// A version is not loaded, or traffic not changed.
+    Model(ModelRefusal),
     /// A fault of the server.
     Internal(Arc<Incident>),
 }
@@ -220,6 +229,7 @@ impl ServeError {
     const fn class(&self) -> (Code, &'static str) {
         match self {
             Self::Invalid(_) => (Code::InvalidArgument, "REQUEST_INVALID"),
+            Self::IdentityMerge(_) => (Code::FailedPrecondition, "IDENTITY_MERGE_OFFLINE_ONLY"),
             Self::Unreadable { .. } => (Code::InvalidArgument, "REQUEST_UNREADABLE"),
             Self::MessageTooLarge { .. } => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
             Self::UnknownMethod => (Code::Unimplemented, "METHOD_UNKNOWN"),
@@ -233,6 +243,8 @@ impl ServeError {
             Self::TableModel { .. } => (Code::FailedPrecondition, "MODEL_SCORES_TABLES"),
             Self::SchemaMismatch { .. } => (Code::FailedPrecondition, "SCHEMA_MISMATCH"),
             Self::ResumeTokenLost { .. } => (Code::OutOfRange, "RESUME_TOKEN_LOST"),
+            Self::UnknownExport(_) => (Code::NotFound, "EXPORT_UNKNOWN"),
+            Self::SnapshotLost => (Code::Aborted, "SNAPSHOT_LOST"),
             Self::SweepOff => (Code::FailedPrecondition, "SWEEP_OFF"),
             Self::Overloaded { .. } => (Code::Unavailable, "OVERLOADED"),
             Self::StoreReadOnly => (Code::Unavailable, "STORE_READ_ONLY"),
@@ -242,6 +254,7 @@ impl ServeError {
             Self::NoDecisionLog => (Code::FailedPrecondition, "NO_DECISION_LOG"),
             Self::Closing => (Code::Unavailable, "SHUTTING_DOWN"),
             Self::Deadline => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            Self::Model(refusal) => refusal.class(),
             Self::Internal(_) => (Code::Internal, "INTERNAL"),
         }
     }
@@ -250,6 +263,7 @@ impl ServeError {
     fn message(&self) -> String {
         let fixed = match self {
             Self::Invalid(violations) => return summary(violations),
+            Self::IdentityMerge(violation) => return violation.description.clone(),
             Self::Unreadable { detail } => {
                 return format!("the message cannot be read ({detail}): is it the same proto?");
             }
@@ -278,6 +292,7 @@ impl ServeError {
                 );
             }
             Self::ResumeTokenLost { token, oldest } => return token_lost(*token, *oldest),
+            Self::Model(refusal) => return refusal.message(),
             Self::Overloaded { what } => {
                 return format!("too many calls ({what}) at the moment: try again later");
             }
@@ -298,6 +313,10 @@ impl ServeError {
                 "show a key (authorization: Bearer KEY) or a certificate that is known here"
             }
             Self::UnknownMethod => "this version of the server has no such method",
+            Self::UnknownExport(_) => "the export is over or was given up: begin a new one",
+            Self::SnapshotLost => {
+                "too much was written during the export: begin a new one, at a quieter hour"
+            }
             Self::SweepOff => "this server does not look for changes: its sweep_rate is 0",
             Self::StoreReadOnly => "the store takes no events until the server is started anew",
             Self::StoreDiskLow => "the store takes no events until there is more room on its disk",
@@ -324,6 +343,7 @@ impl ServeError {
                 vec![("caller", caller.clone()), ("calls_per_second", limit.to_string())]
             }
             Self::UnknownCustomer(customer) => vec![("customer", customer.as_str().to_owned())],
+            Self::UnknownExport(export) => vec![("export_id", export.clone())],
             Self::UnknownModel { wanted, served } => {
                 vec![("wanted", wanted.clone()), ("served", served.clone())]
             }
@@ -342,10 +362,13 @@ impl ServeError {
                 vec![("token", token.to_string()), ("oldest_token", oldest.to_string())]
             }
             Self::Overloaded { what } => vec![("what", (*what).to_owned())],
+            Self::Model(refusal) => refusal.metadata(),
             Self::Internal(incident) => vec![("incident", incident.id.to_string())],
+            Self::IdentityMerge(violation) => vec![("field", violation.field.clone())],
             Self::Unreadable { .. }
             | Self::Unauthenticated { .. }
             | Self::UnknownMethod
+            | Self::SnapshotLost
             | Self::SweepOff
             | Self::NoDecisionLog
             | Self::StoreReadOnly
@@ -366,6 +389,11 @@ impl ServeError {
                     .collect();
                 details.set_bad_request(fields);
             }
+            Self::IdentityMerge(violation) => {
+                let violation =
+                    PreconditionViolation::new("IDENTITY_MERGE", &violation.field, message);
+                details.set_precondition_failure(vec![violation]);
+            }
             Self::MessageTooLarge { .. } => {
                 let quota = QuotaViolation::new("message_bytes", message);
                 details.set_quota_failure(vec![quota]);
@@ -378,6 +406,9 @@ impl ServeError {
             Self::UnknownCustomer(customer) => {
                 let kind = "tenure.v1.Customer";
                 details.set_resource_info(kind, customer.as_str(), "", message);
+            }
+            Self::UnknownExport(export) => {
+                details.set_resource_info("tenure.v1.Export", export.clone(), "", message);
             }
             Self::UnknownModel { wanted, .. } => {
                 details.set_resource_info("tenure.v1.ModelVersion", wanted.clone(), "", message);
@@ -407,6 +438,7 @@ impl ServeError {
                 let violation = PreconditionViolation::new("DECISION_LOG", "decision_log", message);
                 details.set_precondition_failure(vec![violation]);
             }
+            Self::Model(refusal) => refusal.add_details(details, message),
             Self::Overloaded { .. } | Self::StoreUnknown => {
                 details.set_retry_info(Some(BUSY_PAUSE));
             }
@@ -418,6 +450,7 @@ impl ServeError {
             | Self::Forbidden { .. }
             | Self::UnknownMethod
             | Self::ResumeTokenLost { .. }
+            | Self::SnapshotLost
             | Self::Deadline
             | Self::Internal(_) => {}
         }
@@ -457,6 +490,7 @@ impl From<StoreError> for ServeError {
                 Self::StoreReadOnly
             }
             StoreError::DiskLow { .. } => Self::StoreDiskLow,
+            StoreError::SnapshotLost { .. } => Self::SnapshotLost,
             StoreError::VersionConflict { .. }
             | StoreError::CustomerTwice { .. }
             | StoreError::StateTooLarge { .. }

@@ -25,6 +25,7 @@ fn all() -> Vec<ServeError> {
     let at = Timestamp::from_micros;
     let all = vec![
         E::invalid("a.b", "MISSING", "it is missing"),
+        E::IdentityMerge(Violation::new("events[0].type", "x", "two ids")),
         E::Unreadable { detail: text() },
         E::MessageTooLarge { limit: 7 },
         E::UnknownMethod,
@@ -41,6 +42,8 @@ fn all() -> Vec<ServeError> {
             token: NoticeId::default(),
             oldest: NoticeId::end_of(Commit::from_seq(3)),
         },
+        E::UnknownExport(text()),
+        E::SnapshotLost,
         E::SweepOff,
         E::Overloaded { what: "calls" },
         E::StoreReadOnly,
@@ -50,11 +53,13 @@ fn all() -> Vec<ServeError> {
         E::NoDecisionLog,
         E::Closing,
         E::Deadline,
+        E::Model(ModelRefusal::Full { limit: 4 }),
         E::internal("a secret"),
     ];
     for error in &all {
         match error {
             E::Invalid(_)
+            | E::IdentityMerge(_)
             | E::Unreadable { .. }
             | E::MessageTooLarge { .. }
             | E::UnknownMethod
@@ -67,6 +72,8 @@ fn all() -> Vec<ServeError> {
             | E::TableModel { .. }
             | E::SchemaMismatch { .. }
             | E::ResumeTokenLost { .. }
+            | E::UnknownExport(_)
+            | E::SnapshotLost
             | E::SweepOff
             | E::Overloaded { .. }
             | E::StoreReadOnly
@@ -76,6 +83,7 @@ fn all() -> Vec<ServeError> {
             | E::NoDecisionLog
             | E::Closing
             | E::Deadline
+            | E::Model(_)
             | E::Internal(_) => {}
         }
     }
@@ -84,8 +92,9 @@ fn all() -> Vec<ServeError> {
 
 #[test]
 fn every_reason_has_its_code_and_the_details_that_a_client_acts_on() {
-    let expected: [(Code, &str, &[&str]); 24] = [
+    let expected: [(Code, &str, &[&str]); 28] = [
         (Code::InvalidArgument, "REQUEST_INVALID", &["BadRequest"]),
+        (Code::FailedPrecondition, "IDENTITY_MERGE_OFFLINE_ONLY", &["PreconditionFailure"]),
         (Code::InvalidArgument, "REQUEST_UNREADABLE", &[]),
         (Code::ResourceExhausted, "MESSAGE_TOO_LARGE", &["QuotaFailure"]),
         (Code::Unimplemented, "METHOD_UNKNOWN", &[]),
@@ -99,6 +108,8 @@ fn every_reason_has_its_code_and_the_details_that_a_client_acts_on() {
         (Code::FailedPrecondition, "MODEL_SCORES_TABLES", &["PreconditionFailure"]),
         (Code::FailedPrecondition, "SCHEMA_MISMATCH", &["PreconditionFailure"]),
         (Code::OutOfRange, "RESUME_TOKEN_LOST", &[]),
+        (Code::NotFound, "EXPORT_UNKNOWN", &["ResourceInfo"]),
+        (Code::Aborted, "SNAPSHOT_LOST", &[]),
         (Code::FailedPrecondition, "SWEEP_OFF", &["PreconditionFailure"]),
         (Code::Unavailable, "OVERLOADED", &["RetryInfo"]),
         (Code::Unavailable, "STORE_READ_ONLY", &["RetryInfo"]),
@@ -108,6 +119,7 @@ fn every_reason_has_its_code_and_the_details_that_a_client_acts_on() {
         (Code::FailedPrecondition, "NO_DECISION_LOG", &["PreconditionFailure"]),
         (Code::Unavailable, "SHUTTING_DOWN", &["RetryInfo"]),
         (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", &[]),
+        (Code::ResourceExhausted, "MODELS_LOADED_MAX", &["QuotaFailure"]),
         (Code::Internal, "INTERNAL", &[]),
     ];
     let all = all();

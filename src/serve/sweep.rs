@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
+use super::forget::{Limit, Silent};
 use super::live::{Live, Moment};
 use super::scoring_service::as_of;
 use super::status::ServeError;
@@ -43,7 +44,12 @@ pub(super) async fn run(live: Arc<Live>, mut changed: mpsc::Receiver<CustomerId>
         return;
     }
     let mut ending = live.streams.ended();
-    let mut walk = Walk { shard: 0, is_known: known.all, is_marked: known.is_marked };
+    let mut walk = Walk {
+        shard: 0,
+        is_known: known.all,
+        is_marked: known.is_marked,
+        silent: Silent::default(),
+    };
     if walk.is_known
         && let Err(error) = walk.mark(&live).await
     {
@@ -116,14 +122,18 @@ struct Walk {
     shard: u16,
     is_known: bool,
     is_marked: bool,
+    silent: Silent,
 }
 
 impl Walk {
     /// Looks at one shard, and answers how many customers it has.
     async fn step(&mut self, live: &Arc<Live>) -> Result<u64, ServeError> {
         let (own, shard, is_known) = (Arc::clone(live), self.shard, self.is_known);
-        let looked = live.pooled(move |left| look_at_shard(&own, shard, is_known, left)).await?;
+        let limit = self.silent.limit(live, &live.moment());
+        let look = move |left: &AtomicBool| look_at_shard(&own, (shard, limit), is_known, left);
+        let looked = live.pooled(look).await?;
         let n_customers = looked.n_customers;
+        self.silent.note(looked.silent);
         commit(live, looked.turns, Vec::new()).await?;
         self.shard = (self.shard + 1) % N_SHARDS;
         if self.shard == 0 {
@@ -142,6 +152,7 @@ impl Walk {
 
     async fn end(&mut self, live: &Arc<Live>) -> Result<(), ServeError> {
         self.mark(live).await?;
+        self.silent.forget(live).await?;
         let store = Arc::clone(&live.store);
         live.pooled(move |_| Ok(store.prune_notices(NOTICES_KEPT)?)).await?;
         Ok(())
@@ -152,6 +163,7 @@ impl Walk {
 struct Looked {
     n_customers: u64,
     turns: Vec<Turn>,
+    silent: Vec<(CustomerId, u64)>,
 }
 
 async fn look_at_changed(
@@ -182,13 +194,16 @@ async fn look_at_changed(
 
 fn look_at_shard(
     live: &Live,
-    shard: u16,
+    (shard, limit): (u16, Option<Limit>),
     is_known: bool,
     left: &AtomicBool,
 ) -> Result<Looked, ServeError> {
     let moment = live.moment();
-    let mut found = Vec::new();
+    let (mut found, mut silent) = (Vec::new(), Vec::new());
     let n_customers = live.store.scan(ScanRange::Shard(shard), &mut |customer, state| {
+        if let Some(version) = limit.and_then(|limit| limit.silent(&state)) {
+            silent.push((customer.clone(), version));
+        }
         found.push(look(&moment, customer, &state.bytes));
         if left.load(Ordering::Relaxed) {
             ControlFlow::Break(())
@@ -196,7 +211,7 @@ fn look_at_shard(
             ControlFlow::Continue(())
         }
     })?;
-    let mut looked = Looked { n_customers, turns: Vec::new() };
+    let mut looked = Looked { n_customers, turns: Vec::new(), silent };
     for found in found {
         looked.turns.extend(turn(live, found, (Cause::Time, is_known), &moment)?);
     }
@@ -209,7 +224,7 @@ fn look<'m>(moment: &'m Moment, customer: &CustomerId, bytes: &[u8]) -> Option<A
         .inspect_err(|error| tracing::error!(%error, "a stored history cannot be read"))
         .ok()?;
     let as_of = as_of(None, &history, moment);
-    moment.served.engine.answer(customer, &history, as_of, false).ok()
+    moment.answering(customer.as_str()).served.engine.answer(customer, &history, as_of, false).ok()
 }
 
 /// The turn of a customer, if the standing is another one than before.
@@ -220,7 +235,7 @@ fn turn(
     moment: &Moment,
 ) -> Result<Option<Turn>, ServeError> {
     let Some(answer) = found else { return Ok(None) };
-    let served = &moment.served;
+    let served = moment.answering(answer.customer.as_str()).served;
     let (after, judge) = (Standing::of(&answer), served.engine.judge());
     let stored = live.store.standing(&answer.customer)?;
     let before = stored.as_deref().and_then(Standing::from_bytes);

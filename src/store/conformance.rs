@@ -2,6 +2,8 @@
 //!
 //! A rig makes a fresh store and can close and open it again (a store in memory stays as it is).
 
+mod snapshots;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -12,6 +14,11 @@ use super::{
 };
 use crate::domain::CustomerId;
 use crate::domain::EventId;
+
+pub(super) use self::snapshots::{
+    a_snapshot_shows_its_commit_whatever_is_written_since,
+    a_snapshot_stands_still_while_others_write,
+};
 
 pub(super) trait Rig {
     fn fresh() -> Self;
@@ -42,6 +49,8 @@ macro_rules! conformance_suite {
             commit_numbers_rise_for_ever
             an_export_fills_an_equal_store
             a_shard_can_move
+            a_snapshot_shows_its_commit_whatever_is_written_since
+            a_snapshot_stands_still_while_others_write
             an_import_is_checked_before_it_writes
             no_update_of_racing_writers_is_lost
             standings_and_notices_move_with_states
@@ -68,7 +77,7 @@ fn put(text: &str, expected_version: Option<u64>, bytes: &[u8]) -> Put {
     Put { customer: customer(text), expected_version, bytes: bytes.to_vec() }
 }
 
-fn puts(puts: Vec<Put>) -> Batch {
+pub(super) fn puts(puts: Vec<Put>) -> Batch {
     Batch { puts, ..Batch::default() }
 }
 

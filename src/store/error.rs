@@ -81,6 +81,15 @@ pub enum StoreError {
         /// The number asked for.
         found: u16,
     },
+    /// Too much was written while a snapshot was open.
+    #[error(
+        "more than {limit} bytes were changed while the snapshot was open, so it is lost: \
+         begin again, where less is written"
+    )]
+    SnapshotLost {
+        /// Bytes that are set aside for a snapshot.
+        limit: usize,
+    },
     /// An import met a customer that has a state.
     #[error("customer {customer} already has a state: import into an empty store")]
     AlreadyThere {

@@ -12,8 +12,8 @@ use std::sync::RwLockWriteGuard;
 use super::batch;
 use super::key;
 use super::{
-    Batch, Commit, DedupeVisitor, Erased, Health, Notice, NoticeId, Restore, ScanRange, StateStore,
-    StateVisitor, StoreError, StoredState, Turn, VerifyReport, Watermark,
+    Batch, Commit, DedupeVisitor, Erased, Health, Notice, NoticeId, Restore, ScanRange, Snapshot,
+    StateStore, StateVisitor, StoreError, StoredState, Turn, VerifyReport, Watermark,
 };
 use crate::domain::CustomerId;
 use crate::domain::EventId;
@@ -21,7 +21,7 @@ use crate::domain::EventId;
 /// A customer with its shard before it: the order of every scan.
 type Place = (u16, CustomerId);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Content {
     states: BTreeMap<Place, StoredState>,
     dedupe: BTreeMap<(Place, EventId), Commit>,
@@ -200,16 +200,7 @@ impl StateStore for MemoryStore {
     }
 
     fn scan(&self, range: ScanRange, visit: &mut StateVisitor<'_>) -> Result<u64, StoreError> {
-        range.check()?;
-        let content = self.read()?;
-        let mut n_visited = 0;
-        for (place, state) in content.states.iter().filter(|(place, _)| in_range(range, place)) {
-            n_visited += 1;
-            if visit(&place.1, state.clone()) == ControlFlow::Break(()) {
-                break;
-            }
-        }
-        Ok(n_visited)
+        self.read()?.scan(range, visit)
     }
 
     fn scan_dedupe(
@@ -217,17 +208,7 @@ impl StateStore for MemoryStore {
         range: ScanRange,
         visit: &mut DedupeVisitor<'_>,
     ) -> Result<u64, StoreError> {
-        range.check()?;
-        let content = self.read()?;
-        let mut n_visited = 0;
-        let events = content.dedupe.iter().filter(|((place, _), _)| in_range(range, place));
-        for ((place, event), commit) in events {
-            n_visited += 1;
-            if visit(&place.1, *event, *commit) == ControlFlow::Break(()) {
-                break;
-            }
-        }
-        Ok(n_visited)
+        self.read()?.scan_dedupe(range, visit)
     }
 
     fn count(&self) -> Result<u64, StoreError> {
@@ -295,6 +276,54 @@ impl StateStore for MemoryStore {
             state_bytes: u64::try_from(state_bytes).unwrap_or(u64::MAX),
             ..VerifyReport::default()
         })
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(self.read()?.clone()))
+    }
+}
+
+/// A copy: what is in memory fits twice in what tests and trials have.
+impl Snapshot for Content {
+    fn commit(&self) -> Commit {
+        self.last
+    }
+
+    fn pinned(&self) -> &BTreeMap<String, String> {
+        &self.pinned
+    }
+
+    fn watermarks(&self) -> &BTreeMap<String, u64> {
+        &self.watermarks
+    }
+
+    fn scan(&self, range: ScanRange, visit: &mut StateVisitor<'_>) -> Result<u64, StoreError> {
+        range.check()?;
+        let mut n_visited = 0;
+        for (place, state) in self.states.iter().filter(|(place, _)| in_range(range, place)) {
+            n_visited += 1;
+            if visit(&place.1, state.clone()) == ControlFlow::Break(()) {
+                break;
+            }
+        }
+        Ok(n_visited)
+    }
+
+    fn scan_dedupe(
+        &self,
+        range: ScanRange,
+        visit: &mut DedupeVisitor<'_>,
+    ) -> Result<u64, StoreError> {
+        range.check()?;
+        let mut n_visited = 0;
+        let events = self.dedupe.iter().filter(|((place, _), _)| in_range(range, place));
+        for ((place, event), commit) in events {
+            n_visited += 1;
+            if visit(&place.1, *event, *commit) == ControlFlow::Break(()) {
+                break;
+            }
+        }
+        Ok(n_visited)
     }
 }
 

@@ -4,7 +4,7 @@
 //! In: batches of states, event ids and watermarks. Out: the same, after a crash too. The three
 //! move in one atomic commit (S-1), so an event counts exactly once however often it is sent.
 //! Optimistic versions tell a caller when somebody else wrote first; [`Writer`] avoids the
-//! question by folding on the one thread that writes.
+//! question by folding on the one thread that writes a customer's shard.
 //!
 //! A store deliberately does not know what its bytes mean, reads no clock, starts no
 //! asynchronous work and keeps no history of old versions. Its calls block: keep them off the
@@ -51,7 +51,8 @@ pub use self::memory::MemoryStore;
 pub use self::notices::{NOTICE_BYTES_MAX, Notice, NoticeId, STANDING_BYTES_MAX, Turn};
 pub use self::sled::{Durability, SledOptions, SledStore};
 pub use self::transfer::{
-    ExportCounts, ExportManifestV1, TransferError, each_state, export, export_pins, import,
+    ErasedFromExport, ExportCounts, ExportManifestV1, ExportReceiver, SendError, TransferError,
+    each_state, erase_from_export, export, export_manifest, export_pins, import, send_export,
 };
 pub use self::writer::{
     Fold, FoldError, Outcome, Receipt, Rejection, SubmitError, Ticket, Update, WriteError, Writer,
@@ -279,4 +280,39 @@ pub trait StateStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`] when the engine itself fails; unreadable entries are in the report.
     fn verify(&self) -> Result<VerifyReport, StoreError>;
+
+    /// The store as the newest commit left it: commits made later do not show. It costs memory
+    /// for what is written while it is open.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadOnly`] after a failed write, since what is in memory may not be on disk.
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+}
+
+/// A store as one commit left it. All calls block.
+pub trait Snapshot: fmt::Debug + Send + Sync {
+    /// The commit.
+    fn commit(&self) -> Commit;
+
+    /// The facts pinned to the store, by name.
+    fn pinned(&self) -> &BTreeMap<String, String>;
+
+    /// How far each source had been read, by source name.
+    fn watermarks(&self) -> &BTreeMap<String, u64>;
+
+    /// As [`StateStore::scan`], of the states at the commit.
+    ///
+    /// # Errors
+    /// As [`StateStore::scan`]; [`StoreError::SnapshotLost`] where too much was written since.
+    fn scan(&self, range: ScanRange, visit: &mut StateVisitor<'_>) -> Result<u64, StoreError>;
+
+    /// As [`StateStore::scan_dedupe`], of the event ids at the commit.
+    ///
+    /// # Errors
+    /// As [`Snapshot::scan`].
+    fn scan_dedupe(
+        &self,
+        range: ScanRange,
+        visit: &mut DedupeVisitor<'_>,
+    ) -> Result<u64, StoreError>;
 }

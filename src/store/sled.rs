@@ -11,7 +11,11 @@
 //! openings: states are kept so small ([`STATE_BYTES_MAX`](super::STATE_BYTES_MAX)) that
 //! `blobs/`, which the engine never syncs, stays empty.
 
+mod durable;
 mod notices;
+mod snapshot;
+mod verify;
+mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,11 +24,9 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
+use self::durable::Durable;
 use super::batch;
 use super::codec_v1;
 use super::engine;
@@ -35,8 +37,7 @@ use super::key;
 use super::key::{COMMIT_COUNTER, IMPORT_MARK, STATES_COUNTER};
 use super::{
     Batch, Commit, CorruptPart, DedupeVisitor, Erased, Health, Notice, NoticeId, OpenReport,
-    Restore, ScanRange, StateStore, StateVisitor, StoreError, StoredState, VerifyIssue,
-    VerifyReport, Watermark,
+    Restore, ScanRange, Snapshot, StateStore, StateVisitor, StoreError, StoredState, VerifyReport,
 };
 use crate::domain::CustomerId;
 use crate::domain::EventId;
@@ -94,9 +95,13 @@ pub struct SledStore {
     log: File,
     durability: Durability,
     sync: Sync,
+    /// Who writes which customers.
+    shards: [Mutex<()>; write::N_LOCKS],
     writing: Mutex<Counters>,
-    acknowledged: AtomicU64,
-    failure: OnceLock<String>,
+    snapshots: snapshot::Snapshots,
+    /// The newest commit that the engine has taken.
+    taken: AtomicU64,
+    durable: Durable,
     home: Home,
 }
 
@@ -105,8 +110,7 @@ impl fmt::Debug for SledStore {
         f.debug_struct("SledStore")
             .field("dir", &self.home.dir())
             .field("durability", &self.durability)
-            .field("last_commit", &self.acknowledged)
-            .field("failure", &self.failure.get())
+            .field("durable", &self.durable)
             .finish_non_exhaustive()
     }
 }
@@ -128,9 +132,11 @@ impl SledStore {
             log,
             durability: options.durability,
             sync: File::sync_data,
+            shards: std::array::from_fn(|_| Mutex::default()),
             writing: Mutex::new(Counters { commit: 0, n_states: 0 }),
-            acknowledged: AtomicU64::new(0),
-            failure: OnceLock::new(),
+            snapshots: snapshot::Snapshots::default(),
+            taken: AtomicU64::new(0),
+            durable: Durable::new(0),
             home,
         };
         if report.created {
@@ -145,7 +151,8 @@ impl SledStore {
             n_states: store.counter(STATES_COUNTER)?,
         };
         store.writing = Mutex::new(counters);
-        store.acknowledged = AtomicU64::new(counters.commit);
+        store.taken = AtomicU64::new(counters.commit);
+        store.durable = Durable::new(counters.commit);
         Ok((store, report))
     }
 
@@ -186,89 +193,8 @@ impl SledStore {
         })
     }
 
-    fn stored_version(&self, customer: &CustomerId) -> Result<u64, StoreError> {
-        let key = key::state_key(customer);
-        match self.read(&key)? {
-            None => Ok(0),
-            Some(value) => {
-                codec_v1::version(&key[1..], &value).map_err(|source| bad_state(&key, source))
-            }
-        }
-    }
-
-    /// Waits for the turn to write.
-    fn turn(&self) -> Result<MutexGuard<'_, Counters>, StoreError> {
-        let turn = self.writing.lock().map_err(|_| StoreError::ReadOnly {
-            cause: "a thread stopped in the middle of a write".to_owned(),
-        })?;
-        match self.failure.get() {
-            Some(cause) => Err(StoreError::ReadOnly { cause: cause.clone() }),
-            None => Ok(turn),
-        }
-    }
-
-    /// Writes a prepared batch with its counters and acknowledges it once it is durable.
-    fn write(
-        &self,
-        turn: &mut Counters,
-        mut batch: ::sled::Batch,
-        next: Counters,
-    ) -> Result<Commit, StoreError> {
-        debug_assert!(next.commit > turn.commit, "commit numbers rise");
-        batch.insert(COMMIT_COUNTER, &next.commit.to_le_bytes());
-        batch.insert(STATES_COUNTER, &next.n_states.to_le_bytes());
-        if let Err(error) = self.make_durable(batch) {
-            // What the engine now holds in memory is not what is on disk: only a new opening
-            // tells. The first cause is the one worth keeping.
-            let _ = self.failure.set(error.to_string());
-            return Err(error);
-        }
-        *turn = next;
-        self.acknowledged.store(next.commit, Ordering::Release);
-        Ok(Commit(next.commit))
-    }
-
-    fn make_durable(&self, batch: ::sled::Batch) -> Result<(), StoreError> {
-        self.engine.apply_batch(batch).map_err(|source| self.engine_error("write", source))?;
-        if self.durability == Durability::Memory {
-            return Ok(());
-        }
-        self.engine.flush().map_err(|source| self.engine_error("flush", source))?;
-        if self.durability == Durability::Process {
-            return Ok(());
-        }
-        (self.sync)(&self.log)
-            .map_err(|source| home::io_error("sync", &self.home.dir().join("db"), source))
-    }
-
     fn engine_error(&self, operation: &'static str, source: ::sled::Error) -> StoreError {
         engine::error(self.home.dir(), operation, source)
-    }
-
-    /// Adds the watermarks that rise, and answers whether any does.
-    fn put_watermarks(
-        &self,
-        batch: &mut ::sled::Batch,
-        marks: Vec<Watermark>,
-    ) -> Result<bool, StoreError> {
-        let mut highest: BTreeMap<String, u64> = BTreeMap::new();
-        for mark in marks {
-            let position = highest.entry(mark.source).or_insert(mark.position);
-            *position = mark.position.max(*position);
-        }
-        let mut is_change = false;
-        for (source, position) in highest {
-            let key = key::tagged(key::TAG_WATERMARK, source.as_bytes());
-            let raised = match self.read(&key)? {
-                None => true,
-                Some(_) => self.counter(&key)? < position,
-            };
-            if raised {
-                batch.insert(key, &position.to_le_bytes());
-                is_change = true;
-            }
-        }
-        Ok(is_change)
     }
 
     /// Every entry whose key begins with the prefix, in key order.
@@ -312,54 +238,33 @@ impl StateStore for SledStore {
 
     fn commit(&self, batch: Batch) -> Result<Commit, StoreError> {
         batch.check()?;
-        let mut turn = self.turn()?;
-        let mut next = Counters { commit: turn.commit + 1, ..*turn };
-        let mut changes = ::sled::Batch::default();
-        let mut is_change = !batch.puts.is_empty();
-        for put in &batch.puts {
-            let found = self.stored_version(&put.customer)?;
-            let version = batch::next_version(put, found)?;
-            next.n_states += u64::from(found == 0);
-            let key = key::state_key(&put.customer);
-            let value = codec_v1::encode(&key[1..], version, &put.bytes);
-            changes.insert(key, value);
-        }
-        for (customer, event) in &batch.dedupe {
-            let key = key::dedupe_key(customer, *event);
-            if self.read(&key)?.is_none() {
-                changes.insert(key, &next.commit.to_le_bytes());
-                is_change = true;
-            }
-        }
-        is_change |= self.put_watermarks(&mut changes, batch.watermarks)?;
-        let of = (&*batch.puts, next.commit);
-        is_change |= self.put_turns(&mut changes, &batch.turns, of)?;
-        if !is_change {
-            return Ok(Commit(turn.commit));
-        }
-        self.write(&mut turn, changes, next)
+        self.commit_checked(batch)
     }
 
     fn delete(&self, customer: &CustomerId) -> Result<Erased, StoreError> {
-        let mut turn = self.turn()?;
+        let held = self.hold(std::iter::once(customer));
         let mut changes = ::sled::Batch::default();
         let key = key::state_key(customer);
         let had_state = self.read(&key)?.is_some();
-        changes.remove(key);
-        let mut n_dedupe = 0;
+        let mut keys = vec![::sled::IVec::from(key)];
         for entry in self.entries(key::dedupe_prefix(customer)) {
-            changes.remove(entry?.0);
-            n_dedupe += 1;
+            keys.push(entry?.0);
         }
+        let n_dedupe = length(&keys[1..]);
         self.forget_notices(&mut changes, customer)?;
+        let turn = self.turn()?;
+        self.set_aside(|| keys.iter())?;
+        keys.into_iter().for_each(|key| changes.remove(key));
         if !had_state && n_dedupe == 0 {
-            return Ok(Erased { had_state, n_dedupe, commit: Commit(turn.commit) });
+            let last = turn.commit;
+            drop((turn, held));
+            return Ok(Erased { had_state, n_dedupe, commit: self.acknowledge(last)? });
         }
         let next = Counters {
             commit: turn.commit + 1,
             n_states: turn.n_states.saturating_sub(u64::from(had_state)),
         };
-        let commit = self.write(&mut turn, changes, next)?;
+        let commit = self.write(turn, changes, next)?;
         Ok(Erased { had_state, n_dedupe, commit })
     }
 
@@ -447,7 +352,7 @@ impl StateStore for SledStore {
     }
 
     fn pin(&self, facts: &[(&str, &str)]) -> Result<(), StoreError> {
-        let mut turn = self.turn()?;
+        let turn = self.turn()?;
         let fresh = batch::new_facts(&self.pinned()?, facts)?;
         if fresh.is_empty() {
             return Ok(());
@@ -457,12 +362,15 @@ impl StateStore for SledStore {
             changes.insert(key::tagged(key::TAG_PIN, name.as_bytes()), fact.as_bytes());
         }
         let next = Counters { commit: turn.commit + 1, ..*turn };
-        self.write(&mut turn, changes, next).map(|_| ())
+        self.write(turn, changes, next).map(|_| ())
     }
 
     fn restore(&self, part: Restore) -> Result<Commit, StoreError> {
         part.check()?;
-        let mut turn = self.turn()?;
+        let turn = self.turn()?;
+        self.set_aside(|| part.states.iter().map(|(customer, _)| key::state_key(customer)))?;
+        let events = part.dedupe.iter();
+        self.set_aside(|| events.map(|(customer, event, _)| key::dedupe_key(customer, *event)))?;
         let mut changes = ::sled::Batch::default();
         let mut next = Counters { commit: turn.commit + 1, ..*turn };
         for (customer, state) in &part.states {
@@ -487,16 +395,16 @@ impl StateStore for SledStore {
                 changes.insert(key::NOTICES_FLOOR, &key::notice_key(floor)[1..]);
             }
         }
-        self.write(&mut turn, changes, next)
+        self.write(turn, changes, next)
     }
 
     fn last_commit(&self) -> Commit {
-        Commit(self.acknowledged.load(Ordering::Acquire))
+        Commit(self.durable.upto())
     }
 
     fn health(&self) -> Health {
-        match self.failure.get() {
-            Some(cause) => Health::ReadOnly { cause: cause.clone() },
+        match self.durable.failure() {
+            Some(cause) => Health::ReadOnly { cause: cause.to_owned() },
             None if self.writing.is_poisoned() => {
                 Health::ReadOnly { cause: "a thread stopped in the middle of a write".to_owned() }
             }
@@ -505,27 +413,11 @@ impl StateStore for SledStore {
     }
 
     fn verify(&self) -> Result<VerifyReport, StoreError> {
-        let mut report = VerifyReport { n_states_expected: self.count()?, ..Default::default() };
-        for entry in self.entries(vec![key::TAG_STATE]) {
-            let (key, value) = entry?;
-            report.n_states += 1;
-            let state = codec_v1::decode(&key[1..], &value);
-            match parse_place(&key).and(state.map_err(|source| bad_state(&key, source))) {
-                Ok(state) => {
-                    report.state_bytes = report.state_bytes.saturating_add(length(&state.bytes));
-                }
-                Err(error) => report.note(issue(&key, &error)),
-            }
-        }
-        for entry in self.entries(vec![key::TAG_DEDUPE]) {
-            let (key, value) = entry?;
-            report.n_dedupe += 1;
-            if let Err(error) = parse_dedupe(&key).and(dedupe_commit(&key, &value)) {
-                report.note(issue(&key, &error));
-            }
-        }
-        self.verify_notices(&mut |key, error| report.note(issue(key, error)))?;
-        Ok(report)
+        self.verify_all()
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(self.open_snapshot()?))
     }
 }
 
@@ -534,14 +426,13 @@ impl SledStore {
         if keys.is_empty() {
             return Ok(0);
         }
-        let mut turn = self.turn()?;
+        let turn = self.turn()?;
         let next = Counters { commit: turn.commit + 1, ..*turn };
         let mut changes = ::sled::Batch::default();
         let n_removed = u64::try_from(keys.len()).unwrap_or(u64::MAX);
-        for key in keys {
-            changes.remove(key);
-        }
-        self.write(&mut turn, changes, next)?;
+        self.set_aside(|| keys.iter())?;
+        keys.into_iter().for_each(|key| changes.remove(key));
+        self.write(turn, changes, next)?;
         Ok(n_removed)
     }
 }
@@ -572,10 +463,6 @@ fn dedupe_commit(key: &[u8], value: &[u8]) -> Result<Commit, StoreError> {
 
 fn bad_state(key: &[u8], source: codec_v1::CodecError) -> StoreError {
     StoreError::BadState { key_hex: hex(key), source }
-}
-
-fn issue(key: &[u8], error: &StoreError) -> VerifyIssue {
-    VerifyIssue { key_hex: hex(key), problem: error.to_string() }
 }
 
 fn length<T>(bytes: &[T]) -> u64 {

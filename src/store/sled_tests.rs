@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::Watermark;
 use crate::store::conformance::Rig;
 use crate::store::conformance::conformance_suite;
 use crate::store::conformance::customer;

@@ -5,14 +5,16 @@
 //!
 //! It deliberately makes no incremental exports and does not read states.
 
+mod erase;
+mod receive;
+mod send;
+
 use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::BufReader;
-use std::io::BufWriter;
 use std::io::Read;
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -22,7 +24,10 @@ use sha2::Digest;
 use sha2::Sha256;
 use thiserror::Error;
 
-use super::OWN_SOURCES;
+pub use self::erase::{ErasedFromExport, erase_from_export};
+pub use self::receive::ExportReceiver;
+pub use self::send::{SendError, send_export};
+
 use super::error::hex;
 use super::{
     BATCH_OPS_MAX, Commit, NAME_BYTES_MAX, Restore, STATE_BYTES_MAX, ScanRange, StateStore,
@@ -101,17 +106,6 @@ pub enum TransferError {
         /// The directory.
         dir: PathBuf,
     },
-    /// Commits were made while the export ran, so it shows no single instant.
-    #[error(
-        "the store moved from commit {before} to {after} during the export: \
-         stop what writes to it and export again"
-    )]
-    StoreMoved {
-        /// The last commit before.
-        before: u64,
-        /// The last commit after.
-        after: u64,
-    },
     /// The store to import into has states.
     #[error("the store already holds {n_states} states: import into an empty one")]
     StoreNotEmpty {
@@ -164,9 +158,9 @@ pub enum TransferError {
     },
 }
 
-/// Writes an export of the store, or of one shard of it, into a new or empty directory.
-/// Nothing may commit meanwhile. Pins and watermarks go along with every shard; standings and
-/// notices stay behind.
+/// Writes an export of the store, or of one shard of it, into a new or empty directory: as of the
+/// newest commit, whatever is committed meanwhile. Pins and watermarks go along with every shard;
+/// standings and notices stay behind.
 ///
 /// # Errors
 /// [`TransferError`]; without a `manifest.json` the directory holds no export.
@@ -175,30 +169,25 @@ pub fn export(
     range: ScanRange,
     dir: &Path,
 ) -> Result<ExportManifestV1, TransferError> {
-    fs::create_dir_all(dir).map_err(io_at("create directory", dir))?;
-    let mut entries = fs::read_dir(dir).map_err(io_at("list", dir))?;
-    if entries.next().is_some() {
-        return Err(TransferError::TargetNotEmpty { dir: dir.to_owned() });
+    let mut receiver = ExportReceiver::create(dir)?;
+    let snapshot = store.snapshot()?;
+    let sent = send_export(&*snapshot, range, &mut |bytes| receiver.take(bytes));
+    match sent {
+        Ok(manifest) => {
+            receiver.finish(&manifest)?;
+            Ok(manifest)
+        }
+        Err(SendError::Store(error)) => Err(error.into()),
+        Err(SendError::Io(source)) => Err(receiver.failed("write", source)),
     }
-    let before = store.last_commit();
-    let path = dir.join(RECORDS);
-    let file = File::create_new(&path).map_err(io_at("create", &path))?;
-    let mut out = Out::new(BufWriter::new(file));
-    out.write(MAGIC);
-    let counts = write_records(store, range, &mut out)?;
-    let (bytes, sha256) = out.finish().map_err(io_at("write", &path))?;
-    let after = store.last_commit();
-    if before != after {
-        return Err(TransferError::StoreMoved { before: before.seq(), after: after.seq() });
-    }
-    let shard = match range {
-        ScanRange::All => None,
-        ScanRange::Shard(shard) => Some(shard),
-    };
-    let commit = after.seq();
-    let manifest = ExportManifestV1 { format: FORMAT, commit, shard, counts, bytes, sha256 };
-    write_manifest(dir, &manifest)?;
-    Ok(manifest)
+}
+
+/// What the manifest of an export says.
+///
+/// # Errors
+/// [`TransferError`] where there is none, or none that this program reads.
+pub fn export_manifest(dir: &Path) -> Result<ExportManifestV1, TransferError> {
+    read_manifest(dir)
 }
 
 /// Fills an empty store from an export, after checking the whole export. A store on disk that
@@ -282,85 +271,6 @@ pub fn export_pins(dir: &Path) -> Result<Vec<(String, String)>, TransferError> {
         }
     });
     if is_over { Ok(pins) } else { found.map(|()| pins) }
-}
-
-fn write_records(
-    store: &dyn StateStore,
-    range: ScanRange,
-    out: &mut Out<BufWriter<File>>,
-) -> Result<ExportCounts, TransferError> {
-    let mut counts = ExportCounts::default();
-    for (name, fact) in store.pinned()? {
-        counts.pins += 1;
-        out.record(&[&[TAG_PIN], &text(&name), fact.as_bytes()]);
-    }
-    // What a server notes of its own work speaks of standings, which are not moved.
-    let of_sources =
-        store.watermarks()?.into_iter().filter(|(source, _)| !source.starts_with(OWN_SOURCES));
-    for (source, position) in of_sources {
-        counts.watermarks += 1;
-        out.record(&[&[TAG_WATERMARK], &text(&source), &position.to_le_bytes()]);
-    }
-    counts.states = store.scan(range, &mut |customer, state| {
-        let id = text(customer.as_str());
-        go_on(out.record(&[&[TAG_STATE], &id, &state.version.to_le_bytes(), &state.bytes]))
-    })?;
-    counts.dedupe = store.scan_dedupe(range, &mut |customer, event, commit| {
-        let (id, event) = (text(customer.as_str()), event.bits().to_be_bytes());
-        go_on(out.record(&[&[TAG_DEDUPE], &id, &event, &commit.seq().to_le_bytes()]))
-    })?;
-    Ok(counts)
-}
-
-fn go_on(written: bool) -> ControlFlow<()> {
-    if written { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-}
-
-/// A text with its length before it: 256 bytes at most, as ids and names are.
-fn text(text: &str) -> Vec<u8> {
-    let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
-    [&len.to_le_bytes(), text.as_bytes()].concat()
-}
-
-/// Counts and hashes what is written; keeps the first error until the end.
-struct Out<W> {
-    inner: W,
-    hasher: Sha256,
-    n_bytes: u64,
-    failed: Option<io::Error>,
-}
-
-impl Out<BufWriter<File>> {
-    fn new(inner: BufWriter<File>) -> Self {
-        Self { inner, hasher: Sha256::new(), n_bytes: 0, failed: None }
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if self.failed.is_none() {
-            self.hasher.update(bytes);
-            self.n_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            self.failed = self.inner.write_all(bytes).err();
-        }
-    }
-
-    /// Writes a record; answers whether to go on.
-    fn record(&mut self, parts: &[&[u8]]) -> bool {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
-        self.write(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
-        for part in parts {
-            self.write(part);
-        }
-        self.failed.is_none()
-    }
-
-    fn finish(self) -> io::Result<(u64, String)> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        let file = self.inner.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        Ok((self.n_bytes, hex(&self.hasher.finalize())))
-    }
 }
 
 fn write_manifest(dir: &Path, manifest: &ExportManifestV1) -> Result<(), TransferError> {
@@ -456,6 +366,14 @@ fn each_record(
     path: &Path,
     mut visit: impl FnMut(Record) -> Result<(), TransferError>,
 ) -> Result<(), TransferError> {
+    each_raw(path, |_, record| visit(record))
+}
+
+/// Hands over each record with its bytes.
+fn each_raw(
+    path: &Path,
+    mut visit: impl FnMut(&[u8], Record) -> Result<(), TransferError>,
+) -> Result<(), TransferError> {
     let mut file = BufReader::new(File::open(path).map_err(io_at("open", path))?);
     let mut magic = [0; MAGIC.len()];
     let bad = |record, what| TransferError::BadRecord { path: path.to_owned(), record, what };
@@ -478,7 +396,8 @@ fn each_record(
         }
         bytes.resize(len, 0);
         file.read_exact(&mut bytes).map_err(io_at("read", path))?;
-        visit(parse(&bytes).map_err(|what| bad(record, what))?)?;
+        let read = parse(&bytes).map_err(|what| bad(record, what))?;
+        visit(&bytes, read)?;
         record += 1;
     }
 }

@@ -1,6 +1,4 @@
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::store::conformance::customer;
@@ -29,92 +27,6 @@ fn the_golden_export_is_read_and_written() {
             fs::read(golden().join(name)).unwrap()
         );
     }
-}
-
-/// Answers another commit number each time it is asked.
-#[derive(Debug)]
-struct Moving(MemoryStore, AtomicU64);
-
-impl StateStore for Moving {
-    fn last_commit(&self) -> Commit {
-        Commit::from_seq(self.1.fetch_add(1, Ordering::SeqCst))
-    }
-    fn get(&self, customer: &CustomerId) -> Result<Option<StoredState>, StoreError> {
-        self.0.get(customer)
-    }
-    fn contains(&self, customer: &CustomerId, event: EventId) -> Result<bool, StoreError> {
-        self.0.contains(customer, event)
-    }
-    fn commit(&self, batch: Batch) -> Result<Commit, StoreError> {
-        self.0.commit(batch)
-    }
-    fn delete(&self, customer: &CustomerId) -> Result<crate::store::Erased, StoreError> {
-        self.0.delete(customer)
-    }
-    fn standing(&self, customer: &CustomerId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.standing(customer)
-    }
-    fn notices(
-        &self,
-        after: crate::store::NoticeId,
-        most: usize,
-    ) -> Result<Vec<crate::store::Notice>, StoreError> {
-        self.0.notices(after, most)
-    }
-    fn notices_floor(&self) -> Result<crate::store::NoticeId, StoreError> {
-        self.0.notices_floor()
-    }
-    fn prune_notices(&self, keep: usize) -> Result<u64, StoreError> {
-        self.0.prune_notices(keep)
-    }
-    fn prune_dedupe(&self, older_than: Commit) -> Result<u64, StoreError> {
-        self.0.prune_dedupe(older_than)
-    }
-    fn scan(
-        &self,
-        range: ScanRange,
-        visit: &mut crate::store::StateVisitor<'_>,
-    ) -> Result<u64, StoreError> {
-        self.0.scan(range, visit)
-    }
-    fn scan_dedupe(
-        &self,
-        range: ScanRange,
-        visit: &mut crate::store::DedupeVisitor<'_>,
-    ) -> Result<u64, StoreError> {
-        self.0.scan_dedupe(range, visit)
-    }
-    fn count(&self) -> Result<u64, StoreError> {
-        self.0.count()
-    }
-    fn watermarks(&self) -> Result<std::collections::BTreeMap<String, u64>, StoreError> {
-        self.0.watermarks()
-    }
-    fn pinned(&self) -> Result<std::collections::BTreeMap<String, String>, StoreError> {
-        self.0.pinned()
-    }
-    fn pin(&self, facts: &[(&str, &str)]) -> Result<(), StoreError> {
-        self.0.pin(facts)
-    }
-    fn restore(&self, part: Restore) -> Result<Commit, StoreError> {
-        self.0.restore(part)
-    }
-    fn health(&self) -> crate::store::Health {
-        self.0.health()
-    }
-    fn verify(&self) -> Result<crate::store::VerifyReport, StoreError> {
-        self.0.verify()
-    }
-}
-
-#[test]
-fn a_store_that_moves_is_not_exported() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Moving(MemoryStore::new(), AtomicU64::new(3));
-    let refused = export(&store, ScanRange::All, dir.path());
-    assert!(matches!(refused, Err(TransferError::StoreMoved { before: 3, after: 4 })));
-    assert!(!dir.path().join(MANIFEST).try_exists().unwrap());
-    assert!(matches!(import(&store.0, dir.path()), Err(TransferError::Io { .. })));
 }
 
 #[test]

@@ -1,14 +1,20 @@
-//! One thread that writes: it gathers what is waiting, folds it and commits it in one go.
+//! The threads that write: each gathers what is waiting, folds it and commits it in one go.
 //!
 //! In: updates, each a customer, the ids of its events and a closure that folds the new ones
-//! into the state. Out: for each submission one answer, given after the commit is durable.
+//! into the state. Out: for each submission one answer, given after all of it is durable.
 //!
-//! - Exactly once: which events are new is decided on this thread, against the store and against
-//!   what the same commit already holds; ids and state move together (S-1).
-//! - No lost update, no version conflict: the closure sees the latest state and nobody else
-//!   writes between. A customer's updates happen in the order of submission.
+//! - Exactly once: which events are new is decided on the customer's thread, against the store
+//!   and against what the same commit already holds; ids and state move together (S-1).
+//! - No lost update, no version conflict: a shard, and so a customer, has one thread. The closure
+//!   sees the latest state and nobody else writes between. A customer's updates happen in the
+//!   order of submission.
 //! - Partial success an update: one that is rejected changes nothing, the others go on.
 //! - Limits: a full queue refuses at once. Closing takes no more and finishes what is queued.
+//!
+//! With one thread a submission is one commit, or a part of one. With several, each thread
+//! commits its part of a submission: after a kill some customers of a submission that was not
+//! acknowledged may have their events and others not (each whole, with its ids), and sending it
+//! again completes it. Watermarks then follow in a commit behind all parts (`joint`).
 //!
 //! While a commit waits for the disk, the next one gathers: no clock is needed, a lone caller
 //! waits for nobody, many callers share one sync.
@@ -16,12 +22,13 @@
 //! It deliberately does not retry, and knows neither events nor histories. Whoever commits to
 //! the same customers beside a writer risks failing the writer's commit: do not.
 
+mod erase;
+mod joint;
+mod lane;
+
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::panic;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -33,11 +40,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use self::joint::InOrder;
+use self::lane::{Job, Lane, Queued};
 use super::batch;
-use super::fold::run_fold;
 use super::{
-    BATCH_OPS_MAX, Batch, Commit, Erased, NAME_BYTES_MAX, Put, STATE_BYTES_MAX, StateStore,
-    StoreError, Turn, Watermark,
+    BATCH_OPS_MAX, Commit, Erased, N_SHARDS, NAME_BYTES_MAX, StateStore, StoreError, Turn,
+    Watermark, shard_of,
 };
 use crate::domain::CustomerId;
 use crate::domain::EventId;
@@ -112,7 +120,7 @@ pub enum Rejection {
 /// The answer to one submission.
 #[derive(Debug)]
 pub struct Receipt {
-    /// The commit that made it durable.
+    /// The newest of the commits that made it durable.
     pub commit: Commit,
     /// One entry an update, in order.
     pub outcomes: Vec<Outcome>,
@@ -185,16 +193,20 @@ pub struct WriterLimits {
     /// How long to wait for company before a commit that is not full, at most 5 ms. Zero relies
     /// on what gathers while the disk works, which costs a lone caller nothing.
     pub linger: Duration,
+    /// Threads that write, each for its range of shards.
+    pub n_threads: usize,
 }
 
 impl Default for WriterLimits {
     fn default() -> Self {
-        Self { commit_ops_max: 1_000, queue_ops_max: 10_000, linger: Duration::ZERO }
+        Self { commit_ops_max: 1_000, queue_ops_max: 10_000, linger: Duration::ZERO, n_threads: 1 }
     }
 }
 
 /// No commit waits longer for company.
 const LINGER_MAX: Duration = Duration::from_millis(5);
+/// More threads only wait for each other: the engine takes one batch at a time.
+const THREADS_MAX: usize = 64;
 
 /// An answer that is still to come.
 #[derive(Debug)]
@@ -212,23 +224,15 @@ impl<T> Ticket<T> {
 
 type Answer<T> = Box<dyn FnOnce(Result<T, WriteError>) + Send + 'static>;
 
-enum Job {
-    Update { updates: Vec<Update>, watermarks: Vec<Watermark>, done: Answer<Receipt> },
-    Erase { customer: CustomerId, done: Answer<Erased> },
-    Turn { turns: Vec<Turn>, watermarks: Vec<Watermark>, done: Answer<Commit> },
-}
-
-struct Queued {
-    job: Job,
-    n_ops: usize,
-}
-
 /// The one who writes to a store. Share it in an `Arc`; dropping it closes it.
 pub struct Writer {
-    queue: Mutex<Option<mpsc::SyncSender<Queued>>>,
+    store: Arc<dyn StateStore>,
+    /// One a thread; empty once it is closed.
+    queues: Mutex<Vec<mpsc::Sender<Queued>>>,
     n_queued: Arc<AtomicUsize>,
     limits: WriterLimits,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    in_order: Arc<InOrder>,
 }
 
 impl fmt::Debug for Writer {
@@ -241,8 +245,9 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Starts the thread. Limits out of range count as the nearest one within: at least one
-    /// operation, at most half of [`BATCH_OPS_MAX`] in a commit, at most 5 ms of `linger`.
+    /// Starts the threads. Limits out of range count as the nearest one within: at least one
+    /// operation, at most half of [`BATCH_OPS_MAX`] in a commit, at most 5 ms of `linger`, 1 to 64
+    /// threads.
     ///
     /// # Errors
     /// The system's, when it gives no thread.
@@ -252,17 +257,25 @@ impl Writer {
             commit_ops_max: limits.commit_ops_max.clamp(1, BATCH_OPS_MAX / 2),
             queue_ops_max: limits.queue_ops_max.max(1),
             linger: limits.linger.min(LINGER_MAX),
+            n_threads: limits.n_threads.clamp(1, THREADS_MAX),
         };
-        let (sender, receiver) = mpsc::sync_channel(limits.queue_ops_max);
         let n_queued = Arc::new(AtomicUsize::new(0));
-        let room = Room { store, receiver, n_queued: Arc::clone(&n_queued), limits };
-        let thread =
-            thread::Builder::new().name("store-writer".to_owned()).spawn(move || room.run())?;
+        let (mut queues, mut threads) = (Vec::new(), Vec::new());
+        for idx in 0..limits.n_threads {
+            let (sender, receiver) = mpsc::channel();
+            let (store, n_queued) = (Arc::clone(&store), Arc::clone(&n_queued));
+            let lane = Lane { store, receiver, n_queued, limits };
+            let thread = thread::Builder::new().name(format!("store-writer-{idx}"));
+            threads.push(thread.spawn(move || lane.run())?);
+            queues.push(sender);
+        }
         Ok(Self {
-            queue: Mutex::new(Some(sender)),
+            store,
+            queues: Mutex::new(queues),
             n_queued,
             limits,
-            thread: Mutex::new(Some(thread)),
+            threads: Mutex::new(threads),
+            in_order: Arc::default(),
         })
     }
 
@@ -281,8 +294,8 @@ impl Writer {
         Ok(ticket)
     }
 
-    /// As [`Writer::submit`], with a callback in place of a ticket. It is called once, on the
-    /// writer's thread: it must be quick and not wait for this writer.
+    /// As [`Writer::submit`], with a callback in place of a ticket. It is called once, on a
+    /// thread of the writer: it must be quick and not wait for this writer.
     ///
     /// # Errors
     /// [`SubmitError`] at once, when it is not taken; the callback is then never called.
@@ -295,23 +308,49 @@ impl Writer {
         if let Some(mark) = watermarks.iter().find(|mark| !batch::is_name(&mark.source)) {
             return Err(SubmitError::BadSource { found: mark.source.len() });
         }
-        let n_events: usize = updates.iter().map(|update| update.events.len().max(1)).sum();
-        let n_ops = (n_events + watermarks.len()).max(1);
-        self.enqueue(Queued { job: Job::Update { updates, watermarks, done }, n_ops })
+        let n_ops = (n_ops(&updates) + watermarks.len()).max(1);
+        if self.limits.n_threads > 1 {
+            return self.enqueue(n_ops, |queues| self.split(queues, updates, watermarks, done));
+        }
+        self.enqueue_at(0, Queued { job: Job::Update { updates, watermarks, done }, n_ops })
     }
 
-    /// Queues the erasure of a customer behind everything submitted before.
-    ///
-    /// # Errors
-    /// [`SubmitError`] at once, when it is not taken.
-    pub fn erase(&self, customer: CustomerId) -> Result<Ticket<Erased>, SubmitError> {
-        let (done, ticket) = ticket();
-        self.enqueue(Queued { job: Job::Erase { customer, done }, n_ops: 1 })?;
-        Ok(ticket)
+    /// Hands each thread its part of a submission.
+    fn split(
+        &self,
+        queues: &[mpsc::Sender<Queued>],
+        updates: Vec<Update>,
+        watermarks: Vec<Watermark>,
+        done: Answer<Receipt>,
+    ) {
+        let n_updates = updates.len();
+        let mut parts: BTreeMap<usize, (Vec<usize>, Vec<Update>)> = BTreeMap::new();
+        for (place, update) in updates.into_iter().enumerate() {
+            let (places, part) = parts.entry(self.thread_of(&update.customer)).or_default();
+            places.push(place);
+            part.push(update);
+        }
+        if parts.is_empty() {
+            parts.entry(0).or_default();
+        }
+        let n_parts = parts.len();
+        let joint = self.in_order.join(&self.store, (n_updates, n_parts), watermarks, done);
+        for (idx, (places, updates)) in parts {
+            let part = joint.part(places);
+            let n_ops = n_ops(&updates).max(1);
+            let done = Box::new(move |answer| part.answer(answer));
+            let job = Job::Update { updates, watermarks: Vec::new(), done };
+            self.send(&queues[idx], Queued { job, n_ops });
+        }
     }
 
-    /// Queues turns, and watermarks that hold with them. The callback is called once, on the
-    /// writer's thread, after the commit.
+    /// The thread of a customer: each has a range of shards.
+    fn thread_of(&self, customer: &CustomerId) -> usize {
+        usize::from(shard_of(customer)) * self.limits.n_threads / usize::from(N_SHARDS)
+    }
+
+    /// Queues turns, and watermarks that hold with them: one commit, in the order of submission
+    /// among turns. The callback is called once, on a thread of the writer, after the commit.
     ///
     /// # Errors
     /// [`SubmitError`] at once, when they are not taken; the callback is then never called.
@@ -322,7 +361,7 @@ impl Writer {
         done: Box<dyn FnOnce(Result<Commit, WriteError>) + Send + 'static>,
     ) -> Result<(), SubmitError> {
         let n_ops = (2 * turns.len() + watermarks.len()).max(1);
-        self.enqueue(Queued { job: Job::Turn { turns, watermarks, done }, n_ops })
+        self.enqueue_at(0, Queued { job: Job::Turn { turns, watermarks, done }, n_ops })
     }
 
     /// Operations that are waiting.
@@ -331,45 +370,65 @@ impl Writer {
         self.n_queued.load(Ordering::Relaxed)
     }
 
-    /// Takes nothing more, finishes what is queued and ends the thread. Further calls do nothing.
+    /// Takes nothing more, finishes what is queued and ends the threads. Further calls do nothing.
     pub fn close(&self) {
-        if let Ok(mut queue) = self.queue.lock() {
-            queue.take();
+        if let Ok(mut queues) = self.queues.lock() {
+            queues.clear();
         }
-        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
-        // A callback that drops the last writer runs on that thread, which cannot wait for itself.
-        if let Some(thread) = thread
-            && thread.thread().id() != thread::current().id()
-        {
-            // A panic on that thread has answered its waiters with `Lost` already.
-            let _ = thread.join();
+        let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads));
+        for thread in threads.unwrap_or_default() {
+            // A callback that drops the last writer runs on one of them, which cannot wait for
+            // itself. A panic on another has answered its waiters with `Lost` already.
+            if thread.thread().id() != thread::current().id() {
+                let _ = thread.join();
+            }
         }
     }
 
-    fn enqueue(&self, queued: Queued) -> Result<(), SubmitError> {
-        let (found, limit) = (queued.n_ops, self.limits.commit_ops_max);
+    /// Takes so many operations if there is room for all of them.
+    fn enqueue(
+        &self,
+        found: usize,
+        send: impl FnOnce(&[mpsc::Sender<Queued>]),
+    ) -> Result<(), SubmitError> {
+        let limit = self.limits.commit_ops_max;
         if found > limit {
             return Err(SubmitError::TooLarge { found, limit });
         }
-        // Holding the queue while counting keeps the bound exact.
-        let queue = self.queue.lock().map_err(|_| SubmitError::Closed)?;
-        let Some(sender) = queue.as_ref() else {
+        // Holding the queues while counting keeps the bound exact, and the order the same for all.
+        let queues = self.queues.lock().map_err(|_| SubmitError::Closed)?;
+        // Where a thread ended by a panic, its customers have no writer any more.
+        let threads = self.threads.lock().map_err(|_| SubmitError::Closed)?;
+        if queues.is_empty() || threads.iter().any(JoinHandle::is_finished) {
             return Err(SubmitError::Closed);
-        };
-        let (waiting, limit) = (self.queued(), self.limits.queue_ops_max);
-        let overloaded = SubmitError::Overloaded { queued: waiting, limit };
-        if waiting > 0 && waiting + found > limit {
-            return Err(overloaded);
         }
-        self.n_queued.fetch_add(found, Ordering::Relaxed);
-        sender.try_send(queued).map_err(|refused| {
-            self.n_queued.fetch_sub(found, Ordering::Relaxed);
-            match refused {
-                mpsc::TrySendError::Full(_) => overloaded,
-                mpsc::TrySendError::Disconnected(_) => SubmitError::Closed,
-            }
-        })
+        drop(threads);
+        let (waiting, limit) = (self.queued(), self.limits.queue_ops_max);
+        if waiting > 0 && waiting + found > limit {
+            return Err(SubmitError::Overloaded { queued: waiting, limit });
+        }
+        send(&queues);
+        Ok(())
     }
+
+    /// Queues one job at one thread.
+    fn enqueue_at(&self, idx: usize, queued: Queued) -> Result<(), SubmitError> {
+        self.enqueue(queued.n_ops, |queues| self.send(&queues[idx], queued))
+    }
+
+    fn send(&self, queue: &mpsc::Sender<Queued>, queued: Queued) {
+        let n_ops = queued.n_ops;
+        self.n_queued.fetch_add(n_ops, Ordering::Relaxed);
+        if queue.send(queued).is_err() {
+            // That thread has just ended; dropping the job has told whoever waits.
+            self.n_queued.fetch_sub(n_ops, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What updates count in the queue and in a commit.
+fn n_ops(updates: &[Update]) -> usize {
+    updates.iter().map(|update| update.events.len().max(1)).sum()
 }
 
 impl Drop for Writer {
@@ -385,213 +444,6 @@ fn ticket<T: Send + 'static>() -> (Answer<T>, Ticket<T>) {
         let _ = sender.send(answer);
     });
     (done, Ticket(receiver))
-}
-
-/// Where the writer's thread works.
-struct Room {
-    store: Arc<dyn StateStore>,
-    receiver: mpsc::Receiver<Queued>,
-    n_queued: Arc<AtomicUsize>,
-    limits: WriterLimits,
-}
-
-impl Room {
-    fn run(self) {
-        let mut carried: Option<Queued> = None;
-        while let Some(first) = carried.take().or_else(|| self.receiver.recv().ok()) {
-            match first.job {
-                Job::Erase { customer, done } => {
-                    let erased = self.store.delete(&customer);
-                    self.n_queued.fetch_sub(first.n_ops, Ordering::Relaxed);
-                    tell(done, erased.map_err(|error| WriteError::Commit(Arc::new(error))));
-                }
-                job => {
-                    let mut group = Group::new(&*self.store);
-                    let mut n_ops = first.n_ops;
-                    group.take(job);
-                    carried = self.gather(&mut group, &mut n_ops);
-                    group.commit(|| {
-                        self.n_queued.fetch_sub(n_ops, Ordering::Relaxed);
-                    });
-                }
-            }
-        }
-    }
-
-    /// Adds what is waiting as long as it fits, and answers what did not.
-    fn gather(&self, group: &mut Group<'_>, n_ops: &mut usize) -> Option<Queued> {
-        let mut lingered = self.limits.linger.is_zero();
-        while *n_ops < self.limits.commit_ops_max {
-            let Ok(next) = self.receiver.try_recv() else {
-                if lingered {
-                    return None;
-                }
-                lingered = true;
-                thread::sleep(self.limits.linger);
-                continue;
-            };
-            if *n_ops + next.n_ops > self.limits.commit_ops_max {
-                return Some(next);
-            }
-            if matches!(next.job, Job::Erase { .. }) {
-                return Some(next);
-            }
-            *n_ops += next.n_ops;
-            group.take(next.job);
-        }
-        None
-    }
-}
-
-/// A customer inside the commit that is being prepared.
-struct Pending {
-    /// Version in the store, 0 for none.
-    found: u64,
-    /// Latest bytes: the store's, or those that this commit will write.
-    bytes: Option<Vec<u8>>,
-    changed: bool,
-}
-
-/// The commit that is being prepared.
-struct Group<'a> {
-    store: &'a dyn StateStore,
-    customers: BTreeMap<CustomerId, Pending>,
-    events: BTreeSet<(CustomerId, EventId)>,
-    watermarks: Vec<Watermark>,
-    turns: Vec<Turn>,
-    answers: Vec<(Vec<Outcome>, bool, Answer<Receipt>)>,
-    turn_answers: Vec<Answer<Commit>>,
-}
-
-impl<'a> Group<'a> {
-    fn new(store: &'a dyn StateStore) -> Self {
-        Self {
-            store,
-            customers: BTreeMap::new(),
-            events: BTreeSet::new(),
-            watermarks: Vec::new(),
-            turns: Vec::new(),
-            answers: Vec::new(),
-            turn_answers: Vec::new(),
-        }
-    }
-
-    fn take(&mut self, job: Job) {
-        match job {
-            Job::Update { updates, watermarks, done } => self.add(updates, watermarks, done),
-            Job::Turn { turns, watermarks, done } => {
-                self.turns.extend(turns);
-                self.watermarks.extend(watermarks);
-                self.turn_answers.push(done);
-            }
-            // An erasure is a commit of its own; the thread never hands one over.
-            Job::Erase { done, .. } => tell(done, Err(WriteError::Lost)),
-        }
-    }
-
-    fn add(&mut self, updates: Vec<Update>, marks: Vec<Watermark>, done: Answer<Receipt>) {
-        let outcomes: Vec<Outcome> = updates
-            .into_iter()
-            .map(|update| self.apply(update).unwrap_or_else(Outcome::Rejected))
-            .collect();
-        let taken = !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Rejected(_)));
-        if taken {
-            self.watermarks.extend(marks);
-        }
-        self.answers.push((outcomes, taken, done));
-    }
-
-    /// Folds one update into the commit; an error leaves the commit as it was.
-    fn apply(&mut self, update: Update) -> Result<Outcome, Rejection> {
-        let Update { customer, events, fold } = update;
-        let is_new = self.new_events(&customer, &events).map_err(Rejection::Store)?;
-        let n_new = is_new.iter().filter(|new| **new).count();
-        if n_new == 0 && !events.is_empty() {
-            return Ok(Outcome::Duplicate);
-        }
-        let pending = self.pending(&customer).map_err(Rejection::Store)?;
-        let bytes = run_fold(fold, pending.bytes.as_deref(), &is_new)?;
-        if bytes.len() > STATE_BYTES_MAX {
-            return Err(Rejection::Store(StoreError::StateTooLarge {
-                customer,
-                found: bytes.len(),
-                limit: STATE_BYTES_MAX,
-            }));
-        }
-        let outcome = if pending.bytes.as_deref() == Some(&*bytes) {
-            Outcome::Unchanged { n_new }
-        } else {
-            pending.bytes = Some(bytes);
-            pending.changed = true;
-            Outcome::Stored { version: pending.found + 1, n_new }
-        };
-        let new_events = events.into_iter().zip(is_new).filter(|(_, new)| *new);
-        self.events.extend(new_events.map(|(event, _)| (customer.clone(), event)));
-        Ok(outcome)
-    }
-
-    fn new_events(
-        &self,
-        customer: &CustomerId,
-        events: &[EventId],
-    ) -> Result<Vec<bool>, StoreError> {
-        let mut here = BTreeSet::new();
-        events
-            .iter()
-            .map(|event| {
-                let in_commit = self.events.contains(&(customer.clone(), *event));
-                Ok(here.insert(*event) && !in_commit && !self.store.contains(customer, *event)?)
-            })
-            .collect()
-    }
-
-    fn pending(&mut self, customer: &CustomerId) -> Result<&mut Pending, StoreError> {
-        use std::collections::btree_map::Entry;
-
-        match self.customers.entry(customer.clone()) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                let state = self.store.get(customer)?;
-                let (found, bytes) = state.map_or((0, None), |at| (at.version, Some(at.bytes)));
-                Ok(entry.insert(Pending { found, bytes, changed: false }))
-            }
-        }
-    }
-
-    /// Commits, says so, then answers everybody.
-    fn commit(self, say: impl FnOnce()) {
-        let changed = self.customers.into_iter().filter(|(_, pending)| pending.changed);
-        let puts = changed.filter_map(|(customer, pending)| {
-            pending.bytes.map(|bytes| Put {
-                customer,
-                expected_version: Some(pending.found),
-                bytes,
-            })
-        });
-        let batch = Batch {
-            puts: puts.collect(),
-            dedupe: self.events.into_iter().collect(),
-            watermarks: self.watermarks,
-            turns: self.turns,
-        };
-        let committed = self.store.commit(batch).map_err(Arc::new);
-        say();
-        for done in self.turn_answers {
-            tell(done, committed.as_ref().copied().map_err(|e| WriteError::Commit(Arc::clone(e))));
-        }
-        for (outcomes, watermarks_taken, done) in self.answers {
-            let answer = match &committed {
-                Ok(commit) => Ok(Receipt { commit: *commit, outcomes, watermarks_taken }),
-                Err(error) => Err(WriteError::Commit(Arc::clone(error))),
-            };
-            tell(done, answer);
-        }
-    }
-}
-
-/// Gives an answer; a callback that panics must not take the other callers' writer with it.
-fn tell<T>(done: Answer<T>, answer: Result<T, WriteError>) {
-    let _ = panic::catch_unwind(AssertUnwindSafe(|| done(answer)));
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use super::*;
 use crate::store::conformance::customer;
 use crate::store::conformance::exported;
 use crate::store::{
-    DedupeVisitor, Health, MemoryStore, Notice, NoticeId, Restore, ScanRange, SledOptions,
-    SledStore, StateVisitor, StoredState, VerifyReport,
+    Batch, DedupeVisitor, Health, MemoryStore, Notice, NoticeId, Restore, STATE_BYTES_MAX,
+    ScanRange, SledOptions, SledStore, StateVisitor, StoredState, VerifyReport,
 };
 
 /// How a commit of [`Probe`] fails.
@@ -125,6 +125,10 @@ impl StateStore for Probe {
 
     fn verify(&self) -> Result<VerifyReport, StoreError> {
         self.inner.verify()
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn crate::store::Snapshot>, StoreError> {
+        self.inner.snapshot()
     }
 }
 
@@ -276,7 +280,7 @@ fn what_waits_shares_a_commit_in_order() {
 #[test]
 fn a_full_queue_refuses_at_once_and_keeps_what_it_took() {
     let store = Arc::new(Probe::default());
-    let limits = WriterLimits { commit_ops_max: 10, queue_ops_max: 25, linger: Duration::ZERO };
+    let limits = WriterLimits { commit_ops_max: 10, queue_ops_max: 25, ..WriterLimits::default() };
     let writer = start(&store, limits);
     let closed = store.gate.lock().unwrap();
     let mut tickets = Vec::new();
@@ -314,7 +318,12 @@ fn what_breaks_a_limit_is_refused_at_once() {
 fn closing_finishes_what_is_queued() {
     for linger in [Duration::ZERO, Duration::from_millis(5)] {
         let store = Arc::new(Probe::default());
-        let limits = WriterLimits { commit_ops_max: 7, queue_ops_max: 1_000, linger };
+        let limits = WriterLimits {
+            commit_ops_max: 7,
+            queue_ops_max: 1_000,
+            linger,
+            ..WriterLimits::default()
+        };
         let writer = start(&store, limits);
         let tickets: Vec<_> =
             (0..100).map(|id| writer.submit(vec![update("a", &[id])], vec![]).unwrap()).collect();
@@ -397,13 +406,20 @@ fn a_callback_may_panic_or_drop_the_writer() {
 
 #[test]
 fn many_threads_lose_nothing_on_disk() {
+    for n_threads in [1, 3] {
+        many_threads_lose_nothing(n_threads);
+    }
+}
+
+fn many_threads_lose_nothing(n_threads: usize) {
     const N_THREADS: u128 = 8;
     const N_UPDATES: u128 = 200;
 
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = SledStore::open(dir.path(), &SledOptions::default()).unwrap();
     let store: Arc<dyn StateStore> = Arc::new(store);
-    let writer = Writer::start(Arc::clone(&store), WriterLimits::default()).unwrap();
+    let limits = WriterLimits { n_threads, ..WriterLimits::default() };
+    let writer = Writer::start(Arc::clone(&store), limits).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..N_THREADS {
             let writer = &writer;
@@ -421,4 +437,132 @@ fn many_threads_lose_nothing_on_disk() {
         ["a", "b", "c"].map(|who| bytes(&*store, who).unwrap().len()).into_iter().sum();
     assert_eq!(n_bytes as u128, N_THREADS / 2 * N_UPDATES);
     assert!(store.last_commit().seq() < low(N_THREADS / 2 * N_UPDATES), "some commits are shared");
+}
+
+#[test]
+fn only_the_version_that_was_seen_is_erased() {
+    let store = Arc::new(crate::store::MemoryStore::new());
+    let put = |bytes: &[u8]| crate::store::Put {
+        customer: customer("a"),
+        expected_version: None,
+        bytes: bytes.to_vec(),
+    };
+    let commit = |bytes: &[u8]| {
+        store.commit(Batch { puts: vec![put(bytes)], ..Batch::default() }).unwrap();
+    };
+    commit(b"1");
+    let own: Arc<dyn StateStore> = Arc::clone(&store) as _;
+    let writer = Writer::start(own, WriterLimits::default()).unwrap();
+    commit(b"2");
+    let erased = writer.erase_at(customer("a"), 1).unwrap().wait().unwrap();
+    assert!(!erased.had_state && store.get(&customer("a")).unwrap().is_some());
+    let erased = writer.erase_at(customer("a"), 2).unwrap().wait().unwrap();
+    assert!(erased.had_state && store.get(&customer("a")).unwrap().is_none());
+    let erased = writer.erase_at(customer("a"), 2).unwrap().wait().unwrap();
+    assert!(!erased.had_state);
+}
+
+/// Customers of several threads each, in the order of their shards.
+fn spread(n: usize) -> Vec<String> {
+    let mut names: Vec<String> = (0..n).map(|idx| format!("customer-{idx}")).collect();
+    names.sort_by_key(|name| shard_of(&customer(name)));
+    names
+}
+
+#[test]
+fn a_submission_of_several_threads_has_one_receipt_in_its_order() {
+    let store = Arc::new(Probe::default());
+    let writer = start(&store, WriterLimits { n_threads: 4, ..WriterLimits::default() });
+    let names = spread(40);
+    let updates = |id| names.iter().rev().map(|name| update(name, &[id])).collect::<Vec<_>>();
+    let receipt = writer.submit(updates(1), vec![mark(1)]).unwrap().wait().unwrap();
+    assert_eq!(words(&receipt), vec!["stored 1 1"; 40]);
+    assert!(receipt.watermarks_taken && store.watermarks().unwrap()["log"] == 1);
+    assert_eq!(receipt.commit, store.last_commit(), "the newest of its commits");
+    let last = receipt.commit;
+    // What was known names no newer commit; what is new in one part names that one.
+    let again = writer.submit(updates(1), vec![]).unwrap().wait().unwrap();
+    assert_eq!((words(&again), again.commit), (vec!["duplicate".to_owned(); 40], last));
+    let mut mixed = updates(1);
+    mixed.push(update(&names[39], &[2]));
+    let receipt = writer.submit(mixed, vec![]).unwrap().wait().unwrap();
+    assert_eq!(words(&receipt)[39..], ["duplicate", "stored 2 1"]);
+    assert_eq!(receipt.commit.seq(), last.seq() + 1);
+    // Nothing at all is answered, too.
+    writer.submit(vec![], vec![]).unwrap().wait().unwrap();
+    assert_eq!(writer.queued(), 0);
+}
+
+#[test]
+fn one_rejected_part_keeps_the_watermark_back_and_no_later_one() {
+    let store = Arc::new(Probe { unreadable: Some(customer("torn")), ..Probe::default() });
+    let writer = start(&store, WriterLimits { n_threads: 4, ..WriterLimits::default() });
+    let names = spread(12);
+    let mut updates: Vec<Update> = names.iter().map(|name| update(name, &[1])).collect();
+    updates.push(update("torn", &[1]));
+    let first = writer.submit(updates, vec![mark(1)]).unwrap();
+    let marked = Watermark { source: "other".to_owned(), position: 7 };
+    let second = writer.submit(vec![update("a", &[1])], vec![marked]).unwrap();
+    let (first, second) = (first.wait().unwrap(), second.wait().unwrap());
+    assert!(!first.watermarks_taken && second.watermarks_taken);
+    assert_eq!(store.watermarks().unwrap(), [("other".to_owned(), 7)].into());
+    assert!(names.iter().all(|name| bytes(&*store, name) == Some(vec![1])));
+}
+
+#[test]
+fn watermarks_rise_only_behind_every_earlier_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = SledStore::open(dir.path(), &SledOptions::default()).unwrap();
+    let store: Arc<dyn StateStore> = Arc::new(store);
+    let limits = WriterLimits { n_threads: 3, ..WriterLimits::default() };
+    let writer = Writer::start(Arc::clone(&store), limits).unwrap();
+    let names = spread(9);
+    let (sender, receiver) = channel();
+    for number in 1..=200_u128 {
+        let (sender, seen) = (sender.clone(), Arc::clone(&store));
+        let of_it = names.iter().skip(number as usize % 5).map(|name| update(name, &[number]));
+        let done = move |answer: Result<Receipt, WriteError>| {
+            let commit = answer.unwrap().commit;
+            let reached = seen.watermarks().unwrap()["log"];
+            sender.send((low(number), reached, commit <= seen.last_commit())).unwrap();
+        };
+        writer.submit_with(of_it.collect(), vec![mark(low(number))], Box::new(done)).unwrap();
+    }
+    writer.close();
+    let answers: Vec<_> = receiver.try_iter().collect();
+    assert_eq!(answers.len(), 200);
+    for (number, reached, is_durable) in answers {
+        assert!(reached >= number && is_durable);
+        // Everything up to the watermark is there: the last customer has a part of each.
+        let state = bytes(&*store, &names[8]).unwrap();
+        assert!(state.len() as u64 >= reached);
+    }
+}
+
+#[test]
+fn a_failed_part_fails_the_submission_and_sending_it_again_completes_it() {
+    for at in 1..=6 {
+        for fault in [Fault::Before, Fault::After] {
+            let store = Arc::new(Probe { fail_at: Some((at, fault)), ..Probe::default() });
+            let writer = start(&store, WriterLimits { n_threads: 3, ..WriterLimits::default() });
+            let names = spread(9);
+            let mut n_failed = 0;
+            for id in [1, 2] {
+                loop {
+                    let updates = names.iter().map(|name| update(name, &[id])).collect();
+                    let ticket = writer.submit(updates, vec![mark(low(id))]).unwrap();
+                    match ticket.wait() {
+                        Ok(_) => break,
+                        Err(error) => {
+                            assert!(matches!(error, WriteError::Commit(_)));
+                            n_failed += 1;
+                        }
+                    }
+                }
+            }
+            assert_eq!(n_failed, 1, "commit {at} {fault:?}");
+            assert!(names.iter().all(|name| bytes(&*store, name) == Some(vec![1, 2])));
+            assert_eq!(store.watermarks().unwrap()["log"], 2);
+        }
+    }
 }

@@ -20,7 +20,7 @@ use crate::model::{
 use super::correction::Correction;
 use super::origins::{OriginResult, probs};
 use super::recalibration::{Recalibrated, recalibrate};
-use super::signal::beats_base;
+use super::signal::{beats, beats_base};
 use super::stacking::StackVerdict;
 
 /// Rows of one or more slices, stacked.
@@ -169,8 +169,22 @@ pub struct ChurnVerdict {
 }
 
 /// The candidate with the lowest log loss at an origin; the stacked one, whose weights take
-/// several origins, is not among them.
+/// several origins, is not among them. The regression or the trees alone must beat the mean of
+/// both by more than luck: which of two is better changes from one window to the next, and the
+/// mean errs less than the wrong one.
 pub(super) fn pick_churn(origin: &OriginResult, rows: &Rows) -> Option<ChurnKind> {
+    let best = lowest_loss(origin, rows)?;
+    let is_half = matches!(best, ChurnKind::Logistic | ChurnKind::Boosted);
+    let said = origin.logits(best).zip(origin.logits(ChurnKind::Blend)).filter(|_| is_half);
+    match said {
+        Some((one, mean)) if !beats(&probs(one), &probs(mean), &rows.churned) => {
+            Some(ChurnKind::Blend)
+        }
+        _ => Some(best),
+    }
+}
+
+fn lowest_loss(origin: &OriginResult, rows: &Rows) -> Option<ChurnKind> {
     let kinds = origin.churn.iter().map(|(kind, _)| *kind);
     kinds
         .filter(|kind| *kind != ChurnKind::Stacked)
@@ -190,7 +204,7 @@ fn knows_more(origin: &OriginResult, kind: ChurnKind, rows: &Rows) -> bool {
 }
 
 /// Chooses the churn champion: the stacked candidate where the origins support it, else the one
-/// with the lowest log loss on the newest window. None where no window ended before that one.
+/// that [`pick_churn`] picks on the newest window. None where no window ended before that one.
 #[must_use]
 pub(super) fn judge_churn(
     origins: &[OriginResult],

@@ -12,7 +12,7 @@ use crate::labels::StayRule;
 use crate::model::btyd::BtydError;
 use crate::model::{
     BoostedSpec, ChurnKind, ChurnModel, ChurnParts, ChurnSpec, Columns, CountKind, CountModel,
-    Fitted, IntervalTable, LogisticSpec, LogitLine, Objective, SearchScope, TreeShape,
+    Fitted, IntervalTable, LogisticSpec, LogitLine, Objective, PurchaseMix, SearchScope, TreeShape,
     ValueHorizon, ValueKind, ValueModel, ValueParts, row_definitions,
 };
 
@@ -22,12 +22,14 @@ use super::base_facts;
 use super::base_facts::Offered;
 use super::correction::combining;
 use super::count_choice::{CountChoice, choose_for_log};
+use super::count_mix::{MixChoice, choose_mix};
 use super::error::TrainError;
 use super::horizons::{self, HorizonVerdict, Settled, fit_further};
 use super::judgement::Judgement;
 use super::origins::{OriginResult, OriginWork, log_level, value_parts};
 use super::plan::{DataVerdict, TrainSpec};
 use super::replay::Replay;
+use super::sample::{ROWS_MAX, Sample};
 use super::search::{CutoffRows, Search, SearchTask, search, signs};
 use super::slice::{PastBase, Slice, SliceSpec};
 use super::stacking::{add_stacked, stack_churn, stack_value};
@@ -62,6 +64,8 @@ pub struct FitResult {
     pub counts: Vec<CountModel>,
     /// Which of them the columns come from, and why.
     pub count_choice: CountChoice,
+    /// How much each of them counts where purchases are expected.
+    pub count_mix: MixChoice,
     /// Ascending quantiles of the churn probability over today's base: the base that the tiers are
     /// cut for. The judged window's base is younger; on a single cohort its cuts would paint most
     /// of today's base red.
@@ -118,6 +122,7 @@ fn boosted((seed, n_threads): (u64, usize), objective: Objective) -> BoostedSpec
 /// Slices at all cutoffs and at the last day.
 struct Slices {
     choice: CountChoice,
+    mix: MixChoice,
     spec: SliceSpec,
     past: Vec<Slice>,
     today: Slice,
@@ -135,13 +140,14 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
     let schema = FeatureSchema::new(&row_definitions());
     let columns = Columns::try_new(&schema)?;
     let slices = build_slices(spec, log, plan.as_ref(), schema.id())?;
-    let Slices { choice: count_choice, spec: slice_spec, past, today } = slices;
+    let Slices { choice: count_choice, mix: count_mix, spec: slice_spec, past, today } = slices;
     let judged = past.last().map(PastBase::of);
     let Cutoffs { rows, totals, customers } = Cutoffs::of(log, &slice_spec, &columns, past)?;
     let mut data =
         data_verdict(spec, log, plan.as_ref(), rows.last().map(|(_, rows)| rows), &today);
     check_history(spec, spec.until.days_since(first) + 1, &data)?;
     data.warnings = warnings(log, &today.base.rhythm, &rows);
+    data.warnings.extend(slice_spec.sample.note());
     let mut work = Work::new(spec, &columns, &rows, data.learn);
     let search = work.search_settings(&customers)?;
     let Judged { origins, churn, value } = work.judge()?;
@@ -187,6 +193,7 @@ pub fn fit(spec: &TrainSpec, log: &Log) -> Result<FitResult, TrainError> {
         totals,
         counts,
         count_choice,
+        count_mix,
         churn_quantiles,
         total_predicted,
         purchases_expected,
@@ -237,7 +244,13 @@ fn build_slices(
         .or_else(|_| choose_for_log(spec, log, None, spec.until))
         .map_err(|error| as_no_purchase(spec, log, error))?;
     let encoding = covariate_encoding(spec, log)?;
-    let choice = if encoding.is_some() { choice.for_covariates() } else { choice };
+    let (choice, mix) = if encoding.is_some() {
+        (choice.for_covariates(), MixChoice::none("covariates act on one model"))
+    } else {
+        let cutoffs = plan.map_or(&[][..], |plan| &plan.training);
+        let mix = choose_mix(spec, log, cutoffs, choice.kind);
+        (choice, mix)
+    };
     let slice_spec = SliceSpec {
         zone: spec.zone.clone(),
         churn: spec.churn,
@@ -245,16 +258,24 @@ fn build_slices(
         last_observed: spec.until,
         prior: spec.prior,
         counts: choice.kind,
+        mix: mix.weights.clone(),
         season_clock: spec.season_clock,
         encoding,
         stay: StayRule::Purchase,
+        sample: Sample::of(
+            log,
+            (&plan.map(CutoffPlan::all).unwrap_or_default(), &spec.zone),
+            ROWS_MAX,
+            spec.seed,
+        ),
         schema_id: schema_id.to_owned(),
     };
     let (past, mut replay) = past_slices(&slice_spec, log, plan);
     replay.advance(AsOf::end_of(spec.until, &spec.zone));
-    let today = Slice::build(&slice_spec, log, &replay, spec.until)
+    let everybody = SliceSpec { sample: Sample::ALL, ..slice_spec.clone() };
+    let today = Slice::build(&everybody, log, &replay, spec.until)
         .map_err(|error| as_no_purchase(spec, log, error))?;
-    Ok(Slices { choice, spec: slice_spec, past, today })
+    Ok(Slices { choice, mix, spec: slice_spec, past, today })
 }
 
 /// The slices at all cutoffs, oldest first, and the replay at the last one.
@@ -516,10 +537,12 @@ fn all_count_models(spec: &TrainSpec, today: &Slice) -> Result<Vec<CountModel>, 
     let data = today.count_rows()?;
     let mut counts = Vec::new();
     for kind in [CountKind::BgNbd, CountKind::MbgNbd, CountKind::ParetoNbd] {
-        counts.push(if kind == today.counts.kind() {
-            today.counts.clone()
-        } else {
-            CountModel::fit(kind, spec.prior, &data)?
+        let members = today.mix.iter().flat_map(PurchaseMix::members).map(|(model, _)| model);
+        // The one in use first: those made from the same rows are the same.
+        let known = [&today.counts].into_iter().chain(members).find(|model| model.kind() == kind);
+        counts.push(match known {
+            Some(model) => model.clone(),
+            None => CountModel::fit(kind, spec.prior, &data)?,
         });
     }
     if matches!(today.counts.kind(), CountKind::Cnbd { .. }) {

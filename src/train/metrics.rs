@@ -9,10 +9,11 @@ use crate::evaluate::{deciles, reliability, top_share_of_rarer};
 use crate::events::{IntakeReport, Log};
 use crate::features::SeasonClock;
 use crate::model::btyd::{CovariateInfo, FitInfo, GammaGamma};
-use crate::model::{CountModel, StageCovariates};
+use crate::model::{CountKind, CountModel, PurchaseMix, StageCovariates};
 
 use super::backtest_json::backtest;
 use super::count_choice::CountChoice;
+use super::count_mix::{MixChoice, MixWindow};
 use super::fit::{FitResult, at_actual_level};
 use super::judgement::Judgement;
 use super::plan::TrainSpec;
@@ -92,7 +93,7 @@ pub fn metrics(spec: &TrainSpec, log: &Log, fit: &FitResult, policy: Option<&Pol
     btyd.extend(fit.today.spend.as_ref().map(spend_model));
     json!({
         "btyd": btyd,
-        "btyd_choice": count_choice(&fit.count_choice),
+        "btyd_choice": count_choice(&fit.count_choice, &fit.count_mix),
         "btyd_covariates": fit.today.covariates.as_ref().map(covariates),
         "season_clock": fit.today.clock.as_ref().map(season_clock),
         "churn": with_horizons(churn(spec, fit, policy), fit),
@@ -107,7 +108,7 @@ pub fn metrics(spec: &TrainSpec, log: &Log, fit: &FitResult, policy: Option<&Pol
 }
 
 /// Which purchase-count model is in use, and what it was chosen from.
-fn count_choice(choice: &CountChoice) -> Value {
+fn count_choice(choice: &CountChoice, mix: &MixChoice) -> Value {
     let candidates: Vec<Value> = choice
         .candidates
         .iter()
@@ -119,7 +120,35 @@ fn count_choice(choice: &CountChoice) -> Value {
             })
         })
         .collect();
-    json!({ "model": choice.kind.name(), "reason": choice.reason, "candidates": candidates })
+    json!({
+        "model": choice.kind.name(),
+        "reason": choice.reason,
+        "candidates": candidates,
+        "purchases": count_mix(mix),
+    })
+}
+
+/// How much each purchase-count model counts where purchases are expected.
+fn count_mix(mix: &MixChoice) -> Value {
+    let named = |numbers: &mut dyn Iterator<Item = (CountKind, f64)>| -> Value {
+        numbers.map(|(kind, number)| (kind.name().to_owned(), json!(number))).collect()
+    };
+    let windows: Vec<Value> = mix
+        .windows
+        .iter()
+        .map(|MixWindow { cutoff, deviances, equal }| {
+            json!({
+                "cutoff": cutoff.to_string(),
+                "deviance": named(&mut PurchaseMix::KINDS.into_iter().zip(*deviances)),
+                "deviance_of_equal_mean": equal,
+            })
+        })
+        .collect();
+    json!({
+        "weights": named(&mut mix.weights.iter().copied()),
+        "windows": windows,
+        "reason": mix.reason,
+    })
 }
 
 /// What each covariate does, as the logarithm of a factor, with its standard error.

@@ -319,5 +319,6 @@ pub(super) fn value_parts(
     if !learn || !target.iter().any(|&spend| spend > 0.0) {
         return Ok(ValueParts::default());
     }
-    ValueParts::fit(spec, columns, &rows.matrix, &target)
+    let came: Vec<bool> = rows.churned.iter().map(|&left| !left).collect();
+    ValueParts::fit(spec, columns, &rows.matrix, (&came, &target))
 }

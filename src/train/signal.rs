@@ -1,25 +1,32 @@
-//! Whether a candidate knows more than the base rate, or was lucky.
+//! Whether a candidate knows more than the base rate or another candidate, or was lucky.
 //!
 //! In: probabilities of both for the same rows, and what came. Out: yes or no. It deliberately
 //! knows no model.
 
 use crate::model::clamp_prob;
 
-/// A candidate must beat the base rate by this many standard errors of the difference.
+/// A candidate must beat the other one by this many standard errors of the difference.
 const SIGNAL_ERRORS: f64 = 2.0;
 
 /// Whether the log loss of `probs` is lower than that of one probability for all by more than
 /// luck: the mean difference a row against its standard error.
 #[must_use]
 pub(super) fn beats_base(probs: &[f64], base_prob: f64, churned: &[bool]) -> bool {
+    beats(probs, &vec![base_prob; probs.len()], churned)
+}
+
+/// The same against the probabilities of another candidate.
+#[must_use]
+pub(super) fn beats(probs: &[f64], others: &[f64], churned: &[bool]) -> bool {
     let loss = |prob: f64, left: bool| {
         let p = clamp_prob(prob);
         if left { -libm::log(p) } else { -libm::log1p(-p) }
     };
     let gains: Vec<f64> = probs
         .iter()
+        .zip(others)
         .zip(churned)
-        .map(|(&prob, &left)| loss(base_prob, left) - loss(prob, left))
+        .map(|((&prob, &other), &left)| loss(other, left) - loss(prob, left))
         .collect();
     let n = gains.len().max(1) as f64;
     let mean = gains.iter().sum::<f64>() / n;
@@ -40,5 +47,7 @@ mod tests {
         let lucky: Vec<f64> = (0..1_000).map(|row| if row < 3 { 0.35 } else { 0.3 }).collect();
         assert!(!beats_base(&lucky, 0.3, &churned));
         assert!(!beats_base(&[0.3; 1_000], 0.3, &churned));
+        assert!(beats(&knows, &lucky, &churned) && !beats(&lucky, &knows, &churned));
+        assert!(!beats(&knows, &knows, &churned));
     }
 }

@@ -15,11 +15,13 @@ use crate::model::btyd::{
     CovariateSpec, GammaGamma, GammaGammaSpec, PooledSpend, Prior, SpendRow,
 };
 use crate::model::{
-    BTYD_COLUMNS, BtydStage, CountKind, CountModel, CountRows, StageCovariates, StageInput,
-    StageView,
+    BTYD_COLUMNS, BtydStage, CountKind, CountModel, CountRows, PurchaseMix, StageCovariates,
+    StageInput, StageView,
 };
 
+use super::count_mix::MixChoice;
 use super::replay::Replay;
+use super::sample::Sample;
 
 /// What all slices of a run share.
 #[derive(Debug, Clone)]
@@ -36,12 +38,17 @@ pub struct SliceSpec {
     pub prior: Prior,
     /// The purchase-count model, the same at every cutoff.
     pub counts: CountKind,
+    /// The models that say how many purchases come, with weights, the same at every cutoff; empty
+    /// where the one above says it.
+    pub mix: Vec<(CountKind, f64)>,
     /// Whether time runs on a season clock.
     pub season_clock: bool,
     /// The encoding of covariates, the same at every cutoff.
     pub encoding: Option<CovariateEncoding>,
     /// What counts as staying.
     pub stay: StayRule,
+    /// Whose rows are held: those that are learned from.
+    pub sample: Sample,
     /// Digest of the whole row's schema.
     pub schema_id: String,
 }
@@ -55,9 +62,11 @@ pub struct Slice {
     pub base: BaseStats,
     /// Purchase-count model of the data before.
     pub counts: CountModel,
+    /// Mean of the models that say how many purchases come, of the data before.
+    pub mix: Option<PurchaseMix>,
     /// Spend model of the data before.
     pub spend: Option<GammaGamma>,
-    /// Positions of the customers in the log.
+    /// Positions in the log of the customers who are learned from.
     pub customers: Vec<usize>,
     /// The season clock of the data before.
     pub clock: Option<SeasonClock>,
@@ -97,10 +106,15 @@ impl Slice {
             .collect();
         let base = super::base::fit(&rhythms_of(&rhythms), cutoff, log.days);
         let summaries: Vec<PurchaseSummary> = rhythms.iter().map(|r| r.summary).collect();
-        let customers: Vec<usize> = rhythms.iter().map(|r| r.idx).collect();
+        let customers: Vec<usize> = rhythms
+            .iter()
+            .map(|r| r.idx)
+            .filter(|&idx| spec.sample.takes(&log.customers[idx].customer))
+            .collect();
+        drop(rhythms);
         let spend = fit_spend(&summaries, spec.prior)?;
-        let mut counts =
-            CountModel::fit(spec.counts, spec.prior, &CountRows::try_new(&summaries)?)?;
+        let mut data = CountRows::try_new(&summaries)?;
+        let mut counts = CountModel::fit(spec.counts, spec.prior, &data)?;
         let clock = if spec.season_clock {
             super::season::fit_clock(log, &customers, as_of, &counts)
         } else {
@@ -116,8 +130,10 @@ impl Slice {
             .filter_map(|&idx| view.input(replay.history(idx), as_of))
             .collect();
         if clock.is_some() {
-            counts = CountModel::fit(spec.counts, spec.prior, &rows_of(&inputs)?)?;
+            data = rows_of(&inputs)?;
+            counts = CountModel::fit(spec.counts, spec.prior, &data)?;
         }
+        let mix = MixChoice::fit(&spec.mix, spec.prior, &data, &counts);
         let covariates = match &spec.encoding {
             Some(encoding) => Some(fit_covariates(spec, encoding, &inputs)?),
             None => None,
@@ -137,6 +153,7 @@ impl Slice {
             cutoff,
             base,
             counts,
+            mix,
             spend,
             customers,
             clock,
@@ -164,6 +181,7 @@ impl Slice {
     pub fn stage(&self, spec: &SliceSpec) -> BtydStage {
         BtydStage {
             counts: self.counts.clone(),
+            mix: self.mix.clone(),
             spend: self.spend.clone(),
             churn_weeks: spec.churn.weeks(),
             value_weeks: spec.value.weeks(),

@@ -93,7 +93,7 @@ pub(super) fn purchases_total(spec: &TrainSpec, fit: &FitResult) -> Value {
         Err(why) => absent(&why),
     };
     json!({
-        "model": fit.count_choice.kind.name(),
+        "model": if fit.today.mix.is_some() { "mean" } else { fit.today.counts.name() },
         "horizon_days": spec.value.get(),
         "expected": fit.purchases_expected,
         "total_interval": interval,

@@ -39,7 +39,7 @@ pub struct HorizonTotals {
 /// How well the purchases of each customer were foretold, over the churn horizon.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CountCheck {
-    /// The purchase-count model.
+    /// The purchase-count model; `mean` where the number is a mean of several.
     pub model: &'static str,
     /// Root mean squared error of the number of purchase days.
     pub rmse: f64,
@@ -147,7 +147,7 @@ fn count_check(
         })
         .collect();
     Some(CountCheck {
-        model: slice.counts.name(),
+        model: if slice.mix.is_some() { "mean" } else { slice.counts.name() },
         rmse: rmse(expected, purchases).ok()?,
         deviance: poisson_deviance(expected, purchases).ok()?,
         total_ratio: total_ratio(expected, purchases).ok()?,

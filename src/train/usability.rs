@@ -11,7 +11,7 @@ use super::error::TrainError;
 use super::plan::{DataVerdict, TrainSpec};
 use crate::domain::Day;
 use crate::evaluate::{LEAK_AUC, leaks};
-use crate::events::{EventKind, Log};
+use crate::events::{EventKind, Log, Purchase};
 use crate::features::{FeatureSchema, RhythmBase};
 use crate::model::row_definitions;
 
@@ -19,6 +19,8 @@ use crate::model::row_definitions;
 const HISTORY_DAYS_REFUSED: i32 = 7;
 /// More purchases of nothing than this are worth a warning.
 const FREE_SHARE_MAX: f64 = 0.2;
+/// A fact that the log has of some purchases and lacks of more than this share is worth a warning.
+const MISSING_SHARE_MAX: f64 = 0.2;
 /// Beginnings of the names of features that more than purchases make. Purchases alone tell a base
 /// full of customers who left long ago, and that is no leak.
 const OF_OTHER_EVENTS: [&str; 11] = [
@@ -86,8 +88,37 @@ pub(super) fn warnings(log: &Log, rhythm: &RhythmBase, rows: &[(Day, Rows)]) -> 
             100.0 * share
         ));
     }
+    warnings.extend(half_told(log));
     warnings.extend(rows.last().into_iter().flat_map(|(_, judged)| too_good(judged)));
     warnings
+}
+
+/// Facts of purchases that the log has and often lacks: features of them then speak of what was
+/// written down, not of customers.
+fn half_told(log: &Log) -> Vec<String> {
+    let is_missing =
+        |purchase: &Purchase| [purchase.category.is_none(), purchase.sales_channel.is_none()];
+    let (mut n, mut missing) = (0_usize, [0_usize; 2]);
+    for event in log.customers.iter().flat_map(|customer| &customer.events) {
+        let EventKind::Purchase(purchase) = &event.kind else { continue };
+        n += 1;
+        for (count, is_missing) in missing.iter_mut().zip(is_missing(purchase)) {
+            *count += usize::from(is_missing);
+        }
+    }
+    let told = ["category", "sales channel"].into_iter().zip(missing);
+    let told = told.filter(|(_, missing)| *missing < n);
+    let shares = told.map(|(name, missing)| (name, missing as f64 / n.max(1) as f64));
+    shares
+        .filter(|(_, share)| *share > MISSING_SHARE_MAX)
+        .map(|(name, share)| {
+            format!(
+                "{:.0} % of the purchases have no {name}, the others have one: features of it \
+                 speak of what was written down",
+                100.0 * share
+            )
+        })
+        .collect()
 }
 
 /// Features that alone tell who left, although purchases do not make them: in a log that is

@@ -32,6 +32,15 @@ impl Ran {
         }
     }
 
+    /// The same of standard output.
+    #[track_caller]
+    pub(crate) fn says(&self, code: i32, parts: &[&str]) {
+        self.expect(code, &[]);
+        for part in parts {
+            assert!(self.out.contains(part), "{part:?} is not in {}", self.out);
+        }
+    }
+
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         self.expect(0, &[]);

@@ -35,7 +35,13 @@ fn rows(dir: &Path) -> Vec<DecisionRowV1> {
     let texts = segments.iter().map(|path| fs::read_to_string(path).unwrap());
     texts
         .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
-        .map(|line| serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .map(|line| {
+            let row: DecisionRowV1 =
+                serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            // What is written is what the row says, field by field and in its order.
+            assert_eq!(serde_json::to_string(&row).unwrap(), line);
+            row
+        })
         .collect()
 }
 

@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tenure::bundle::{Bundle, BundleSelector};
+use tenure::domain::{AsOf, Day, Zone};
+use tenure::events::{Log, LogSpec, ReadSpec, Rules};
+use tenure::history::History;
+use tenure::model::Clv;
 use tenure::scoring::{Engine, self_test};
 use tenure::serve::pb;
 use tenure::serve::pb::scoring_service_client::ScoringServiceClient;
@@ -139,6 +143,47 @@ async fn g_1_the_server_and_the_batch_job_give_the_same_bits() {
         }
     }
     assert!(held_out > 0, "the control groups are drawn with the same salt");
+}
+
+/// The batch job scores in blocks; the library here answers one customer after the other.
+#[test]
+fn g_1_the_file_has_the_bits_of_one_answer_at_a_time() {
+    let dir = TempDir::new().unwrap();
+    let models = dir.path().join("models");
+    copy_folder(&root("models"), &models);
+    let out = dir.path().join("scores.csv");
+    run(env!("CARGO_BIN_EXE_tenure-score"), &models, &["--out", out.to_str().unwrap()]);
+    let salt = tenure::bundle::installation_salt(&models).unwrap();
+    let engine = Engine::try_new(demo(), None, Some(&salt)).unwrap();
+    let as_of = AsOf::end_of(Day::parse("2017-11-30").unwrap(), &Zone::UTC);
+    let (read, rules) = (ReadSpec::default(), Rules::default());
+    let events = vec![root("data/complete_journey.csv.gz")];
+    let log = LogSpec { events, profiles: None, read, rules, before: as_of };
+    let log = Log::read(&log, &mut |_| {}).unwrap();
+    let mut reader = csv::Reader::from_path(out).unwrap();
+    let headers = reader.headers().unwrap().clone();
+    let at = |name: &str| headers.iter().position(|header| header == name).unwrap();
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), log.customers.len());
+    for (row, customer) in rows.iter().zip(&log.customers) {
+        let mut history = History::default();
+        for event in &customer.events {
+            history.apply(event);
+        }
+        let answer = engine.answer(&customer.customer, &history, as_of, false).unwrap();
+        assert_eq!(&row[0], customer.customer.as_str());
+        let bits = |name: &str| row[at(name)].parse::<f64>().ok().map(f64::to_bits);
+        let (score, clv) = (&answer.score, answer.score.clv.as_ref());
+        let of_clv = |part: fn(&Clv) -> f64| clv.map(|clv| part(clv).to_bits());
+        assert_eq!(bits("churn_probability"), score.churn_prob.map(f64::to_bits));
+        assert_eq!(bits("expected_purchases"), score.expected_purchases.map(f64::to_bits));
+        assert_eq!(bits("clv_mean"), of_clv(|clv| clv.mean));
+        assert_eq!(bits("clv_p10"), of_clv(|clv| clv.p10));
+        assert_eq!(bits("clv_p50"), of_clv(|clv| clv.p50));
+        assert_eq!(bits("clv_p90"), of_clv(|clv| clv.p90));
+        assert_eq!(&row[at("micro_segment")], answer.decision.micro_key);
+        assert_eq!(&row[at("campaign")], answer.decision.campaign_id());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

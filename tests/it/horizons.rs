@@ -156,7 +156,9 @@ fn library_and_batch_agree(place: &Place, bundle: Bundle, (events, until): (&str
         let bits = |row: &[f64]| row.iter().map(|x| x.to_bits()).collect::<Vec<u64>>();
         assert_eq!(bits(&made), bits(&wanted), "{customer}");
     }
-    assert!(n_moved * 20 < rows.len(), "the models hardly contradict each other: {n_moved}");
+    // Trees on both horizons are noisier than a regression on one: in flat parts of the risk a
+    // few thousandths change the order.
+    assert!(n_moved * 5 < rows.len(), "the models seldom contradict each other: {n_moved}");
 }
 
 #[test]

@@ -141,4 +141,8 @@ impl StateStore for Faulty {
     fn verify(&self) -> Result<VerifyReport, StoreError> {
         self.inner.verify()
     }
+
+    fn snapshot(&self) -> Result<Box<dyn tenure::store::Snapshot>, StoreError> {
+        self.inner.snapshot()
+    }
 }

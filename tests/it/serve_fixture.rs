@@ -40,6 +40,7 @@ fn fitted() -> Fitted {
     Fitted {
         base: BaseStats::of_rhythm(RhythmBase::weak()),
         stage: BtydStage {
+            mix: None,
             counts: CountModel::BgNbd(BgNbd::try_from_params(counts).unwrap()),
             spend: Some(GammaGamma::try_from_params(spend).unwrap()),
             churn_weeks: 90.0 / 7.0,
@@ -101,6 +102,13 @@ pub(crate) fn write_bundle_with_horizons(models: &Path, days: &[u16]) -> String 
     write_fitted(models, Policy::default_text(), fitted)
 }
 
+/// The same whose probabilities of churn are greater by so much on the logit scale.
+pub(crate) fn write_shifted_bundle(models: &Path, shift: f64) -> String {
+    let mut fitted = fitted();
+    fitted.churn.calibration = LogitLine::try_new(shift, 1.0).unwrap();
+    write_fitted(models, Policy::default_text(), fitted)
+}
+
 fn write_fitted(models: &Path, policy: &str, fitted: Fitted) -> String {
     let manifest = ManifestV1 {
         format: 0,
@@ -149,7 +157,7 @@ fn write_fitted(models: &Path, policy: &str, fitted: Fitted) -> String {
 /// A server at work in this process, on a directory of its own.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
-    _dir: TempDir,
+    dir: TempDir,
     pub(crate) version: String,
     pub(crate) config: ServeConfig,
     stop: Option<oneshot::Sender<()>>,
@@ -203,7 +211,7 @@ impl Running {
             };
             serve(&own, parts, listener, shutdown).await.unwrap()
         });
-        Self { address, _dir: dir, version, config, stop: Some(stop), task: Some(task) }
+        Self { address, dir, version, config, stop: Some(stop), task: Some(task) }
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -219,6 +227,13 @@ impl Running {
     /// Waits for its end.
     pub(crate) async fn ended(&mut self) -> Drained {
         self.task.take().unwrap().await.unwrap()
+    }
+
+    /// Ends it; its directory lives as long as what this answers.
+    pub(crate) async fn stop_and_keep(mut self) -> TempDir {
+        self.tell();
+        self.ended().await;
+        self.dir
     }
 
     pub(crate) async fn stop(mut self) -> Drained {

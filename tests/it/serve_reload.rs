@@ -51,13 +51,13 @@ pub(crate) async fn with_admin(
 }
 
 /// The value of a sample, by its name and labels as printed.
-fn sample(page: &str, name: &str) -> Option<f64> {
+pub(crate) fn sample(page: &str, name: &str) -> Option<f64> {
     let line =
         page.lines().find(|line| line.strip_prefix(name).is_some_and(|r| r.starts_with(' ')));
     line?.rsplit(' ').next()?.parse().ok()
 }
 
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     for _ in 0..2_400 {
         if is_so().await {
             return;

@@ -23,7 +23,7 @@ use tonic_types::StatusExt;
 use crate::serve_client::told;
 use crate::serve_fixture::Running;
 
-fn golden(name: &str) -> PathBuf {
+pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls").join(name)
 }
 
@@ -101,7 +101,7 @@ fn needed(path: &str) -> &'static str {
 }
 
 /// Makes a key with `tenure-ops keys new` and answers it.
-fn new_key(file: &Path, id: &str, more: &[&str]) -> String {
+pub(crate) fn new_key(file: &Path, id: &str, more: &[&str]) -> String {
     let made = Command::new(env!("CARGO_BIN_EXE_tenure-ops"))
         .args(["keys", "new", "--json", "--id", id, "--keys"])
         .arg(file)
@@ -114,12 +114,12 @@ fn new_key(file: &Path, id: &str, more: &[&str]) -> String {
     said["key"].as_str().unwrap().to_owned()
 }
 
-fn text(path: &Path) -> String {
+pub(crate) fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
 /// A server with TLS and whatever else.
-async fn secure(more: &[(&str, &str)]) -> Running {
+pub(crate) async fn secure(more: &[(&str, &str)]) -> Running {
     let (cert, key) = (text(&golden("server.pem")), text(&golden("server.key")));
     let settings = [&[("tls_cert", &*cert), ("tls_key", &*key)][..], more].concat();
     Running::start(&settings).await

@@ -18,7 +18,7 @@ use tenure::config::{Layers, OpsConfig, OpsTask, ScoreConfig, TrainConfig};
 use tenure::domain::{AsOf, CustomerId, Timestamp};
 use tenure::evaluate::SplitMix64;
 use tenure::events::{RawValue, ReadSpec, Rules, Table};
-use tenure::scoring::{Engine, self_test};
+use tenure::scoring::{Engine, TableQuestion, self_test};
 use tenure::train::{TrainOutcome, execute};
 
 /// Of an installation of its own.
@@ -442,9 +442,25 @@ fn every_row_is_explained_by_its_columns_to_the_last_digit() {
     let inputs = engine.table_inputs().unwrap();
     let as_of = AsOf::at(Timestamp::from_micros(0), engine.zone());
     let mut weight = std::collections::BTreeMap::<String, f64>::new();
+    let cells_of = |row: usize| -> Vec<RawValue<'_>> {
+        inputs.iter().map(|i| table.cell(row, table.position(&i.name).unwrap())).collect()
+    };
+    // G-1: many rows at once get the same bits, and a bad one stops no other.
+    let mut many: Vec<Vec<RawValue<'_>>> = (0..rows.len()).map(cells_of).collect();
+    many[70].pop();
+    let anybody = CustomerId::try_new("x").unwrap();
+    let questions = many.iter().map(|cells| TableQuestion { customer: &anybody, cells, as_of });
+    let together = engine.answer_rows(&questions.collect::<Vec<_>>());
+    for (cells, found) in many.iter().zip(&together) {
+        let alone = engine.answer_row(&anybody, cells, as_of, false);
+        assert_eq!(format!("{alone:?}"), format!("{found:?}"));
+    }
+    assert_eq!(
+        (together.len(), together.iter().filter(|one| one.is_err()).count()),
+        (rows.len(), 1)
+    );
     for (row, file) in rows.iter().enumerate() {
-        let cells: Vec<RawValue<'_>> =
-            inputs.iter().map(|i| table.cell(row, table.position(&i.name).unwrap())).collect();
+        let cells = cells_of(row);
         let id = CustomerId::try_new(file["customer_id"].as_str().unwrap()).unwrap();
         let found = engine.explain_row(&id, &cells, as_of).unwrap();
         let plain = engine.answer_row(&id, &cells, as_of, false).unwrap();

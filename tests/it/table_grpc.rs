@@ -21,6 +21,8 @@ use tonic_types::StatusExt;
 
 use crate::serve_client::told;
 use crate::serve_fixture::{Running, config as serve_config};
+use crate::serve_models::{arm, name, shadow};
+use crate::serve_reload::until;
 use crate::table::{TRAINED, score};
 
 /// A cell as JSON would send it.
@@ -99,6 +101,74 @@ async fn file_library_and_wire_give_the_same_bits() {
         assert_eq!(library, wire.churn_probability.map(f64::to_bits));
     }
     server.stop().await;
+}
+
+/// Copies the models of the trained bundle, with one more version of the same bits.
+fn twice(to: &Path) -> [String; 2] {
+    use sha2::{Digest, Sha256};
+    let (_, outcome) = &*TRAINED;
+    let first = outcome.folder.file_name().unwrap().to_str().unwrap().to_owned();
+    let model = to.join("models/demo");
+    let copy = |version: &str| {
+        std::fs::create_dir_all(model.join(version)).unwrap();
+        for file in std::fs::read_dir(&outcome.folder).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), model.join(version).join(file.file_name())).unwrap();
+        }
+    };
+    copy(&first);
+    let manifest = std::fs::read_to_string(model.join(&first).join("manifest.json")).unwrap();
+    let (head, seed) = manifest.split_once("\"seed\": ").unwrap();
+    let manifest = format!("{head}\"seed\": 7{seed}");
+    let digest = Sha256::digest(manifest.as_bytes());
+    let second: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    copy(&second);
+    std::fs::write(model.join(&second).join("manifest.json"), manifest).unwrap();
+    let models = to.join("models");
+    tenure::bundle::set_alias(&models, "demo", tenure::bundle::CHAMPION, &first).unwrap();
+    [first, second]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_split_and_shadowed_as_customers_of_a_log_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second] = twice(dir.path());
+    let server = Running::start_with(serve_config(dir.path(), &[("store", "")])).await;
+    let mut clients = crate::serve_client::Clients::new(&server).await;
+    clients.load(&second).await.unwrap();
+    let path = TRAINED.0.path().join("business.csv");
+    let table = Table::read(&path, &ReadSpec::default(), &Rules::default()).unwrap();
+    let bundle = Bundle::load(&TRAINED.1.folder).unwrap();
+    let engine = Engine::try_new(bundle, None, Some("0123456789abcdef")).unwrap();
+    let row = |row: usize| subject(&table, &engine, row, &format!("c{row}"));
+    let rows: Vec<pb::ScoreSubject> = (0..200).map(row).collect();
+    let all = clients.batch(rows.clone()).await.unwrap();
+    let arms = vec![arm("champion", &first, 5_000), arm("canary", &second, 5_000)];
+    let policy = clients.set_arms(arms).await.unwrap();
+    let split = clients.batch(rows.clone()).await.unwrap();
+    let salt = format!("traffic/{}", policy.salt);
+    for ((row, whole), of_arm) in rows.iter().zip(&all).zip(&split) {
+        let (Outcome::Score(whole), Outcome::Score(of_arm)) = (whole, of_arm) else {
+            panic!("{whole:?} {of_arm:?}")
+        };
+        assert_eq!(whole.churn_probability, of_arm.churn_probability);
+        let is_canary = tenure::decision::unit_interval(&salt, &row.customer) < 0.5;
+        let expected = if is_canary { ("canary", &second) } else { ("champion", &first) };
+        let of = of_arm.provenance.as_ref().unwrap();
+        assert_eq!((&*of.arm, &of.model_version), (expected.0, &name(expected.1)));
+    }
+    let arms = vec![arm("champion", &first, 10_000), shadow("dark", &second, 10_000)];
+    clients.set_arms(arms).await.unwrap();
+    clients.batch(rows).await.unwrap();
+    let mut found = pb::ShadowAgreement::default();
+    until("the shadow", async || {
+        found = clients.traffic().await.shadow_agreements.remove(0);
+        found.compared_count + found.failed_count + found.dropped_count == 200
+    })
+    .await;
+    assert_eq!((found.compared_count, found.same_decision_count), (200, 200), "{found:?}");
+    assert!(found.churn_absolute_difference_sum.abs() < 1e-12, "the same bits");
+    assert!(server.stop().await.complete);
 }
 
 /// The full view and `ExplainScore` say what the file says, column by column.

@@ -5,6 +5,7 @@
 The store of the server must be empty. Ends with an assertion error at the first difference.
 """
 
+import hashlib
 import statistics
 import struct
 import sys
@@ -197,6 +198,38 @@ def check_views(channel, model, snapshot):
     assert ours.versions[0].name == models.served_version
 
 
+def check_model_service(channel, model):
+    """Versions and traffic. Nothing is changed, since the folder of models is not ours."""
+    stub = model_pb2_grpc.ModelServiceStub(channel)
+    listing = model_pb2.ListModelVersionsRequest(parent=f"models/{model}")
+    versions = stub.ListModelVersions(listing).model_versions
+    (serving,) = [one for one in versions if one.state == model_pb2.MODEL_STATE_SERVING]
+    assert list(serving.arms) == ["champion"] and len(serving.policy.hash) == 32
+    got = stub.GetModelVersion(model_pb2.GetModelVersionRequest(name=serving.name))
+    assert got.model_version == serving and got.features, got
+    load = model_pb2.LoadModelVersionRequest(name=serving.name)
+    assert stub.LoadModelVersion(load).model_version == serving
+    load.name = f"models/{model}/versions/0123456789ab"
+    found = refused(stub.LoadModelVersion, load, grpc.StatusCode.NOT_FOUND)
+    assert found["ErrorInfo"].reason == "MODEL_VERSION_UNKNOWN"
+    unload = model_pb2.UnloadModelVersionRequest(name=serving.name)
+    found = refused(stub.UnloadModelVersion, unload, grpc.StatusCode.FAILED_PRECONDITION)
+    assert found["PreconditionFailure"].violations[0].type == "NOT_IN_TRAFFIC"
+    name = f"models/{model}/trafficPolicy"
+    policy = stub.GetTrafficPolicy(model_pb2.GetTrafficPolicyRequest(name=name)).traffic_policy
+    assert [(arm.arm, arm.weight) for arm in policy.arms] == [("champion", 10_000)], policy
+    update = model_pb2.UpdateTrafficPolicyRequest(traffic_policy=policy, validate_only=True)
+    update.traffic_policy.arms.add(arm="second", model_version=serving.name, weight=0)
+    tried = stub.UpdateTrafficPolicy(update).traffic_policy
+    assert tried.revision == policy.revision + 1 and len(tried.arms) == 2, tried
+    update.traffic_policy.etag = "seen by nobody"
+    found = refused(stub.UpdateTrafficPolicy, update, grpc.StatusCode.ABORTED)
+    assert found["ErrorInfo"].metadata["etag"] == policy.etag
+    back = model_pb2.RollBackTrafficPolicyRequest(name=name, revision=policy.revision + 7)
+    found = refused(stub.RollBackTrafficPolicy, back, grpc.StatusCode.FAILED_PRECONDITION)
+    assert found["ErrorInfo"].reason == "REVISION_UNKNOWN"
+
+
 def check_streams(channel, now):
     """The streams: scores in order, events acknowledged, changes heard of; then an erasure."""
     scoring = scoring_pb2_grpc.ScoringServiceStub(channel)
@@ -246,6 +279,32 @@ def check_streams(channel, now):
     refused(customers.GetCustomer, gone, grpc.StatusCode.NOT_FOUND)
 
 
+def check_base(channel, model):
+    """The whole base: counted, and exported as of one commit."""
+    customers = customer_pb2_grpc.CustomerServiceStub(channel)
+    stats = customers.Stats(customer_pb2.StatsRequest())
+    assert (stats.all.customer_count, stats.buyer_count) == (2, 2), stats
+    assert sum(tier.group.customer_count for tier in stats.tiers) == 2
+    assert sum(cohort.customer_count for cohort in stats.cohorts) == 2
+    assert stats.model_version.startswith(f"models/{model}/versions/")
+    digest, length, last = hashlib.sha256(), 0, None
+    for message in customers.ExportStates(customer_pb2.ExportStatesRequest()):
+        assert message.offset == length and not (last and last.HasField("manifest"))
+        digest.update(message.chunk)
+        length += len(message.chunk)
+        last = message
+    manifest = last.manifest
+    assert (manifest.state_count, manifest.byte_count) == (2, length), manifest
+    assert manifest.sha256 == digest.digest()
+    bad = customer_pb2.ExportStatesRequest(shard=1_024)
+    try:
+        next(customers.ExportStates(bad))
+    except grpc.RpcError as error:
+        assert details(error)["BadRequest"].field_violations[0].field == "shard"
+    else:
+        raise AssertionError("there is no shard 1024")
+
+
 def latency(channel, now):
     """Median and 99th percentile of a single score, in microseconds, from this client."""
     stub = scoring_pb2_grpc.ScoringServiceStub(channel)
@@ -268,7 +327,9 @@ def main():
         snapshot = check_intake(channel, now)
         check_scores(channel, now, model)
         check_views(channel, model, snapshot)
+        check_model_service(channel, model)
         check_streams(channel, now)
+        check_base(channel, model)
         middle, slow = latency(channel, now)
     print(f"all checks passed; one score from Python: p50 {middle:.0f} us, p99 {slow:.0f} us")
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks the server from Python, with stubs made from the protos alone: makes a virtual
-# environment, starts tenure-serve on a free port with a fresh store, runs client_check.py and
-# takes everything down again.
+# environment, starts tenure-serve on a free port with a fresh store, runs client_check.py and the
+# client of examples/python, and takes everything down again.
 #
 #   tests/python/run.sh [MODELS_DIR [NAME]]        (default: models demo)
 #
@@ -19,14 +19,11 @@ root=$(cd "$here/../.." && pwd)
 models=${1:-$root/models}
 name=${2:-demo}
 work=$(mktemp -d)
-server=
+. "$root/tests/clients/server.sh"
 
 cleanup() {
     status=$?
-    if [ -n "$server" ]; then
-        kill -TERM "$server" 2>/dev/null || true
-        wait "$server" 2>/dev/null || true
-    fi
+    drop_server
     rm -rf "$work"
     exit "$status"
 }
@@ -46,25 +43,14 @@ fi
 
 mkdir "$work/stubs"
 "$venv/bin/python" -m grpc_tools.protoc -I "$root/proto" \
-    --python_out="$work/stubs" --grpc_python_out="$work/stubs" \
+    --python_out="$work/stubs" --pyi_out="$work/stubs" --grpc_python_out="$work/stubs" \
     "$root"/proto/tenure/v1/*.proto
 
-"$bin" --models "$models" --name "$name" --store "$work/store" --listen 127.0.0.1:0 \
-    --log warn >"$work/out" &
-server=$!
-tries=0
-until address=$(sed -n 's/^listening on //p' "$work/out") && [ -n "$address" ]; do
-    kill -0 "$server" 2>/dev/null || { echo "the server did not start" >&2; exit 1; }
-    tries=$((tries + 1))
-    [ "$tries" -lt 300 ] || { echo "the server does not say where it listens" >&2; exit 1; }
-    sleep 0.1
-done
-
+start_server "$bin" "$models" "$name" "$work"
 PYTHONPATH="$work/stubs" "$venv/bin/python" "$here/client_check.py" "$address" "$name"
-kill -TERM "$server"
-wait "$server"
-server=
-echo "ended in order"
+# The client to copy, on the same server.
+PYTHONPATH="$work/stubs" "$venv/bin/python" "$root/examples/python/main.py" "$address"
+stop_server
 
 if [ "${INTEROP:-yes}" = no ]; then
     exit 0

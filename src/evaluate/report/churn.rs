@@ -70,7 +70,30 @@ pub(super) fn section(source: Source<'_>) -> Value {
         "rarer": source.leavers_are_rarer().map(|left| if left { "left" } else { "stayed" }),
         "capture": capture_rows(source),
         "tiers": tier_rows(churn.at("tiers")),
+        "horizons": horizon_rows(&churn.at("horizons").items()),
     })
+}
+
+/// The models of further horizons, each on its own newest complete window.
+fn horizon_rows(horizons: &[Doc<'_>]) -> Vec<Value> {
+    let decimals = |doc: Doc<'_>, decimals| or_absent(doc.number(), |x| fixed(x, decimals));
+    horizons
+        .iter()
+        .map(|horizon| {
+            let is_judged = horizon.at("auc").number().is_some();
+            json!({
+                "days": or_absent(horizon.at("days").number(), count),
+                "champion": horizon.at("champion").text().map_or(ABSENT, candidate),
+                "window": horizon.at("cutoff").text().unwrap_or(ABSENT),
+                "customers": or_absent(horizon.at("customers").number().filter(|_| is_judged), count),
+                "auc": decimals(horizon.at("auc"), 3),
+                "log_loss": decimals(horizon.at("log_loss"), 4),
+                "base": decimals(horizon.at("base_rate_log_loss"), 4),
+                "ece": decimals(horizon.at("ece"), 4),
+                "note": horizon.at("note").text().unwrap_or(ABSENT),
+            })
+        })
+        .collect()
 }
 
 /// A warning where the plain rule on recency has the lower log loss.

@@ -166,6 +166,22 @@ fn the_same_documents_give_the_same_bytes() {
     assert_eq!(check(&sample), check(&sample));
 }
 
+#[test]
+fn further_horizons_have_rows_and_one_without_a_window_says_why() {
+    let [manifest, mut metrics] = sample(LOG);
+    assert!(!check(&[manifest.clone(), metrics.clone()]).contains("Further horizons"));
+    metrics["churn"]["horizons"] = json!([
+        { "days": 30, "champion": "blend", "auc": 0.871, "log_loss": 0.2045, "ece": 0.0071,
+          "base_rate_log_loss": 0.3047, "customers": 2357, "cutoff": "1997-12-01", "note": "kept" },
+        { "days": 720, "champion": "btyd", "auc": null, "log_loss": null, "ece": null,
+          "base_rate_log_loss": null, "customers": 0, "cutoff": null, "note": "closed form" },
+    ]);
+    let page = visible(&check(&[manifest, metrics]));
+    for text in ["Further horizons", "720", "0.871", "0.2045", "0.3047", "0.0071", "closed form"] {
+        assert!(page.contains(text), "{text}");
+    }
+}
+
 /// Calls `change` with every place of a document.
 fn each_place(value: &Value, path: &str, change: &mut dyn FnMut(&str)) {
     change(path);

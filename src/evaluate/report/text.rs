@@ -4,7 +4,7 @@
 pub(super) const ABSENT: &str = "–";
 
 /// Names of candidates, as in `metrics.json` and as on the page.
-const CANDIDATES: [(&str, &str); 13] = [
+const CANDIDATES: [(&str, &str); 14] = [
     ("base_rate", "Base rate"),
     ("btyd", "Buy till you die"),
     ("logistic", "Logistic regression"),
@@ -14,6 +14,7 @@ const CANDIDATES: [(&str, &str); 13] = [
     ("recency_rule", "Recency rule"),
     ("btyd_gamma_gamma", "Buy till you die × spend"),
     ("tweedie_glm", "Tweedie regression"),
+    ("hurdle", "Chance to buy times amount"),
     ("boosted_ratio", "Boosted trees"),
     ("past_spend", "Past spend"),
     ("column_rule", "Best single column"),

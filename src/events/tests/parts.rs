@@ -90,7 +90,9 @@ impl Files {
             let dir = tempfile::tempdir().unwrap();
             let shard = None;
             let to = Some(dir.path().to_owned());
-            let how = PartsSpec { memory_bytes, dir: to, shard, rejects: true };
+            // Files are cut into parts of a few rows where there is a bound at all.
+            let unit_bytes_min = (memory_bytes > 0).then_some(5_000);
+            let how = PartsSpec { memory_bytes, dir: to, shard, rejects: true, unit_bytes_min };
             let parts = Parts::read(&spec, &how, &mut |_| {}).unwrap();
             assert!(parts.is_spilled() || memory_bytes > 0);
             let judged = parts.reports(parts.judge().unwrap()).unwrap();
@@ -150,6 +152,33 @@ fn parts_give_the_log_of_one_intake() {
 }
 
 #[test]
+fn files_of_text_are_read_in_parts_as_they_are_in_one_go() {
+    let mut lines = String::new();
+    for at in 0..2_500 {
+        // A key that comes after the lines that stand for a header, and lines that are none.
+        let more = if at > 2_000 { r#","loyalty":3"# } else { "" };
+        let kind = if at % 97 == 5 { "visit" } else { "purchase" };
+        writeln!(
+            lines,
+            r#"{{"customer":"c{}","type":"{kind}","time":"2026-01-{:02}","amount":{}{more}}}"#,
+            at % 31,
+            1 + at % 28,
+            at % 11
+        )
+        .unwrap();
+        lines.push_str(if at % 50 == 7 { "\n{no object\n" } else { "" });
+    }
+    let mut files = Files::new();
+    files.add("a.jsonl", &lines);
+    files.check();
+    let mut files = Files::new();
+    files.add("a.csv", &rows(3, 900, false).replace('\n', "\r\n"));
+    files.add("b.csv", &format!("{}\n\n\n", rows(4, 900, false).replace("k1", "\"a\n,b\"")));
+    files.add("c.csv", &rows(5, 900, true).replace("c7,", "c7,extra,"));
+    files.check();
+}
+
+#[test]
 fn parts_take_facts_and_drop_second_ones() {
     let mut files = Files::new();
     files.add("a.csv", &rows(3, 500, false));
@@ -199,4 +228,98 @@ fn rejected_rows_are_told_with_their_places() {
     assert_eq!(lines.len(), 2, "{text}");
     assert!(lines[0].contains("a.csv\",3,bad_time,"), "{text}");
     assert!(lines[1].contains("a.csv\",4,missing_customer,"), "{text}");
+}
+
+/// Rows of every kind, most of them plain and many nearly so: customer, time, type, id, amount,
+/// items, category, name, currency.
+const MIXED: &str = "\
+c1|2026-01-05|purchase||12.5|2|books||EUR
+c2|2026-01-05T10:00:00Z| Purchase |e1|0|1|Bäckerei||eur
+c2|2026-01-05T10:00:00Z|purchase|e1|0|1|Bäckerei||eur
+ c3 |2026-02-01|purchase||-3||||EUR
+c1|2026-02-02|activity||||| visit |
+c1|2026-02-02|activity|||||visit|
+c1|2026-02-02|activity|||||visit|usd
+c1|2026-02-02|activity|||||visit|usd
+c1|2026-02-03|activity||5|||visit|
+c1|2026-02-03|activity|||||
+c4|2026-02-04|purchase|||||
+c4|2026-02-04|purchase||5|1.5|||EUR
+c4|2026-02-04|purchase||5|0|||EUR
+c4|2026-02-04|purchase||5|1000001|||EUR
+c4|2026-02-04|purchase||1e11|1|||EUR
+c4|2026-02-04|purchase||nan|1|||EUR
+c4|2026-02-04|purchase||7|1|||EURO
+c5|never|purchase||1||||EUR
+c5||purchase||1||||EUR
+|2026-02-05|purchase||1||||EUR
+c5|2026-02-05|||1||||EUR
+c5|2026-02-05|purchaze||1||||EUR
+c5|2026-02-05|cart||||||
+c5|2026-02-05|purchase||1||books|visit|EUR
+c5|2026-02-05|purchase|  |1||   ||EUR
+c6|2026-02-05|refund||1||||EUR
+c7|2026-04-05|purchase||1||||EUR
+c7|2026-03-05|purchase||1||||EUR
+c7|2026-03-05|purchase||1||||EUR
+";
+
+#[test]
+fn plain_rows_give_what_the_long_way_gives() {
+    let header = "customer_id,time,type,event_id,amount,items,category,name,currency\n";
+    let mut files = Files::new();
+    files.add("a.csv", &format!("{header}{}", MIXED.repeat(3).replace('|', ",")));
+    files.add(
+        "b.csv",
+        &format!("{}{}", header.replace(",name", ""), "c1,2026-01-01,purchase,,1,1,x,EUR\r\n"),
+    );
+    files.check();
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn plain_rows_of_parquet_give_what_the_long_way_gives() {
+    use super::same_log::{Cells, write_parquet};
+
+    let rows: Vec<Vec<&str>> = MIXED.lines().map(|line| line.split('|').collect()).collect();
+    let texts =
+        |at: usize| Cells::texts(rows.iter().map(|row| row.get(at).copied().unwrap_or_default()));
+    let number = |text: &str| text.parse::<f64>().ok();
+    let micros = |row: &Vec<&str>| Zone::UTC.parse(row[1]).ok().map(Timestamp::micros);
+    let schema = "message log { optional binary customer_id (STRING);
+        optional int64 time (TIMESTAMP(MICROS, true)); optional binary type (STRING);
+        optional binary event_id (STRING); optional double amount; optional int64 items;
+        optional binary category (STRING); optional binary name (STRING);
+        optional binary currency (STRING); }";
+    let columns = [
+        texts(0),
+        Cells::Int64(rows.iter().map(micros).collect()),
+        texts(2),
+        texts(3),
+        Cells::Double(rows.iter().map(|row| number(row[4])).collect()),
+        Cells::Int64(rows.iter().map(|row| row[5].parse().ok()).collect()),
+        texts(6),
+        texts(7),
+        texts(8),
+    ];
+    let mut files = Files::new();
+    let path = files.dir.path().join("a.parquet");
+    write_parquet(&path, schema, &columns, rows.len());
+    files.events.push(path);
+    files.check();
+    // Ids as numbers, of which one is beyond what a float holds.
+    let mut files = Files::new();
+    let schema =
+        "message log { optional int64 customer_id; optional int64 time (TIMESTAMP(MICROS, true));
+        optional double amount; }";
+    let n = rows.len();
+    let columns = [
+        Cells::Int64((0..n).map(|at| Some([7, -7, 0, (1 << 60) + 1][at % 4])).collect()),
+        Cells::Int64(rows.iter().map(micros).collect()),
+        Cells::Double(rows.iter().map(|row| number(row[4])).collect()),
+    ];
+    let path = files.dir.path().join("b.parquet");
+    write_parquet(&path, schema, &columns, n);
+    files.events.push(path);
+    files.check();
 }

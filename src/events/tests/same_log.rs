@@ -20,7 +20,7 @@ use crate::domain::Zone;
 
 /// A column to write; `None` is null.
 #[derive(Clone)]
-enum Cells {
+pub(super) enum Cells {
     Flags(Vec<Option<bool>>),
     Int32(Vec<Option<i32>>),
     Int64(Vec<Option<i64>>),
@@ -31,7 +31,7 @@ enum Cells {
 }
 
 impl Cells {
-    fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(super) fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let bytes = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
         Self::Bytes(texts.into_iter().map(bytes).collect())
     }
@@ -44,7 +44,7 @@ fn write_column<T: DataType>(writer: &mut ColumnWriterImpl<'_, T>, cells: Vec<Op
 }
 
 /// Writes two row groups, all columns of the schema optional.
-fn write_parquet(path: &Path, schema: &str, columns: &[Cells], n_rows: usize) {
+pub(super) fn write_parquet(path: &Path, schema: &str, columns: &[Cells], n_rows: usize) {
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let file = File::create(path).unwrap();

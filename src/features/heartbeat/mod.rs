@@ -26,7 +26,7 @@ pub use curve::DayCurve;
 use crate::domain::Day;
 use crate::history::History;
 
-use series::{Ages, Series};
+use series::{Ages, Column, Sums};
 use signal::Signal;
 
 /// Windows tried, days, the shortest first; whole weeks, so that weekdays cancel out.
@@ -229,17 +229,18 @@ pub fn heartbeats(
         return beats;
     }
     let ages = Ages::new(tiles, last);
+    let sums = Sums::new(&ages);
     if has_orders {
-        let counts = Series::new(&ages, |tally| i64::from(tally.orders));
-        let money = Series::new(&ages, |tally| tally.net_spend().micros());
+        let (counts, money) = (sums.series(Column::Orders), sums.series(Column::Spend));
         let orders = Signal { base: &base.orders, rule, series: &counts, last, known_days };
-        beats.orders = orders.beat();
-        beats.spend = spend::beat(&orders, &money);
+        let now = orders.rung(0);
+        beats.orders = orders.beat(now);
+        beats.spend = spend::beat(&orders, now, &money);
     }
     if has_activities {
-        let counts = Series::new(&ages, |tally| i64::from(tally.activities));
+        let counts = sums.series(Column::Activities);
         let activity = Signal { base: &base.activity, rule, series: &counts, last, known_days };
-        beats.activity = activity.beat();
+        beats.activity = activity.beat(activity.rung(0));
     }
     beats
 }

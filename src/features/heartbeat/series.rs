@@ -49,27 +49,53 @@ impl<'t> Ages<'t> {
     }
 }
 
-/// Running sums: `sums[n]` is the total of the `n` newest tiles.
-pub(super) struct Series<'a> {
-    ages: &'a Ages<'a>,
-    sums: Vec<i64>,
+/// What is summed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Column {
+    Orders = 0,
+    /// Micros.
+    Spend = 1,
+    Activities = 2,
 }
 
-impl<'a> Series<'a> {
-    pub(super) fn new(ages: &'a Ages<'a>, value: impl Fn(&Tally) -> i64) -> Self {
+/// Running sums of all columns: place `n` holds the totals of the `n` newest tiles.
+pub(super) struct Sums<'a> {
+    ages: &'a Ages<'a>,
+    sums: Vec<[i64; 3]>,
+}
+
+impl<'a> Sums<'a> {
+    pub(super) fn new(ages: &'a Ages<'a>) -> Self {
         let mut sums = Vec::with_capacity(ages.tiles.len() + 1);
-        let mut total = 0_i64;
+        let mut total = [0_i64; 3];
         sums.push(total);
         for (_, tally) in ages.tiles.iter().rev() {
-            total = total.saturating_add(value(tally));
+            let more =
+                [i64::from(tally.orders), tally.net_spend().micros(), i64::from(tally.activities)];
+            for (total, more) in total.iter_mut().zip(more) {
+                *total = total.saturating_add(more);
+            }
             sums.push(total);
         }
         Self { ages, sums }
     }
 
+    pub(super) const fn series(&self, column: Column) -> Series<'_> {
+        Series { sums: self, column: column as usize }
+    }
+}
+
+/// One column.
+pub(super) struct Series<'a> {
+    sums: &'a Sums<'a>,
+    column: usize,
+}
+
+impl Series<'_> {
     /// The total of days aged `from..to`, both cut to the reach.
     pub(super) fn between(&self, from: i32, to: i32) -> i64 {
-        let before = |age: i32| self.sums[self.ages.younger(place(age))];
+        let Sums { ages, sums } = self.sums;
+        let before = |age: i32| sums[ages.younger(place(age))][self.column];
         before(to) - before(from)
     }
 }

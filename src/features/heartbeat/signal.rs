@@ -2,7 +2,7 @@
 //! day boundaries.
 
 use crate::domain::Day;
-use crate::features::beta::beta_cdf;
+use crate::features::beta::Beta;
 
 use super::series::Series;
 use super::{BASELINE_WINDOWS, Beat, Heartbeat, HeartbeatMode, HeartbeatRule, LADDER};
@@ -56,20 +56,27 @@ impl Rung {
         if recent * self.base_ratio < baseline { Lean::Drop } else { Lean::Rise }
     }
 
-    /// Probability that the rate changed this way by more than the rule's ratio.
-    fn prob(&self, lean: Lean, rule: &HeartbeatRule) -> f64 {
+    /// The posterior of the share that lies on the side that the numbers lean to.
+    fn posterior(&self, lean: Lean) -> Beta {
         let (recent, baseline) = self.shapes();
         match lean {
-            Lean::Drop => {
-                let at = rule.ratio_drop / (rule.ratio_drop + self.base_ratio);
-                beta_cdf(at, recent, baseline)
-            }
-            Lean::Rise => {
-                // The other side from its own end keeps the digits.
-                let at = self.base_ratio / (rule.ratio_rise + self.base_ratio);
-                beta_cdf(at, baseline, recent)
-            }
+            Lean::Drop => Beta::new(recent, baseline),
+            // The other side from its own end keeps the digits.
+            Lean::Rise => Beta::new(baseline, recent),
         }
+    }
+
+    /// The share below which the rate changed this way by more than the rule's ratio.
+    fn share(&self, lean: Lean, rule: &HeartbeatRule) -> f64 {
+        match lean {
+            Lean::Drop => rule.ratio_drop / (rule.ratio_drop + self.base_ratio),
+            Lean::Rise => self.base_ratio / (rule.ratio_rise + self.base_ratio),
+        }
+    }
+
+    /// Probability that the rate changed this way by more than the rule's ratio.
+    fn prob(&self, lean: Lean, rule: &HeartbeatRule) -> f64 {
+        self.posterior(lean).cdf(self.share(lean, rule))
     }
 }
 
@@ -86,11 +93,11 @@ impl Signal<'_> {
             let baseline = self.count(back + window, back + span);
             let weeks = f64::from(BASELINE_WINDOWS * window) / 7.0;
             let dispersion = 1.0 + baseline / weeks * self.base.dispersion;
-            let recent = self.count(back, back + window);
-            let rung = Rung { window, recent, baseline, dispersion, base_ratio: f64::NAN };
+            let rung = Rung { window, recent: 0.0, baseline, dispersion, base_ratio: f64::NAN };
             if rung.evidence() >= self.rule.expected_min {
+                let recent = self.count(back, back + window);
                 let base_ratio = self.base.curve.ratio(self.last.plus(-back), window, span);
-                return Some(Rung { base_ratio, ..rung });
+                return Some(Rung { recent, base_ratio, ..rung });
             }
         }
         None
@@ -103,13 +110,13 @@ impl Signal<'_> {
         count
     }
 
-    /// The signal's present state and what it rests on.
-    pub(super) fn beat(&self) -> Beat {
+    /// The signal's present state and what it rests on; `now` is the window at the newest boundary.
+    pub(super) fn beat(&self, now: Option<Rung>) -> Beat {
         if self.rule.mode == HeartbeatMode::Literal {
             let [recent, before] = [self.count(0, 7), self.count(7, 28)];
             return literal(recent, before / f64::from(BASELINE_WINDOWS), self.known_days);
         }
-        let Some(rung) = self.rung(0) else { return Beat::NO_DATA };
+        let Some(rung) = now else { return Beat::NO_DATA };
         let lean = rung.lean();
         let prob = rung.prob(lean, self.rule);
         let entered = if prob < self.rule.leave_prob { None } else { self.entered(lean, prob) };
@@ -133,18 +140,27 @@ impl Signal<'_> {
     /// not. Goes back while the probability stays at or above the one of leaving: before that
     /// the state was another, whatever came earlier.
     fn entered(&self, lean: Lean, prob: f64) -> Option<i32> {
-        let mut entered = (prob >= self.rule.enter_prob).then_some(0);
+        let (enter, leave) = (self.rule.enter_prob, self.rule.leave_prob);
+        let mut entered = (prob >= enter).then_some(0);
+        // From day to day the counts, and with them the posterior, are often the same.
+        let mut before: Option<((f64, f64), Beta)> = None;
         for back in 1..REPLAY_DAYS {
             let Some(rung) = self.rung(back) else { break };
             // On the other side of the mean less than the probability of leaving remains.
             if rung.lean() != lean {
                 break;
             }
-            let prob = rung.prob(lean, self.rule);
-            if prob < self.rule.leave_prob {
+            #[allow(clippy::float_cmp, reason = "the same numbers give the same posterior")]
+            let posterior = match before {
+                Some((shapes, posterior)) if shapes == rung.shapes() => posterior,
+                _ => rung.posterior(lean),
+            };
+            before = Some((rung.shapes(), posterior));
+            let prob = posterior.cdf_beside(rung.share(lean, self.rule), [enter, leave]);
+            if prob < leave {
                 break;
             }
-            if prob >= self.rule.enter_prob {
+            if prob >= enter {
                 entered = Some(back);
             }
         }

@@ -5,7 +5,7 @@
 //! is up to eight windows of the same length before it, as far as the tiles reach.
 
 use super::series::{REACH_DAYS, Series};
-use super::signal::{Signal, literal};
+use super::signal::{Rung, Signal, literal};
 use super::{BASELINE_WINDOWS, Beat, Heartbeat, HeartbeatMode, REPLAY_DAYS};
 
 /// Robust standard deviations from which spend drops or rises, and below which it is steady again.
@@ -31,19 +31,25 @@ struct Reading {
     expected: f64,
 }
 
-/// The present state of spend, over the windows of the signal of orders.
-pub(super) fn beat(orders: &Signal<'_>, money: &Series<'_>) -> Beat {
+/// The present state of spend, over the windows of the signal of orders; `now` is its window at
+/// the newest boundary.
+pub(super) fn beat(orders: &Signal<'_>, now: Option<Rung>, money: &Series<'_>) -> Beat {
     if orders.rule.mode == HeartbeatMode::Literal {
         let expected = units(money, 7, 28) / f64::from(BASELINE_WINDOWS);
         return literal(units(money, 0, 7), expected, orders.known_days);
     }
-    let Some(now) = reading(orders, money, 0) else { return Beat::NO_DATA };
+    let Some(now) = now.and_then(|rung| reading(orders, money, (rung, 0))) else {
+        return Beat::NO_DATA;
+    };
     let sign = if now.z < 0.0 { -1.0 } else { 1.0 };
     let mut entered = None;
     for back in 0..REPLAY_DAYS {
         let z = match back {
             0 => Some(now.z),
-            _ => reading(orders, money, back).map(|reading| reading.z),
+            _ => orders
+                .rung(back)
+                .and_then(|rung| reading(orders, money, (rung, back)))
+                .map(|reading| reading.z),
         };
         match z.map(|z| z * sign) {
             Some(z) if z >= Z_ENTER => entered = Some(back),
@@ -67,8 +73,7 @@ pub(super) fn beat(orders: &Signal<'_>, money: &Series<'_>) -> Beat {
     }
 }
 
-fn reading(orders: &Signal<'_>, money: &Series<'_>, back: i32) -> Option<Reading> {
-    let rung = orders.rung(back)?;
+fn reading(orders: &Signal<'_>, money: &Series<'_>, (rung, back): (Rung, i32)) -> Option<Reading> {
     let window = rung.window;
     let weeks = f64::from(window) / 7.0;
     // Windows that lie whole in the time the customer is known and in reach.

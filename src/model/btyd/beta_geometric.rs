@@ -21,6 +21,7 @@ use super::min_count::Ahead;
 use super::min_count::Dropout;
 use super::predict::Prediction;
 use super::predict::check_params;
+use super::predict::if_alive;
 use super::predict::smallest_count;
 use super::predict::tail_prob;
 use super::reach::reach_prob;
@@ -136,17 +137,32 @@ impl BetaGeometric {
         let ahead = self.ahead(&row, sane_weeks(h));
         let log_odds = self.log_odds_gone(ahead.n_throws, &row);
         let (p_alive, p_gone) = logistic_pair(log_odds);
-        let purchases = self.dropout.expected_min(&ahead);
         Prediction {
             p_alive,
             p_no_purchase: (p_gone + p_alive * ahead.none_prob).min(1.0),
-            // Through the logarithm, because P(alive) may be too small to have all its digits.
-            expected_purchases: if p_alive < 1e-290 && purchases > 0.0 {
-                (purchases.ln() - log_odds).exp()
-            } else {
-                p_alive * purchases
-            },
+            expected_purchases: if_alive(self.dropout.expected_min(&ahead), p_alive, log_odds),
         }
+    }
+
+    /// [`Self::predict`] for the first horizon, and expected purchases within the second.
+    pub(super) fn predict_two(&self, row: &BtydRow, [near, far]: [f64; 2]) -> (Prediction, f64) {
+        let row = row.nearest();
+        let ahead = self.ahead(&row, sane_weeks(near));
+        let log_odds = self.log_odds_gone(ahead.n_throws, &row);
+        let (p_alive, p_gone) = logistic_pair(log_odds);
+        let expected = |ahead| if_alive(self.dropout.expected_min(ahead), p_alive, log_odds);
+        let prediction = Prediction {
+            p_alive,
+            p_no_purchase: (p_gone + p_alive * ahead.none_prob).min(1.0),
+            expected_purchases: expected(&ahead),
+        };
+        (prediction, expected(&self.ahead(&row, sane_weeks(far))))
+    }
+
+    /// Expected purchases within each of two horizons.
+    pub(super) fn expected_two(&self, row: &BtydRow, weeks: [f64; 2]) -> [f64; 2] {
+        let (near, far) = self.predict_two(row, weeks);
+        [near.expected_purchases, far]
     }
 
     pub(super) fn p_no_purchase(&self, row: &BtydRow, h: f64) -> f64 {

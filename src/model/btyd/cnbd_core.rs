@@ -10,6 +10,7 @@ use super::beta_geometric::FirstThrow;
 use super::error::BtydError;
 use super::predict::Prediction;
 use super::predict::check_params;
+use super::predict::if_alive;
 use super::predict::smallest_count;
 use super::predict::tail_prob;
 use super::reach::reach_prob_real;
@@ -209,17 +210,21 @@ impl CnbdCore {
         let log_odds = self.log_odds_gone(&row, &silence);
         let ahead = self.ahead(&row, sane_weeks(h), &silence);
         let p_alive = logistic(-log_odds);
-        let purchases = self.expected_min(&ahead);
         Prediction {
             p_alive,
             p_no_purchase: (logistic(log_odds) + p_alive * ahead.none_prob).min(1.0),
-            // Through the logarithm, because P(alive) may be too small to have all its digits.
-            expected_purchases: if p_alive < 1e-290 && purchases > 0.0 {
-                (purchases.ln() - log_odds).exp()
-            } else {
-                p_alive * purchases
-            },
+            expected_purchases: if_alive(self.expected_min(&ahead), p_alive, log_odds),
         }
+    }
+
+    /// [`Self::predict`] for the first horizon, and expected purchases within the second.
+    pub(super) fn predict_two(&self, row: &BtydRow, [near, far]: [f64; 2]) -> (Prediction, f64) {
+        (self.predict(row, near), self.predict(row, far).expected_purchases)
+    }
+
+    /// Expected purchases within each of two horizons.
+    pub(super) fn expected_two(&self, row: &BtydRow, weeks: [f64; 2]) -> [f64; 2] {
+        weeks.map(|weeks| self.predict(row, weeks).expected_purchases)
     }
 
     pub(super) fn p_at_least(&self, row: &BtydRow, h: f64, n: u32) -> f64 {

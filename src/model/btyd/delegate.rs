@@ -47,6 +47,19 @@ macro_rules! purchase_predictions {
                 self.core.predict(row, h)
             }
 
+            /// [`Self::predict`] for the first of two horizons, and expected purchases within the
+            /// second: the same numbers as one by one, and quicker.
+            #[must_use]
+            pub fn predict_two(&self, row: &BtydRow, weeks: [f64; 2]) -> (Prediction, f64) {
+                self.core.predict_two(row, weeks)
+            }
+
+            /// Expected purchases within each of two horizons, as [`Self::expected_purchases`].
+            #[must_use]
+            pub fn expected_two(&self, row: &BtydRow, weeks: [f64; 2]) -> [f64; 2] {
+                self.core.expected_two(row, weeks)
+            }
+
             /// Probability, in [0, 1], of at least `n` purchases in the next `h` weeks.
             #[must_use]
             pub fn p_at_least(&self, row: &BtydRow, h: f64, n: u32) -> f64 {

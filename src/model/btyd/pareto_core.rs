@@ -8,6 +8,7 @@ use super::error::BtydError;
 use super::pareto_integral::Stretch;
 use super::predict::Prediction;
 use super::predict::check_params;
+use super::predict::if_alive;
 use super::predict::smallest_count;
 use super::predict::tail_prob;
 use super::reach::reach_alive_prob;
@@ -106,20 +107,42 @@ impl ParetoCore {
         let (row, h) = (row.nearest(), sane_weeks(h));
         let log_odds = self.log_odds_gone(&row);
         let (p_alive, p_gone) = logistic_pair(log_odds);
-        let (age, beta_age) = (self.alpha + row.t, self.beta + row.t);
-        let lifetime_log = (h / beta_age).ln_1p();
-        let weeks_alive = beta_age * lifetime_log * decay_mean((self.s - 1.0) * lifetime_log);
-        let purchases = (self.r + f64::from(row.x)) / age * weeks_alive;
         Prediction {
             p_alive,
             p_no_purchase: (p_gone + p_alive * self.none_prob(&row, h)).min(1.0),
-            // Through the logarithm, because P(alive) may be too small to have all its digits.
-            expected_purchases: if p_alive < 1e-290 && purchases > 0.0 {
-                (purchases.ln() - log_odds).exp()
-            } else {
-                p_alive * purchases
-            },
+            expected_purchases: if_alive(self.expected_alive(&row, h), p_alive, log_odds),
         }
+    }
+
+    /// Expected purchases within `h` weeks of a customer who is there.
+    fn expected_alive(&self, row: &BtydRow, h: f64) -> f64 {
+        let (age, beta_age) = (self.alpha + row.t, self.beta + row.t);
+        let lifetime_log = (h / beta_age).ln_1p();
+        let weeks_alive = beta_age * lifetime_log * decay_mean((self.s - 1.0) * lifetime_log);
+        (self.r + f64::from(row.x)) / age * weeks_alive
+    }
+
+    /// [`Self::predict`] for the first horizon, and expected purchases within the second: the
+    /// integral over the silence is taken once.
+    pub(super) fn predict_two(&self, row: &BtydRow, [near, far]: [f64; 2]) -> (Prediction, f64) {
+        let (row, near, far) = (row.nearest(), sane_weeks(near), sane_weeks(far));
+        let log_odds = self.log_odds_gone(&row);
+        let (p_alive, p_gone) = logistic_pair(log_odds);
+        let expected = |weeks| if_alive(self.expected_alive(&row, weeks), p_alive, log_odds);
+        let prediction = Prediction {
+            p_alive,
+            p_no_purchase: (p_gone + p_alive * self.none_prob(&row, near)).min(1.0),
+            expected_purchases: expected(near),
+        };
+        (prediction, expected(far))
+    }
+
+    /// Expected purchases within each of two horizons: needs the integral over the silence alone.
+    pub(super) fn expected_two(&self, row: &BtydRow, weeks: [f64; 2]) -> [f64; 2] {
+        let row = row.nearest();
+        let log_odds = self.log_odds_gone(&row);
+        let (p_alive, _) = logistic_pair(log_odds);
+        weeks.map(|h| if_alive(self.expected_alive(&row, sane_weeks(h)), p_alive, log_odds))
     }
 
     pub(super) fn discounted_residual_purchases(&self, row: &BtydRow, rate_per_week: f64) -> f64 {

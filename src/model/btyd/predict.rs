@@ -113,6 +113,16 @@ impl Discount {
     }
 }
 
+/// Purchases expected of a customer who is there with `p_alive`, whose odds of being gone have the
+/// logarithm `log_odds`: through the logarithm where P(alive) is too small to have all its digits.
+pub(super) fn if_alive(purchases: f64, p_alive: f64, log_odds: f64) -> f64 {
+    if p_alive < 1e-290 && purchases > 0.0 {
+        (purchases.ln() - log_odds).exp()
+    } else {
+        p_alive * purchases
+    }
+}
+
 /// 1 - level, with the level clamped to [0, 1 - 1e-9] and NaN taken as 1/2.
 pub(super) fn tail_prob(level: f64) -> f64 {
     if level.is_nan() { 0.5 } else { 1.0 - level.clamp(0.0, 1.0 - 1e-9) }

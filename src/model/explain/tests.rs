@@ -34,6 +34,7 @@ fn stage() -> BtydStage {
     let params = BgNbdParams { r: 0.3, alpha: 5.0, a: 0.8, b: 2.5 };
     let spend = GammaGammaParams { p: 6.0, q: 4.0, gamma: 15.0 };
     BtydStage {
+        mix: None,
         counts: CountModel::BgNbd(BgNbd::try_from_params(params).unwrap()),
         spend: Some(GammaGamma::try_from_params(spend).unwrap()),
         churn_weeks: 13.0,
@@ -91,6 +92,7 @@ fn fitted(columns: &Columns, stage: BtydStage, rows: &FeatureMatrix) -> Fitted {
         churned.push(gone);
         if gone { 0.0 } else { 5.0 + 60.0 * numbers.next() }
     });
+    let came: Vec<bool> = churned.iter().map(|&gone| !gone).collect();
     let spec =
         ChurnSpec { logistic: LogisticSpec::default(), boosted: boosted(Objective::Logistic) };
     let tweedie = boosted(Objective::Tweedie { power: 1.5 });
@@ -105,7 +107,7 @@ fn fitted(columns: &Columns, stage: BtydStage, rows: &FeatureMatrix) -> Fitted {
         horizons: Vec::new(),
         value: Some(ValueModel {
             kind: ValueKind::Blend,
-            parts: ValueParts::fit(&tweedie, columns, rows, &spend).unwrap(),
+            parts: ValueParts::fit(&tweedie, columns, rows, (&came, &spend)).unwrap(),
             factor: 1.17,
         }),
         intervals: IntervalTable::default(),

@@ -142,19 +142,41 @@ impl TableChurn {
     /// Log-odds by a candidate, not recalibrated.
     #[must_use]
     pub fn logit_by(&self, kind: TableKind, schema: &TableSchema, row: &[f64]) -> f64 {
+        self.logit_given(kind, schema, row, None)
+    }
+
+    /// The same; `margin` is that of the trees where it is known.
+    fn logit_given(
+        &self,
+        kind: TableKind,
+        schema: &TableSchema,
+        row: &[f64],
+        margin: Option<f64>,
+    ) -> f64 {
         let linear = self.logistic.as_ref().filter(|_| kind.has_linear()).map(|model| {
             let mut design = Vec::with_capacity(schema.n_design());
             schema.design(row, &mut design);
             model.logit(&design)
         });
-        let forest = self.forest.as_ref().filter(|_| kind.has_forest()).map(|f| f.margin(row));
+        let forest = self.forest.as_ref().filter(|_| kind.has_forest());
+        let forest = forest.map(|forest| margin.unwrap_or_else(|| forest.margin(row)));
         kind.margin(self.base_logit, linear, forest)
     }
 
     /// Calibrated probability of churn, in (0, 1).
     #[must_use]
     pub fn prob(&self, schema: &TableSchema, row: &[f64]) -> f64 {
-        clamp_prob(sigmoid(self.calibration.apply(self.logit_by(self.kind, schema, row))))
+        self.prob_given(schema, row, None)
+    }
+
+    fn prob_given(&self, schema: &TableSchema, row: &[f64], margin: Option<f64>) -> f64 {
+        let logit = self.logit_given(self.kind, schema, row, margin);
+        clamp_prob(sigmoid(self.calibration.apply(logit)))
+    }
+
+    /// The trees that it asks.
+    fn trees(&self) -> Option<&Forest> {
+        self.forest.as_ref().filter(|_| self.kind.has_forest())
     }
 
     /// Keeps one candidate and what it needs.
@@ -211,12 +233,24 @@ impl TableValue {
     /// Expected value by a candidate, without the factor, >= 0.
     #[must_use]
     pub fn mean_by(&self, kind: TableKind, schema: &TableSchema, row: &[f64]) -> f64 {
+        self.mean_given(kind, schema, row, None)
+    }
+
+    /// The same; `margin` is that of the trees where it is known.
+    fn mean_given(
+        &self,
+        kind: TableKind,
+        schema: &TableSchema,
+        row: &[f64],
+        margin: Option<f64>,
+    ) -> f64 {
         let linear = self.glm.as_ref().filter(|_| kind.has_linear()).map(|model| {
             let mut design = Vec::with_capacity(schema.n_design());
             schema.design(row, &mut design);
             model.log_mean(&design)
         });
-        let forest = self.forest.as_ref().filter(|_| kind.has_forest()).map(|f| f.margin(row));
+        let forest = self.forest.as_ref().filter(|_| kind.has_forest());
+        let forest = forest.map(|forest| margin.unwrap_or_else(|| forest.margin(row)));
         libm::exp(kind.margin(self.base_log, linear, forest))
     }
 
@@ -224,6 +258,11 @@ impl TableValue {
     #[must_use]
     pub fn mean(&self, schema: &TableSchema, row: &[f64]) -> f64 {
         self.factor * self.mean_by(self.kind, schema, row)
+    }
+
+    /// The trees that it asks.
+    fn trees(&self) -> Option<&Forest> {
+        self.forest.as_ref().filter(|_| self.kind.has_forest())
     }
 
     /// Keeps one candidate and what it needs.
@@ -268,6 +307,13 @@ pub struct TableFitted {
     pub churn_days: u16,
     /// Days of the value horizon; 0 without a value model.
     pub value_days: u16,
+}
+
+/// Margins of the trees for a row, where they are known.
+#[derive(Debug, Clone, Copy, Default)]
+struct Margins {
+    churn: Option<f64>,
+    value: Option<f64>,
 }
 
 /// A fitted whole tied to its schema, ready to score.
@@ -323,10 +369,37 @@ impl TablePredictor {
     /// What the models say of one encoded row. What was realised before is not known: it is NaN.
     #[must_use]
     pub fn score(&self, row: &[f64]) -> Score {
+        self.score_given(row, Margins::default())
+    }
+
+    /// The same of many encoded rows that lie one after another: the same bits, for less.
+    #[must_use]
+    pub fn score_many(&self, rows: &[f64]) -> Vec<Score> {
+        let of = |forest: Option<&Forest>| {
+            let mut margins = Vec::with_capacity(rows.len() / self.schema.slots().len().max(1));
+            // Rows of another width have no margins, and are walked one by one below.
+            let made = forest.is_some_and(|forest| forest.margins_of(rows, &mut margins).is_ok());
+            made.then_some(margins)
+        };
+        let of_churn = of(self.fitted.churn.as_ref().and_then(TableChurn::trees));
+        let of_value = of(self.fitted.value.as_ref().and_then(TableValue::trees));
+        let at = |margins: &Option<Vec<f64>>, idx: usize| {
+            margins.as_ref().and_then(|margins| margins.get(idx).copied())
+        };
+        let rows = rows.chunks(self.schema.slots().len().max(1)).enumerate();
+        rows.map(|(idx, row)| {
+            let margins = Margins { churn: at(&of_churn, idx), value: at(&of_value, idx) };
+            self.score_given(row, margins)
+        })
+        .collect()
+    }
+
+    fn score_given(&self, row: &[f64], margins: Margins) -> Score {
         let TableFitted { churn, value, intervals, value_quantiles, churn_days, value_days } =
             &self.fitted;
         let clv = value.as_ref().map(|value| {
-            let mean = value.mean(&self.schema, row);
+            let mean = value.mean_given(value.kind, &self.schema, row, margins.value);
+            let mean = value.factor * mean;
             let [p10, p50, p90] = intervals.quantiles(mean, mean);
             let below = value_quantiles.partition_point(|&quantile| quantile < mean);
             Clv {
@@ -341,7 +414,9 @@ impl TablePredictor {
             }
         });
         Score {
-            churn_prob: churn.as_ref().map(|churn| churn.prob(&self.schema, row)),
+            churn_prob: churn
+                .as_ref()
+                .map(|churn| churn.prob_given(&self.schema, row, margins.churn)),
             churn_horizon_days: *churn_days,
             churn_by_horizon: Vec::new(),
             clv,

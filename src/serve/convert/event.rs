@@ -73,7 +73,9 @@ fn field_path(path: &str, issue: &EventIssue) -> String {
         EventIssue::MissingTime | EventIssue::BadTime { .. } | EventIssue::FutureTime { .. } => {
             format!("{path}.event_time")
         }
-        EventIssue::MissingType { .. } | EventIssue::UnknownType { .. } => format!("{path}.type"),
+        EventIssue::MissingType { .. }
+        | EventIssue::UnknownType { .. }
+        | EventIssue::IdentityMerge => format!("{path}.type"),
         EventIssue::TooManyAttributes { .. } => format!("{path}.attributes"),
         other => match other.field() {
             Some(attribute) => format!("{path}.attributes.{attribute}"),

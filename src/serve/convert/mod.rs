@@ -6,8 +6,11 @@
 mod customer;
 mod event;
 mod explain;
+mod export;
+mod model;
 mod names;
 mod score;
+mod stats;
 mod transition;
 
 #[cfg(test)]
@@ -16,8 +19,11 @@ mod tests;
 pub(super) use customer::{customer, facts};
 pub(super) use event::{event, raw_value};
 pub(super) use explain::{explained, reason};
+pub(super) use export::{manifest, manifest_of};
+pub(super) use model::{agreement, policy, traffic, traffic_name};
 pub(super) use names::tier;
 pub(super) use score::{Made, score};
+pub(super) use stats::stats;
 pub(super) use transition::transition;
 
 use crate::domain::{CustomerId, IdError, Timestamp};

@@ -12,6 +12,8 @@ use crate::serve::pb;
 pub(in crate::serve) struct Made<'a> {
     /// Who answered.
     pub(in crate::serve) engine: &'a Engine,
+    /// In which arm; empty for none.
+    pub(in crate::serve) arm: &'a str,
     /// The snapshot read.
     pub(in crate::serve) snapshot: &'a str,
     /// The server's time.
@@ -193,6 +195,7 @@ fn provenance(answer: &Answer<'_>, made: Made<'_>) -> pb::Provenance {
         decision_id: decision_id(made.engine, answer, made.history_digest),
         snapshot: made.snapshot.to_owned(),
         score_time: Some(super::timestamp(made.score_time)),
+        arm: made.arm.to_owned(),
     }
 }
 

@@ -110,7 +110,7 @@ impl SledStore {
         keys.truncate(keys.len().saturating_sub(keep));
         let mut n_removed = 0;
         for keys in keys.chunks(PRUNE_CHUNK) {
-            let mut turn = self.turn()?;
+            let turn = self.turn()?;
             let next = super::Counters { commit: turn.commit + 1, ..*turn };
             let mut changes = ::sled::Batch::default();
             for key in keys {
@@ -119,7 +119,7 @@ impl SledStore {
             if let Some(last) = keys.last() {
                 changes.insert(key::NOTICES_FLOOR, &last[1..]);
             }
-            self.write(&mut turn, changes, next)?;
+            self.write(turn, changes, next)?;
             n_removed += super::length(keys);
         }
         Ok(n_removed)

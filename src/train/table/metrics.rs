@@ -16,6 +16,9 @@ use crate::model::{ColumnKind, TableFitted};
 use crate::train::metrics::{Grade, captures, reliability_bins, tiers};
 use crate::train::plan::Usability;
 
+/// A column of which a larger share is missing is worth a word.
+const COLUMN_MISSING_MAX: f64 = 0.2;
+
 /// What the numbers are about.
 pub(super) struct Subject<'s> {
     pub(super) table: &'s Table,
@@ -191,7 +194,22 @@ fn data(subject: &Subject<'_>) -> Value {
         "missing_texts": rows.missing_texts,
         "usability": usability,
         "learned": true,
-        "notes": rows.notes,
+        "notes": rows.notes.iter().cloned().chain(sparse_columns(rows)).collect::<Vec<String>>(),
+    })
+}
+
+/// The used columns of which more cells are missing than is healthy; none where all are well
+/// filled. The models take missing cells as they come, so this stops nothing.
+fn sparse_columns(rows: &Rows) -> Option<String> {
+    let n = rows.places.len().max(1) as f64;
+    let shares = rows.features.iter().map(|f| (&f.column.name, f.n_missing as f64 / n));
+    let sparse: Vec<String> = shares
+        .filter(|(_, share)| *share > COLUMN_MISSING_MAX)
+        .map(|(name, share)| format!("{name:?} ({:.0} %)", 100.0 * share))
+        .collect();
+    let limit = 100.0 * COLUMN_MISSING_MAX;
+    (!sparse.is_empty()).then(|| {
+        format!("more than {limit:.0} % of the cells are missing in {}", sparse.join(", "))
     })
 }
 
