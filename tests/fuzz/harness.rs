@@ -29,6 +29,9 @@ use tonic_types::StatusExt;
 
 use crate::serve_fixture::{Running, write_bundle};
 
+/// Of the installation that these inputs are tried on.
+const SALT: &str = "a salt that nobody guesses";
+
 /// Rows of a log or of a table of facts, folded into one customer.
 pub fn events(data: &[u8]) {
     let Some((&how, text)) = data.split_first() else { return };
@@ -102,7 +105,7 @@ pub fn bundle(data: &[u8]) {
     if self_test(&bundle).is_err() {
         return;
     }
-    if let Ok(engine) = Engine::try_new(bundle, None, Some("salt")) {
+    if let Ok(engine) = Engine::try_new(bundle, None, Some(SALT)) {
         let _ = answer(&engine, &bought());
     }
 }
@@ -119,7 +122,7 @@ pub fn policy(data: &[u8]) {
     let Ok(policy) = Policy::parse(text) else { return };
     assert_eq!(policy.id(), Policy::parse(text).unwrap().id(), "one text, one hash");
     let bundle = Bundle::load(&engine().bundle().folder).unwrap();
-    if let Ok(engine) = Engine::try_new(bundle, Some(policy), Some("salt")) {
+    if let Ok(engine) = Engine::try_new(bundle, Some(policy), Some(SALT)) {
         let _ = answer(&engine, &bought());
     }
 }
@@ -293,7 +296,7 @@ fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| {
         let bundle = Bundle::load(&home().1).unwrap();
-        Engine::try_new(bundle, None, Some("salt")).unwrap()
+        Engine::try_new(bundle, None, Some(SALT)).unwrap()
     })
 }
 
