@@ -12,6 +12,7 @@ mod decisions;
 mod demo;
 mod deploy;
 mod explain;
+mod fuzz_corpus;
 mod grpc;
 mod grpc_export;
 mod grpc_intake;
