@@ -3,6 +3,7 @@
 //! In: bytes of a fuzzer or of the kept corpus. Out: nothing; a broken promise is a panic. These
 //! are compiled into the fuzz targets and into the ordinary tests, which run the kept inputs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
+#![allow(unreachable_pub, reason = "a module of two programs")]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

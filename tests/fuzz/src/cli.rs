@@ -101,7 +101,12 @@ fn seed(dir: &Path) -> Outcome {
     whole.extend_from_slice(Policy::default_text().as_bytes());
     put(dir, "policy", "default", &whole)?;
     for n in 0..64_u8 {
-        put(dir, "policy", &format!("patch-{n}"), &[1, n.wrapping_mul(37), n, 1, 1, b'0' + n % 10])?;
+        put(
+            dir,
+            "policy",
+            &format!("patch-{n}"),
+            &[1, n.wrapping_mul(37), n, 1, 1, b'0' + n % 10],
+        )?;
         put(dir, "bundle", &format!("patch-{n}"), &[n, n.wrapping_mul(91), n / 8, 1, 1, b'1'])?;
     }
     for n in 0..16_u8 {
