@@ -12,29 +12,25 @@
 //! bytes are held.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 use serde_json::json;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
-use super::base::{check_parts, check_pins};
-use super::clock::{Pace, now};
+use super::base::check_pins;
+use super::clock::Pace;
 use super::error::BatchError;
+use super::gather::{Gathering, until};
 use super::ops::{OpsError, OpsOutcome, REJECTED, line};
-use super::run::check_zone;
 use crate::bundle::{Bundle, installation_salt, store_facts};
 use crate::config::{ConsistencyConfig, LogDefaults};
-use crate::domain::{AsOf, CustomerId, Timestamp};
-use crate::events::{EventReader, Part, Parts, PartsSpec};
+use crate::domain::{AsOf, CustomerId};
+use crate::events::{EventReader, Part, Parts};
 use crate::history::History;
 use crate::scoring::{Answer, Engine, ScoringError};
 use crate::store::each_state;
 
-/// What the rules of reading let an event lie ahead, and one microsecond: nothing is cut off.
-const AHEAD_MICROS: i64 = 86_400_000_001;
 /// Tells this draw of customers from all others.
 const SEED: u64 = 0x636f_6e73_6973_7465;
 /// 2^64.
@@ -123,17 +119,12 @@ pub(super) fn consistency(
     let salt = installation_salt(&config.models)?;
     check_pins(&config.states, &store_facts(&bundle.manifest, &salt))?;
     let engine = Engine::try_new(bundle, None, Some(&salt))?;
-    let before = match config.as_of {
-        Some(day) => AsOf::end_of(day, engine.zone()),
-        None => {
-            let end = now().micros().saturating_add(AHEAD_MICROS);
-            AsOf::at(Timestamp::from_micros(end), engine.zone())
-        }
-    };
+    let before = until(config.as_of, engine.zone());
     progress("reading the states");
     let stored = read_states(config, before)?;
-    let dir = Gathering::make(config)?;
-    let parts = gather(config, &engine, before, &dir.0, progress)?;
+    let gathering = Gathering::make(&config.states, config.work_dir.as_deref(), "consistency")?;
+    let business = LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
+    let parts = gathering.read((&config.log, &business), before, config.memory_mb, progress)?;
     let mut found = Found::default();
     let differing = compare(config, &parts, (&stored, before), &mut found, progress)?;
     for (customer, held) in stored {
@@ -171,49 +162,6 @@ fn read_states(
         failed.is_none()
     })?;
     failed.map_or(Ok(stored), |error| Err(error.into()))
-}
-
-/// The directory of what does not fit into memory; gone at the end.
-struct Gathering(PathBuf);
-
-impl Gathering {
-    fn make(config: &ConsistencyConfig) -> Result<Self, BatchError> {
-        let name = config.states.file_name().map(|name| name.to_string_lossy());
-        let name = format!(".{}.consistency-{}", name.unwrap_or_default(), std::process::id());
-        let dir = match &config.work_dir {
-            Some(dir) => dir.join(name),
-            None => config.states.with_file_name(name),
-        };
-        let made = fs::create_dir_all(&dir);
-        made.map_err(|source| BatchError::Work { dir: dir.clone(), source })?;
-        Ok(Self(dir))
-    }
-}
-
-impl Drop for Gathering {
-    fn drop(&mut self) {
-        // It is ours alone; what cannot be removed is seen by its name.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn gather(
-    config: &ConsistencyConfig,
-    engine: &Engine,
-    before: AsOf,
-    dir: &Path,
-    progress: &mut (dyn FnMut(&str) + Send),
-) -> Result<Parts, OpsError> {
-    let business = LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
-    check_zone(&config.log, &business)?;
-    let spec = config.log.spec(&business, before, now()).map_err(BatchError::from)?;
-    let memory_bytes = usize::try_from(u64::from(config.memory_mb) << 20).unwrap_or(usize::MAX);
-    let how = PartsSpec { memory_bytes, dir: Some(dir.to_owned()), ..PartsSpec::default() };
-    let pace = Pace::new(0, progress);
-    let mut tell = |rows: u64| pace.reach(rows, |done, _| format!("{done} rows read"));
-    let parts = Parts::read(&spec, &how, &mut tell).map_err(BatchError::from)?;
-    check_parts(&parts, None, &config.log.threshold, business.currency)?;
-    Ok(parts)
 }
 
 /// What was found in one part, and the states that differ from the stored ones.

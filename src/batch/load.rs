@@ -5,29 +5,26 @@
 //! off is taken up again with `append`. The log is gathered by customer in bounded memory and
 //! folded side by side; one thread commits, in the order of the store's keys.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 
 use crate::bundle::{Bundle, ManifestV1, installation_salt, store_facts};
 use crate::config::{LoadConfig, LogDefaults};
-use crate::domain::{AsOf, Currency, CustomerId, Day, EventId, Timestamp, Zone};
-use crate::events::{Event, EventReader, Parts, PartsSpec};
+use crate::domain::{Currency, CustomerId, Day, EventId, Zone};
+use crate::events::{Event, EventReader, Parts};
 use crate::history::History;
 use crate::store::{BATCH_OPS_MAX, Batch, Put, SledOptions, SledStore, StateStore, shard_of};
 
-use super::clock::{Pace, now};
+use super::clock::Pace;
 use super::error::BatchError;
+use super::gather::{Gathering, until};
 use super::ops::OpsError;
-use super::run::check_zone;
 
 /// Events folded and remembered in one commit; with the states they stay within a batch.
 const COMMIT_EVENTS: usize = BATCH_OPS_MAX / 2;
 /// States in one commit.
 const COMMIT_STATES: usize = BATCH_OPS_MAX / 4;
-/// What the rules of reading let an event lie ahead, and one microsecond: nothing is cut off.
-const AHEAD_MICROS: i64 = 86_400_000_001;
 
 /// What a load did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,15 +52,10 @@ pub(super) fn load(
     }
     let manifest = &bundle.manifest;
     let defaults = business(manifest)?;
-    let before = match config.as_of {
-        Some(day) => AsOf::end_of(day, &defaults.zone),
-        None => {
-            let end = now().micros().saturating_add(AHEAD_MICROS);
-            AsOf::at(Timestamp::from_micros(end), &defaults.zone)
-        }
-    };
-    let dir = Gathering::make(config)?;
-    let parts = gather(config, &defaults, before, &dir.0, progress)?;
+    let before = until(config.as_of, &defaults.zone);
+    let gathering = Gathering::make(&config.store, config.work_dir.as_deref(), "load")?;
+    let log = (&config.log, &defaults);
+    let parts = gathering.read(log, before, config.memory_mb, progress)?;
     progress("opening the store");
     let store = open(&config.store)?;
     let n_states = store.count()?;
@@ -73,48 +65,6 @@ pub(super) fn load(
     let salt = installation_salt(&config.models)?;
     store.pin(&store_facts(manifest, &salt))?;
     fill(&store, &parts, config.ids_since, progress)
-}
-
-/// The directory of what does not fit into memory; gone at the end.
-struct Gathering(PathBuf);
-
-impl Gathering {
-    fn make(config: &LoadConfig) -> Result<Self, BatchError> {
-        let name = config.store.file_name().map(|name| name.to_string_lossy());
-        let name = format!(".{}.load-{}", name.unwrap_or_default(), std::process::id());
-        let dir = match &config.work_dir {
-            Some(dir) => dir.join(name),
-            None => config.store.with_file_name(name),
-        };
-        let made = fs::create_dir_all(&dir);
-        made.map_err(|source| BatchError::Work { dir: dir.clone(), source })?;
-        Ok(Self(dir))
-    }
-}
-
-impl Drop for Gathering {
-    fn drop(&mut self) {
-        // It is ours alone; what cannot be removed is seen by its name.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn gather(
-    config: &LoadConfig,
-    defaults: &LogDefaults,
-    before: AsOf,
-    dir: &Path,
-    progress: &mut (dyn FnMut(&str) + Send),
-) -> Result<Parts, BatchError> {
-    check_zone(&config.log, defaults)?;
-    let spec = config.log.spec(defaults, before, now())?;
-    let (memory_bytes, dir) = (config.memory_bytes(), Some(dir.to_owned()));
-    let how = PartsSpec { memory_bytes, dir, ..PartsSpec::default() };
-    let pace = Pace::new(0, progress);
-    let mut tell = |rows: u64| pace.reach(rows, |done, _| format!("{done} rows read"));
-    let parts = Parts::read(&spec, &how, &mut tell)?;
-    super::base::check_parts(&parts, None, &config.log.threshold, defaults.currency)?;
-    Ok(parts)
 }
 
 /// Time zone and currency of a bundle's business.
@@ -309,7 +259,9 @@ fn unknown<'e>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::AsOf;
     use crate::domain::Zone;
+    use crate::events::PartsSpec;
     use crate::events::{CustomerLog, Log, LogSpec, ReadSpec, Rules};
     use crate::store::MemoryStore;
 

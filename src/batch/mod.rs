@@ -18,6 +18,7 @@ mod emit;
 mod error;
 mod experiment;
 mod explain;
+mod gather;
 mod load;
 mod moves;
 mod opportunities;

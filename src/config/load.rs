@@ -77,14 +77,6 @@ pub struct LoadConfig {
     pub work_dir: Option<PathBuf>,
 }
 
-impl LoadConfig {
-    /// Memory for the log, in bytes.
-    #[must_use]
-    pub fn memory_bytes(&self) -> usize {
-        usize::try_from(u64::from(self.memory_mb) << 20).unwrap_or(usize::MAX)
-    }
-}
-
 pub(super) fn read_load(reader: &mut Reader) -> LoadConfig {
     let log = LogConfig::read(reader);
     log.require_events(reader);

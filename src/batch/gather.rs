@@ -1,0 +1,77 @@
+//! A whole log gathered by customer in bounded memory, for jobs that hold it against a store.
+//!
+//! In: the log, what of it counts, how much memory, and a directory for what does not fit. Out:
+//! its parts, checked like those of every job. It reads no store and folds nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::base::check_parts;
+use super::clock::{Pace, now};
+use super::error::BatchError;
+use super::run::check_zone;
+use crate::config::{LogConfig, LogDefaults};
+use crate::domain::{AsOf, Day, Timestamp, Zone};
+use crate::events::{Parts, PartsSpec};
+
+/// What the rules of reading let an event lie ahead, and one microsecond: nothing is cut off.
+const AHEAD_MICROS: i64 = 86_400_000_001;
+
+/// The end of the day asked for; without one an instant after all that may be read.
+pub(super) fn until(as_of: Option<Day>, zone: &Zone) -> AsOf {
+    match as_of {
+        Some(day) => AsOf::end_of(day, zone),
+        None => {
+            let end = now().micros().saturating_add(AHEAD_MICROS);
+            AsOf::at(Timestamp::from_micros(end), zone)
+        }
+    }
+}
+
+/// The directory of what does not fit into memory; gone at the end.
+pub(super) struct Gathering(PathBuf);
+
+impl Gathering {
+    /// Makes one for a job, in the directory asked for or beside what the job is about.
+    pub(super) fn make(
+        subject: &Path,
+        work_dir: Option<&Path>,
+        job: &str,
+    ) -> Result<Self, BatchError> {
+        let name = subject.file_name().map(|name| name.to_string_lossy());
+        let name = format!(".{}.{job}-{}", name.unwrap_or_default(), std::process::id());
+        let dir = match work_dir {
+            Some(dir) => dir.join(name),
+            None => subject.with_file_name(name),
+        };
+        let made = fs::create_dir_all(&dir);
+        made.map_err(|source| BatchError::Work { dir: dir.clone(), source })?;
+        Ok(Self(dir))
+    }
+
+    /// Reads the log up to an instant.
+    pub(super) fn read(
+        &self,
+        (log, business): (&LogConfig, &LogDefaults),
+        before: AsOf,
+        memory_mb: u32,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Parts, BatchError> {
+        check_zone(log, business)?;
+        let spec = log.spec(business, before, now())?;
+        let memory_bytes = usize::try_from(u64::from(memory_mb) << 20).unwrap_or(usize::MAX);
+        let how = PartsSpec { memory_bytes, dir: Some(self.0.clone()), ..PartsSpec::default() };
+        let pace = Pace::new(0, progress);
+        let mut tell = |rows: u64| pace.reach(rows, |done, _| format!("{done} rows read"));
+        let parts = Parts::read(&spec, &how, &mut tell)?;
+        check_parts(&parts, None, &log.threshold, business.currency)?;
+        Ok(parts)
+    }
+}
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        // It is ours alone; what cannot be removed is seen by its name.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
