@@ -42,21 +42,33 @@ impl ContractCore {
         Ok(Self { alpha, beta, c: Some(c) })
     }
 
-    /// beta + t^c.
-    fn age(&self, t: u32) -> f64 {
+    /// t^c.
+    fn spread(&self, t: u32) -> f64 {
         let t = f64::from(t);
         // Ages beyond this have survival 0 to the last digit for any parameters there are.
-        self.beta + self.c.map_or(t, |c| t.powf(c)).min(1e300)
+        self.c.map_or(t, |c| t.powf(c)).min(1e300)
     }
 
-    /// -ln S(t) up to a constant.
-    fn hazard(&self, t: u32) -> f64 {
-        ln_gamma_ratio(self.age(t), self.alpha)
+    /// beta + t^c.
+    fn age(&self, t: u32) -> f64 {
+        self.beta + self.spread(t)
+    }
+
+    /// ln P(renews `t` times more | renewed `from` times), at most 0.
+    ///
+    /// With z = beta + from^c and g = (from + t)^c - from^c it is the logarithm of
+    /// Gamma(z + g) Gamma(z + alpha) / (Gamma(z) Gamma(z + g + alpha)), which is the same with g
+    /// and alpha exchanged: two large ratios are subtracted, so the smaller of both is the step.
+    fn log_survival(&self, from: u32, t: u32) -> f64 {
+        let start = self.age(from);
+        let gap = (self.spread(from.saturating_add(t)) - self.spread(from)).max(0.0);
+        let (step, shift) = if gap < self.alpha { (gap, self.alpha) } else { (self.alpha, gap) };
+        (ln_gamma_ratio(start, step) - ln_gamma_ratio(start + shift, step)).min(0.0)
     }
 
     /// P(renews `t` times more | renewed `from` times).
     pub(super) fn survival_from(&self, from: u32, t: u32) -> f64 {
-        (self.hazard(from) - self.hazard(from.saturating_add(t))).min(0.0).exp()
+        self.log_survival(from, t).exp()
     }
 
     /// P(renews for the `t`-th time | renewed t - 1 times); t is at least 1.
@@ -71,10 +83,7 @@ impl ContractCore {
 
     /// Expected renewals among the next `n_periods`.
     pub(super) fn expected_renewals(&self, from: u32, n_periods: u32) -> f64 {
-        let start = self.hazard(from);
-        (1..=n_periods.min(PERIODS_MAX))
-            .map(|t| (start - self.hazard(from.saturating_add(t))).min(0.0).exp())
-            .sum()
+        (1..=n_periods.min(PERIODS_MAX)).map(|t| self.survival_from(from, t)).sum()
     }
 
     /// The smallest t with P(renews t times more) <= level; none beyond 10,000.
@@ -97,11 +106,10 @@ impl ContractCore {
             let periods = discounted_periods(self.alpha, self.age(from), rate);
             return (1.0 + rate) * periods;
         }
-        let start = self.hazard(from);
-        let (mut sum, mut factor, mut t) = (0.0, 1.0, from);
+        let (mut sum, mut factor, mut t) = (0.0, 1.0, 0_u32);
         loop {
             t = t.saturating_add(1);
-            let alive = (start - self.hazard(t)).min(0.0).exp();
+            let alive = self.survival_from(from, t);
             sum += factor * alive;
             factor /= 1.0 + rate;
             // Survival only falls, so the rest is at most a geometric series.
