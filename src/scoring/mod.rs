@@ -100,6 +100,15 @@ pub struct Question<'a> {
     pub trace: bool,
 }
 
+impl Question<'_> {
+    /// The answer, put together.
+    fn answered<'e>(&self, facts: Facts, score: Score, decision: Decision<'e>) -> Answer<'e> {
+        let Self { customer, history, as_of, .. } = *self;
+        let (customer, facts_as_of) = (customer.clone(), history.newest());
+        Answer { customer, as_of, facts_as_of, facts, score, decision }
+    }
+}
+
 impl Engine {
     /// Makes an engine of a bundle. `policy` replaces the bundle's own; `salt` is the
     /// installation's, from which each experiment derives its own.
@@ -223,8 +232,9 @@ impl Engine {
         let mut row = Vec::with_capacity(predictor.schema().features().len());
         let score = self.score(history, as_of, &mut row)?;
         let asked = Question { customer, history, as_of, trace };
-        let facts = self.facts(predictor, &asked);
-        Ok(self.decided(&asked, &row, (facts, score)))
+        let mut facts = self.facts(predictor, &asked);
+        let decision = self.decision(&asked, &row, &mut facts, &score);
+        Ok(asked.answered(facts, score, decision))
     }
 
     /// What a policy may look at, but for what the models say.
@@ -237,28 +247,27 @@ impl Engine {
         facts
     }
 
-    /// The decision on a score.
-    fn decided(
+    /// The decision on a score; the persona is added to the facts.
+    fn decision(
         &self,
         asked: &Question<'_>,
         row: &[f64],
-        (mut facts, score): (Facts, Score),
-    ) -> Answer<'_> {
-        let Question { customer, history, as_of, trace } = *asked;
+        facts: &mut Facts,
+        score: &Score,
+    ) -> Decision<'_> {
+        let Question { customer, as_of, trace, .. } = *asked;
         if facts.persona.is_none() {
             facts.persona = self.persona(row);
         }
         let context = Context {
             customer_id: customer.as_str(),
-            facts: &facts,
+            facts,
             tier_cuts: self.tier_cuts,
             salts: &self.salts,
             hour_of_day: Some(self.zone.hour_of(as_of.instant())),
             trace,
         };
-        let decision = decide(&self.policy, &score, &context);
-        let customer = customer.clone();
-        Answer { customer, as_of, facts_as_of: history.newest(), facts, score, decision }
+        decide(&self.policy, score, &context)
     }
 
     /// The bundle's persona of a buyer; one that the business assigned stands before it.

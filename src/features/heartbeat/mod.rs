@@ -26,7 +26,7 @@ pub use curve::DayCurve;
 use crate::domain::Day;
 use crate::history::History;
 
-use series::{Ages, Column, Sums};
+use series::{Column, Reach, Sums};
 use signal::Signal;
 
 /// Windows tried, days, the shortest first; whole weeks, so that weekdays cancel out.
@@ -214,9 +214,9 @@ pub fn heartbeats(
     history: &History,
     last: Day,
 ) -> Heartbeats {
-    let tiles = history.tiles().days();
+    let reach = Reach::new(history.tiles(), last);
     let mut beats = Heartbeats::NO_DATA;
-    let [orders, activities] = series::totals(tiles, last);
+    let [orders, activities] = reach.totals();
     // Dispersion only raises the need: most customers are done here.
     let least = match rule.mode {
         HeartbeatMode::Literal => 1.0,
@@ -228,8 +228,7 @@ pub fn heartbeats(
     if !(has_orders || has_activities) {
         return beats;
     }
-    let ages = Ages::new(tiles, last);
-    let sums = Sums::new(&ages);
+    let sums = Sums::new(&reach);
     if has_orders {
         let (counts, money) = (sums.series(Column::Orders), sums.series(Column::Spend));
         let orders = Signal { base: &base.orders, rule, series: &counts, last, known_days };
