@@ -23,7 +23,7 @@ pub use error::ScoringError;
 pub use explain::{Explained, ExplainedAnswer, ExplainedTerm, Reasons};
 pub use explain_row::ExplainedRow;
 pub use facts::rfm_values;
-pub use line::decision_line;
+pub use line::{append_decision_line, decision_line};
 pub use many::{NumbersScored, ROWS_AT_ONCE};
 pub use matrix::MatrixColumn;
 pub use overview::{ArmName, Cohort, Group, Overview, month_text};
@@ -46,6 +46,7 @@ use crate::model::{Predictor, Score, ShapError, TableExplainer};
 use explain::Whys;
 use facts::FactSources;
 use habits::HabitSources;
+use line::LineParts;
 use table::TableInputs;
 
 /// A bundle and a policy, ready to answer. Immutable; swapped as a whole.
@@ -64,6 +65,8 @@ pub struct Engine {
     model_version: String,
     /// SHA-256 of what the policy means, hex.
     policy_hash: String,
+    /// What is the same in all its lines of the decision log.
+    line_parts: LineParts,
     /// Made at the first question why.
     whys: OnceLock<Result<Whys, ShapError>>,
     /// The same of a table bundle.
@@ -152,6 +155,7 @@ impl Engine {
         }
         let model_version = format!("models/{}/versions/{}", bundle.manifest.name, bundle.version);
         let policy_hash = record::hex(&policy.id().hash);
+        let line_parts = LineParts::new(&bundle, &model_version, (policy.id(), &policy_hash));
         Ok(Self {
             bundle,
             policy,
@@ -164,6 +168,7 @@ impl Engine {
             inputs,
             model_version,
             policy_hash,
+            line_parts,
             whys: OnceLock::new(),
             row_whys: OnceLock::new(),
         })

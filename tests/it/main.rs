@@ -8,6 +8,7 @@ mod churn;
 mod cli;
 mod cli_contract;
 mod consistency;
+mod decision_line;
 mod decisions;
 mod demo;
 mod deploy;
