@@ -184,14 +184,18 @@ impl Live {
         ServeError::DecisionLogFull
     }
 
-    /// Runs longer work on the pool. Work whose caller has left is not begun; `work` is handed
-    /// a flag that says whether the caller left meanwhile.
-    pub(super) async fn pooled<T: Send + 'static>(
+    /// Hands longer work to the pool, at once. Work whose caller has left is not begun; `work` is
+    /// handed a flag that says whether the caller left meanwhile.
+    pub(super) fn pooled<T, W>(
         &self,
-        work: impl FnOnce(&AtomicBool) -> Result<T, ServeError> + Send + 'static,
-    ) -> Result<T, ServeError> {
+        work: W,
+    ) -> impl Future<Output = Result<T, ServeError>> + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(&AtomicBool) -> Result<T, ServeError> + Send + 'static,
+    {
         let left = Arc::new(AtomicBool::new(false));
-        let _guard = SetOnDrop(Arc::clone(&left));
+        let guard = SetOnDrop(Arc::clone(&left));
         let (done, answer) = oneshot::channel();
         // What is logged on the pool belongs to the call as well.
         let span = tracing::Span::current();
@@ -204,7 +208,10 @@ impl Live {
             let result = catch_unwind(AssertUnwindSafe(|| work(&left)));
             let _ = done.send(result.unwrap_or_else(|panicked| Err(panic_error(&*panicked))));
         });
-        answer.await.unwrap_or_else(|_| Err(ServeError::internal("the pool gave no answer")))
+        async move {
+            let _guard = guard;
+            answer.await.unwrap_or_else(|_| Err(ServeError::internal("the pool gave no answer")))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Several subjects scored together: what each would get by itself, for less.
 //!
-//! In: rows of one call and moment. Out: an outcome for each, in their order, and its line of the
+//! In: rows of one call and moment. Out: an outcome for each, in their order, and the lines of the
 //! decision log. A row that is refused, or that panics, touches no other.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::inline_row;
 use super::live::{Live, Moment};
 use super::pb;
-use super::scoring_service::{Subject, as_of, finished, outcome, score_row};
+use super::scored::Scored;
+use super::scoring_service::{Subject, as_of, finished, score_row};
 use super::serving::Answering;
 use super::status::ServeError;
 use crate::domain::{AsOf, CustomerId};
@@ -18,24 +19,25 @@ use crate::scoring::{Engine, Question};
 /// A subject and where its fields lie in the request.
 pub(super) type Row<'r> = (&'r pb::ScoreSubject, &'r str);
 
-/// A score and its line of the decision log, empty where none is kept.
-pub(super) type RowScored = Result<(pb::Score, Vec<u8>), ServeError>;
-
 /// Scores rows, whatever happens to each of them.
 pub(super) fn score_rows(
     live: &Live,
     moment: &Moment,
     rows: &[Row<'_>],
     view: pb::ScoreView,
-) -> Vec<(pb::ScoreOutcome, Vec<u8>)> {
+) -> Scored {
     let together = || match moment.served.engine.table_inputs() {
         Some(_) => inline_row::score_all(live, moment, rows, view),
         None => score_all(live, moment, rows, view),
     };
     match catch_unwind(AssertUnwindSafe(together)) {
-        Ok(scored) => scored.into_iter().map(outcome).collect(),
+        Ok(scored) => scored,
         // Which one it was is found by asking each by itself.
-        Err(_) => rows.iter().map(|row| score_row(live, moment, *row, view)).collect(),
+        Err(_) => {
+            let mut scored = Scored::with_room(rows.len());
+            rows.iter().for_each(|row| score_row(live, moment, *row, (view, &mut scored)));
+            scored
+        }
     }
 }
 
@@ -54,12 +56,7 @@ impl Known {
     }
 }
 
-fn score_all(
-    live: &Live,
-    moment: &Moment,
-    rows: &[Row<'_>],
-    view: pb::ScoreView,
-) -> Vec<RowScored> {
+fn score_all(live: &Live, moment: &Moment, rows: &[Row<'_>], view: pb::ScoreView) -> Scored {
     let known = |(subject, path): &Row<'_>| {
         let checked = Subject::check(live, moment, subject, path)?;
         let (history, digest) = checked.history(live)?;
@@ -71,19 +68,17 @@ fn score_all(
     let asked: Vec<(Answering<'_>, Question<'_>)> =
         known.iter().flatten().map(|(by, known)| (*by, known.question())).collect();
     let mut answers = by_version(&asked, |engine, rows| engine.answer_all(rows)).into_iter();
-    known
-        .iter()
-        .map(|known| match known {
-            Ok((answering, known)) => {
-                // There is one answer for each question.
-                let answer =
-                    answers.next().ok_or_else(|| ServeError::internal("a row is missing"))?;
-                let asked = (answering, known.question(), known.digest);
-                finished(live, moment, asked, answer, view)
-            }
-            Err(error) => Err(error.clone()),
-        })
-        .collect()
+    let mut scored = Scored::with_room(rows.len());
+    for known in &known {
+        let done = known.as_ref().map_err(Clone::clone).and_then(|(answering, known)| {
+            // There is one answer for each question.
+            let answer = answers.next().ok_or_else(|| ServeError::internal("a row is missing"))?;
+            let asked = (answering, known.question(), known.digest);
+            finished(live, moment, asked, answer, (view, &mut scored))
+        });
+        scored.refuse_if(done);
+    }
+    scored
 }
 
 /// Asks each version for all its customers together; the answers in the order of the questions.
