@@ -315,7 +315,8 @@ impl Forest {
             return Ok(());
         };
         for (forest, _) in &*forests {
-            let found = if forest.n_features == expected { rows.len() % expected } else { expected };
+            let found =
+                if forest.n_features == expected { rows.len() % expected } else { expected };
             if found != 0 {
                 return Err(ForestError::Features { expected: forest.n_features, found });
             }

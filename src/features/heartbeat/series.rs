@@ -28,9 +28,7 @@ impl<'t> Reach<'t> {
         let tiles = tiles.until(last);
         // Most customers are known for less than that.
         let from = match tiles.first() {
-            Some((first, _)) if *first < oldest => {
-                tiles.partition_point(|(day, _)| *day < oldest)
-            }
+            Some((first, _)) if *first < oldest => tiles.partition_point(|(day, _)| *day < oldest),
             _ => 0,
         };
         Self { tiles: &tiles[from..], last }

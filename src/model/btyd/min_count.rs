@@ -117,8 +117,7 @@ impl Dropout {
         let mut pmf = ahead.map(|ahead| ahead.none_prob);
         let (mut survival, mut capped, mut sum) = (1.0, 0.0, [0.0; 2]);
         let mut found = [None; 2];
-        for (ratios, inverses) in
-            ratios.chunks_exact(BLOCK).zip(INVERSES[1..].chunks_exact(BLOCK))
+        for (ratios, inverses) in ratios.chunks_exact(BLOCK).zip(INVERSES[1..].chunks_exact(BLOCK))
         {
             let mut grows = [[0.0; 2]; BLOCK];
             for ((grow, inverse), offset) in grows.iter_mut().zip(inverses).zip(OFFSETS) {

@@ -1,11 +1,16 @@
 //! A tree explained at the points of a quadrature: one way down and one way up.
 //!
 //! In: a tree of a forest, once; then rows. Out: its contributions, added to those of other trees.
-//! All that does not depend on the row is worked out once: the factor of each child at each point,
-//! and what a unit of the sum below a child is worth to the feature of the split. What a child that
-//! the row does not go to needs is the same for all splits that come first on their feature: the
-//! fewer numbers, the more of them stay near to the processor. It deliberately
-//! takes only trees that a path of at most 16 features leads through.
+//! It deliberately takes only trees that a path of at most 16 features leads through.
+//!
+//! At a point y a feature that follows (o = 1) or not (o = 0), with the share z, has the factor
+//! f = y o + (1 - y) z. On the way down a split gets A, the product of the factors above it; on the
+//! way up R, the sum over the leaves below it of value times the factors between. To the feature of
+//! a split its children are worth A (R_l (o_l - z_l) + R_r (o_r - z_r)). Where the feature was split
+//! before, A and R hold the earlier factor f_a already: the children's are divided by it, and what
+//! the earlier split is going to count, (o_a - z_a) times A R, is taken off.
+//!
+//! Factors are worked out for each row: that takes less time than to fetch them from a table.
 
 use std::collections::VecDeque;
 
@@ -37,53 +42,47 @@ const GAUSS_8: [(f64, f64); 4] = [
 /// Points at most.
 pub(super) const POINTS_MAX: usize = PATH_FEATURES_MAX / 2;
 
-/// A split with the places of its own product and of its children's.
+/// A split; the places of its children follow from its own position among the splits.
 #[derive(Debug, Clone, Copy)]
 struct Split {
+    /// With [`MISSING_LEFT`].
     feature: u32,
     threshold: f32,
-    missing_left: bool,
     own: u32,
-    /// The left child's place; the right one's is the next.
-    left: u32,
-    /// The place that says whether earlier splits on this feature were followed; the root's, which
-    /// always is, where there was none.
+    /// The place that says whether earlier splits on this feature were followed, or [`FIRST`].
     above: u32,
-    /// First vector of the child that the row goes to: factor and worth, by way.
-    hot: u32,
-    /// First vector of the other child: factor of a unit of its share, and worth.
-    cold: u32,
-    /// Shares of both children, times the value of one that is a leaf.
+    /// Of the children: shares of the weight that follows the path when the feature is left out.
     shares: [f64; 2],
+    /// The same of the place above; 1 for a first split.
+    share_above: f64,
 }
 
-/// Ways that a row can find a split: to the left, to the right, and past it because an earlier
-/// split on its feature was not followed; 0, 1 and this.
-const PAST: u8 = 2;
-/// Vectors of one way.
-const OF_WAY: usize = 2;
-/// First of the vectors of the other child where the way leads past, and where the split is the
-/// first on its feature.
-const COLD_PAST: u32 = 0;
-const COLD_FIRST: u32 = 2;
+/// Bit of a split's feature that says "missing goes left".
+const MISSING_LEFT: u32 = 1 << 31;
+/// No earlier split on this feature.
+const FIRST: u32 = u32::MAX;
+/// Stands in for a share of nothing where it divides: what is divided is 0 then.
+const SHARE_MIN: f64 = 1e-300;
 
 /// A tree, ready for rows.
 #[derive(Debug, Clone)]
 pub(super) struct PointTree {
     n_points: usize,
-    n_places: usize,
     /// Level after level: neighbours do not wait for each other.
     splits: Vec<Split>,
-    /// Vectors of a number a point.
-    numbers: Vec<f64>,
+    /// Places and values of the leaves.
+    leaves: Vec<(u32, f64)>,
 }
 
 /// Memory for one row after another.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
+    /// By place and point: A on the way down, R on the way up.
     products: Vec<f64>,
+    /// Factors of the children, by place but the root's.
+    factors: Vec<f64>,
+    /// By place.
     followed: Vec<bool>,
-    ways: Vec<u8>,
     /// By feature and point.
     sums: Vec<[f64; POINTS_MAX]>,
 }
@@ -121,10 +120,7 @@ impl PointTree {
             9..=12 => 6,
             _ => POINTS_MAX,
         };
-        let mut tree = Self { n_points, n_places: 1, splits: Vec::new(), numbers: Vec::new() };
-        tree.add_vector(|_| 1.0);
-        tree.add_vector(|_| 0.0);
-        tree.add_cold(1.0);
+        let mut tree = Self { n_points, splits: Vec::new(), leaves: Vec::new() };
         let mut waiting = VecDeque::from([Waiting { position: root, own: 0, path: Vec::new() }]);
         while let Some(node) = waiting.pop_front() {
             tree.add(forest, node, &mut waiting);
@@ -132,83 +128,40 @@ impl PointTree {
         tree
     }
 
-    /// Adds a node if it is a split; its children wait.
+    /// Adds a node; the children of a split wait.
     fn add(&mut self, forest: &Forest, from: Waiting, waiting: &mut VecDeque<Waiting>) {
         let Waiting { position, own, path } = from;
         let node = &forest.nodes()[position];
         if node.is_leaf() {
+            self.leaves.push((own, node.value()));
             return;
         }
-        let children: [usize; 2] = node.children().into();
-        let left = to_u32(self.n_places);
-        self.n_places += 2;
+        let left = to_u32(place_left(self.splits.len()));
         let feature = node.feature();
         let held = path.iter().position(|(of, _, _)| *of == feature);
-        let (above, share_above) = held.map_or((0, 1.0), |at| (path[at].1, path[at].2));
+        let (above, share_above) = held.map_or((FIRST, 1.0), |at| (path[at].1, path[at].2));
         // Covers were looked at before.
         let shares = shares_below(forest, position).unwrap_or([0.5, 0.5]);
-        let values = children.map(|child| {
-            let node = &forest.nodes()[child];
-            if node.is_leaf() { node.value() } else { 1.0 }
-        });
-        let cold = if held.is_some() { self.add_cold(share_above) } else { COLD_FIRST };
-        let hot = to_u32(self.n_vectors());
-        for side in 0..2 {
-            self.add_hot(share_above, shares[side], values[side]);
-        }
-        let shares_held = [shares[0] * values[0], shares[1] * values[1]];
-        if held.is_some() {
-            self.add_vector(|_| shares_held[0]);
-            self.add_vector(|_| 0.0);
-        }
+        let shares = shares.map(|share| share * share_above);
+        let missing_left = if node.goes_left(f64::NAN) { MISSING_LEFT } else { 0 };
         self.splits.push(Split {
-            feature: to_u32(feature),
+            feature: to_u32(feature) | missing_left,
             threshold: node.threshold(),
-            missing_left: node.goes_left(f64::NAN),
             own,
-            left,
             above,
-            hot,
-            cold,
-            shares: shares_held,
+            shares,
+            share_above,
         });
+        let children: [usize; 2] = node.children().into();
         for ((position, own), share) in children.into_iter().zip(left..).zip(shares) {
             let mut path = path.clone();
-            let here = (feature, own, share_above * share);
+            let here = (feature, own, share);
             match held {
                 Some(at) => path[at] = here,
                 None => path.push(here),
             }
             waiting.push_back(Waiting { position, own, path });
         }
-    }
-
-    fn n_vectors(&self) -> usize {
-        self.numbers.len() / self.n_points
-    }
-
-    /// A number a point.
-    fn add_vector(&mut self, number: impl Fn(f64) -> f64) {
-        self.numbers.extend(rule(self.n_points).iter().map(|(y, _)| number(*y)));
-    }
-
-    /// With y the point, o whether the feature follows and z its share, a feature's factor is
-    /// f = y o + (1 - y) z, and what a unit of the product is worth to it (o - z) / f. A split on a
-    /// feature that was split before, with the share `above`, takes the place of the earlier one.
-    ///
-    /// Factor and worth of the child that the row goes to, with the value of a leaf in the factor.
-    fn add_hot(&mut self, above: f64, share: f64, value: f64) {
-        self.add_vector(|y| known(y, above * share) / known(y, above) * value);
-        self.add_vector(|y| worth(y, above * share) - worth(y, above));
-    }
-
-    /// Factor of a unit of the other child's share, and worth, (0 - z) / ((1 - y) z), which does
-    /// not depend on z.
-    fn add_cold(&mut self, above: f64) -> u32 {
-        let first = self.n_vectors();
-        self.add_vector(|y| (1.0 - y) * above / known(y, above));
-        self.add_vector(|y| -1.0 / (1.0 - y) - worth(y, above));
-        to_u32(first)
     }
 
     /// Adds the contributions to a row, which has a value for every feature, as the scratch has a
@@ -223,79 +176,112 @@ impl PointTree {
     }
 
     fn add_at<const K: usize>(&self, row: &[f64], scratch: &mut Scratch) {
-        let Scratch { products, followed, ways, sums } = scratch;
+        let Scratch { products, factors, followed, sums } = scratch;
         // What an earlier tree left there is written over before it is read.
-        let (n_places, n_splits) = (self.n_places, self.splits.len());
+        let (n_splits, n_places) = (self.splits.len(), place_left(self.splits.len()));
         products.resize(products.len().max(n_places * K), 0.0);
+        factors.resize(factors.len().max(2 * n_splits * K), 0.0);
         followed.resize(followed.len().max(n_places), true);
-        ways.resize(ways.len().max(n_splits), 0);
         let products = &mut products.as_chunks_mut::<K>().0[..n_places];
-        let (followed, ways) = (&mut followed[..n_places], &mut ways[..n_splits]);
-        let numbers = self.numbers.as_chunks::<K>().0;
-        for (slot, (_, weight)) in products[0].iter_mut().zip(rule(K)) {
-            *slot = *weight;
-        }
-        followed[0] = true;
-        for (split, way) in self.splits.iter().zip(ways.iter_mut()) {
+        let factors = &mut factors.as_chunks_mut::<K>().0.as_chunks_mut::<2>().0[..n_splits];
+        let followed = &mut followed[..n_places];
+        let points = Points::<K>::new();
+        products[0] = std::array::from_fn(|k| rule(K)[k].1);
+        for (at, (split, factors)) in self.splits.iter().zip(factors.iter_mut()).enumerate() {
             let goes_left = split.goes_left(row);
-            let above = followed[split.above as usize];
-            *way = if above { u8::from(!goes_left) } else { PAST };
-            let children = &mut followed[split.left as usize..][..2];
-            children[0] = above & goes_left;
-            children[1] = above & !goes_left;
-            let own = products[split.own as usize];
-            let (hot, cold) = split.vectors(*way);
-            let (at, other) = sides(*way);
-            let (hot, cold, share) = (&numbers[hot], &numbers[cold], split.shares[other]);
-            let children = &mut products[split.left as usize..][..2];
-            children[at] = std::array::from_fn(|k| own[k] * hot[k]);
-            children[other] = std::array::from_fn(|k| own[k] * (cold[k] * share));
-        }
-        for (split, &way) in self.splits.iter().zip(ways.iter()).rev() {
-            let (hot, cold) = split.vectors(way);
-            let (at, other) = sides(way);
-            let (hot, cold) = (&numbers[hot + 1], &numbers[cold + 1]);
-            let children = &products[split.left as usize..][..2];
-            let (here, there) = (children[at], children[other]);
-            let sums = &mut sums[split.feature as usize];
-            for k in 0..K {
-                sums[k] += here[k] * hot[k] + there[k] * cold[k];
+            let above = split.above == FIRST || followed[split.above as usize];
+            let follows = [above & goes_left, above & !goes_left];
+            followed[place_left(at)..][..2].copy_from_slice(&follows);
+            let mut found: [[f64; K]; 2] =
+                std::array::from_fn(|side| points.factor(follows[side], split.shares[side]));
+            if split.above != FIRST {
+                let before = points.inverse(above, split.share_above);
+                found = found.map(|factor| times(&factor, &before));
             }
-            products[split.own as usize] = std::array::from_fn(|k| here[k] + there[k]);
+            *factors = found;
+            let own = products[split.own as usize];
+            let children = &mut products[place_left(at)..][..2];
+            children[0] = times(&own, &found[0]);
+            children[1] = times(&own, &found[1]);
         }
+        for &(place, value) in &self.leaves {
+            products[place as usize] = [value; K];
+        }
+        for (at, (split, factors)) in self.splits.iter().zip(factors.iter()).enumerate().rev() {
+            let follows = &followed[place_left(at)..][..2];
+            let worth = [0, 1].map(|side| known(follows[side]) - split.shares[side]);
+            let children = &products[place_left(at)..][..2];
+            let (left, right, own) = (children[0], children[1], products[split.own as usize]);
+            let sum: [f64; K] =
+                std::array::from_fn(|k| left[k] * factors[0][k] + right[k] * factors[1][k]);
+            let mut gain: [f64; K] =
+                std::array::from_fn(|k| own[k] * (left[k] * worth[0] + right[k] * worth[1]));
+            if split.above != FIRST {
+                let above = followed[split.above as usize];
+                let before = points.inverse(above, split.share_above);
+                let counted = known(above) - split.share_above;
+                gain = std::array::from_fn(|k| (gain[k] - own[k] * sum[k] * counted) * before[k]);
+            }
+            products[split.own as usize] = sum;
+            if let Some(sums) = sums[split.feature()].first_chunk_mut::<K>() {
+                let held = *sums;
+                *sums = std::array::from_fn(|k| held[k] + gain[k]);
+            }
+        }
+    }
+}
+
+/// The points y as factors are made of them.
+struct Points<const K: usize> {
+    /// y o for o = 0 and o = 1.
+    of_known: [[f64; K]; 2],
+    /// 1 - y.
+    of_share: [f64; K],
+}
+
+impl<const K: usize> Points<K> {
+    fn new() -> Self {
+        let y: [f64; K] = std::array::from_fn(|k| rule(K)[k].0);
+        Self { of_known: [[0.0; K], y], of_share: y.map(|y| 1.0 - y) }
+    }
+
+    fn factor(&self, follows: bool, share: f64) -> [f64; K] {
+        let of_known = &self.of_known[usize::from(follows)];
+        std::array::from_fn(|k| of_known[k] + self.of_share[k] * share)
+    }
+
+    fn inverse(&self, follows: bool, share: f64) -> [f64; K] {
+        self.factor(follows, share.max(SHARE_MIN)).map(|factor| 1.0 / factor)
     }
 }
 
 impl Split {
+    const fn feature(&self) -> usize {
+        (self.feature & !MISSING_LEFT) as usize
+    }
+
     #[allow(clippy::cast_possible_truncation, reason = "trees were grown on f32 values")]
     fn goes_left(&self, row: &[f64]) -> bool {
-        let x = row[self.feature as usize] as f32;
-        (x < self.threshold) | (x.is_nan() & self.missing_left)
-    }
-
-    /// The first vectors of the two children of a way.
-    fn vectors(&self, way: u8) -> (usize, usize) {
-        let hot = self.hot as usize + OF_WAY * usize::from(way);
-        let cold = if way == PAST { COLD_PAST } else { self.cold };
-        (hot, cold as usize)
+        let x = row[self.feature()] as f32;
+        (x < self.threshold) | (x.is_nan() & (self.feature & MISSING_LEFT != 0))
     }
 }
 
-/// The child that the row goes to, and the other one; past a split the left one stands for it.
-fn sides(way: u8) -> (usize, usize) {
-    let at = usize::from(way & 1);
-    (at, 1 - at)
+/// The place of the left child of a split; the right one's is the next.
+const fn place_left(split: usize) -> usize {
+    2 * split + 1
 }
 
-fn known(y: f64, share: f64) -> f64 {
-    y + (1.0 - y) * share
+/// o as a number.
+fn known(follows: bool) -> f64 {
+    f64::from(u8::from(follows))
 }
 
-fn worth(y: f64, share: f64) -> f64 {
-    (1.0 - share) / known(y, share)
+fn times<const K: usize>(a: &[f64; K], b: &[f64; K]) -> [f64; K] {
+    std::array::from_fn(|k| a[k] * b[k])
 }
 
-/// Positions are below the limit of nodes, and vectors a few times as many.
+/// Positions are below the limit of nodes.
 fn to_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
