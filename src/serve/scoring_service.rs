@@ -250,7 +250,7 @@ fn score_subject(
     let customer = &checked.customer;
     let answer = answering.served.engine.answer(customer, &history, as_of, false);
     let question = Question { customer, history: &history, as_of, trace: false };
-    finished(live, moment, (&answering, question, digest), answer, (view, scored))
+    finished(live, moment, (&answering, question, digest), &answer, (view, scored))
 }
 
 /// Adds an answer to those that were scored.
@@ -258,22 +258,23 @@ pub(super) fn finished(
     live: &Live,
     moment: &Moment,
     (answering, asked, digest): (&Answering<'_>, Question<'_>, u128),
-    answer: Result<Answer<'_>, ScoringError>,
+    answer: &Result<Answer<'_>, ScoringError>,
     (view, scored): (pb::ScoreView, &mut Scored),
 ) -> Result<(), ServeError> {
     let engine = &answering.served.engine;
-    let refused = |error| scoring_error(asked.customer, &error);
-    let answer = answer.map_err(refused)?;
-    shadow::note(live, moment, (answering, &answer), || {
+    let refused = |error: &ScoringError| scoring_error(asked.customer, error);
+    let answer = answer.as_ref().map_err(refused)?;
+    shadow::note(live, moment, (answering, answer), || {
         shadow::Subject::Log(Box::new(asked.history.clone()))
     });
     let why = match view {
         pb::ScoreView::Full => {
-            Some(engine.reasons(asked.history, asked.as_of, REASONS).map_err(refused)?)
+            let why = engine.reasons(asked.history, asked.as_of, REASONS);
+            Some(why.map_err(|error| refused(&error))?)
         }
         _ => None,
     };
-    scored.add(live, (moment, answering), (&answer, digest), why.as_ref());
+    scored.add(live, (moment, answering), (answer, digest), why.as_ref());
     Ok(())
 }
 
