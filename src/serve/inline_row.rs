@@ -30,7 +30,7 @@ pub(super) fn score(
     let checked = check(moment, &answering.served.engine, (subject, path))?;
     let Checked { customer, cells, as_of } = &checked;
     let found = answering.served.engine.answer_row(customer, cells, *as_of, false);
-    finished(live, moment, (&answering, cells, (subject, path)), found, (view, scored))
+    finished(live, moment, (&answering, cells, (subject, path)), &found, (view, scored))
 }
 
 /// Scores several subjects together, each as [`score`] does by itself.
@@ -50,7 +50,8 @@ pub(super) fn score_all(
         .collect();
     let asked: Vec<(Answering<'_>, TableQuestion<'_>)> =
         checked.iter().flatten().map(|(by, checked)| (*by, checked.question())).collect();
-    let mut answers = by_version(&asked, |engine, rows| engine.answer_rows(rows)).into_iter();
+    let answers = by_version(&asked, |engine, rows| engine.answer_rows(rows));
+    let mut answers = answers.iter();
     let mut scored = Scored::with_room(rows.len());
     for (checked, row) in checked.into_iter().zip(rows) {
         let done = checked.and_then(|(answering, Checked { cells, .. })| {
@@ -67,17 +68,18 @@ fn finished(
     live: &Live,
     moment: &Moment,
     (answering, cells, (subject, path)): (&Answering<'_>, &[RawValue<'_>], Row<'_>),
-    found: Result<TableAnswer<'_>, ScoringError>,
+    found: &Result<TableAnswer<'_>, ScoringError>,
     (view, scored): (pb::ScoreView, &mut Scored),
 ) -> Result<(), ServeError> {
-    let wrong = |error| refused(error, path);
-    let found = found.map_err(wrong)?;
+    let wrong = |error: &ScoringError| refused(error, path);
+    let found = found.as_ref().map_err(wrong)?;
     shadow::note(live, moment, (answering, &found.answer), || {
         shadow::Subject::Row(subject.features.clone().unwrap_or_default())
     });
     let why = match view {
         pb::ScoreView::Full => {
-            Some(answering.served.engine.row_reasons(cells, REASONS).map_err(wrong)?)
+            let why = answering.served.engine.row_reasons(cells, REASONS);
+            Some(why.map_err(|error| wrong(&error))?)
         }
         _ => None,
     };
@@ -95,7 +97,7 @@ pub(super) fn explain(
     let engine = &answering.served.engine;
     let Checked { customer, cells, as_of } = check(moment, engine, (subject, path))?;
     let found = engine.explain_row(&customer, &cells, as_of);
-    let found = found.map_err(|error| refused(error, path))?;
+    let found = found.map_err(|error| refused(&error, path))?;
     let answer = (&found.explained.answer, found.digest);
     let score = score_bytes((moment, &answering), answer);
     Ok(convert::explained(&found.explained, score))
@@ -170,7 +172,7 @@ fn check<'m>(
 }
 
 /// What the engine says of cells that their columns cannot hold.
-fn refused(error: ScoringError, path: &str) -> ServeError {
+fn refused(error: &ScoringError, path: &str) -> ServeError {
     match error {
         ScoringError::Row(issues) => invalid(issues.iter().map(violation).collect(), path),
         error => ServeError::internal(error),

@@ -4,6 +4,7 @@
 //! decision log. A row that is refused, or that panics, touches no other.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use super::inline_row;
 use super::live::{Live, Moment};
@@ -67,7 +68,8 @@ fn score_all(live: &Live, moment: &Moment, rows: &[Row<'_>], view: pb::ScoreView
     let known: Vec<Result<(Answering<'_>, Known), ServeError>> = rows.iter().map(known).collect();
     let asked: Vec<(Answering<'_>, Question<'_>)> =
         known.iter().flatten().map(|(by, known)| (*by, known.question())).collect();
-    let mut answers = by_version(&asked, |engine, rows| engine.answer_all(rows)).into_iter();
+    let answers = by_version(&asked, |engine, rows| engine.answer_all(rows));
+    let mut answers = answers.iter();
     let mut scored = Scored::with_room(rows.len());
     for known in &known {
         let done = known.as_ref().map_err(Clone::clone).and_then(|(answering, known)| {
@@ -86,12 +88,17 @@ pub(super) fn by_version<'m, Q: Copy, A>(
     asked: &[(Answering<'m>, Q)],
     answer: impl Fn(&'m Engine, &[Q]) -> Vec<A>,
 ) -> Vec<A> {
+    let Some((first, _)) = asked.first() else { return Vec::new() };
+    let is_of = |by: &Answering<'m>, other: &Answering<'m>| Arc::ptr_eq(by.served, other.served);
+    // Nearly always one version answers for all; answers are large, so they are not moved again.
+    if asked.iter().all(|(by, _)| is_of(by, first)) {
+        let questions: Vec<Q> = asked.iter().map(|(_, question)| *question).collect();
+        return answer(&first.served.engine, &questions);
+    }
     let mut open: Vec<(usize, (Answering<'m>, Q))> = asked.iter().copied().enumerate().collect();
     let mut answers: Vec<(usize, A)> = Vec::with_capacity(asked.len());
     while let Some(&(_, (first, _))) = open.first() {
-        let is_its = |(_, (by, _)): &(usize, (Answering<'m>, Q))| {
-            std::sync::Arc::ptr_eq(by.served, first.served)
-        };
+        let is_its = |(_, (by, _)): &(usize, (Answering<'m>, Q))| is_of(by, &first);
         let (own, others): (Vec<_>, Vec<_>) = open.into_iter().partition(is_its);
         let questions: Vec<Q> = own.iter().map(|(_, (_, question))| *question).collect();
         let places = own.into_iter().map(|(place, _)| place);

@@ -137,10 +137,17 @@ impl Scoring {
             return Err(ServeError::invalid("subject", "MISSING", "the subject is missing"));
         };
         if subject.events.len() < POOL_FROM_EVENTS {
-            return score_one(&self.0, &moment, &subject, view);
+            let (score, line) = score_one(&self.0, &moment, &subject, view)?;
+            self.0.log_decisions(&line.bytes, line.n, &moment)?;
+            return Ok(score);
         }
         let live = Arc::clone(&self.0);
-        self.0.pooled(move |_| score_one(&live, &moment, &subject, view)).await
+        let score = move |_: &AtomicBool| {
+            let (score, line) = score_one(&live, &moment, &subject, view)?;
+            live.log_decisions(&line.bytes, line.n, &moment)?;
+            Ok(score)
+        };
+        self.0.pooled(score).await
     }
 
     async fn why(
@@ -173,18 +180,16 @@ impl Scoring {
     }
 }
 
-/// Scores one subject and logs the decision.
+/// Scores one subject: the score, and its line of the decision log.
 fn score_one(
     live: &Live,
     moment: &Moment,
     subject: &pb::ScoreSubject,
     view: pb::ScoreView,
-) -> Result<Bytes, ServeError> {
+) -> Result<(Bytes, Lines), ServeError> {
     let mut scored = Scored::with_room(1);
     score_subject(live, moment, (subject, "subject"), (view, &mut scored))?;
-    let (score, lines) = scored.into_score();
-    live.log_decisions(&lines.bytes, lines.n, moment)?;
-    Ok(score)
+    Ok(scored.into_score())
 }
 
 /// Scores rows in order on the threads of the pool. Each row depends on itself alone, so the
@@ -250,7 +255,7 @@ fn score_subject(
     let customer = &checked.customer;
     let answer = answering.served.engine.answer(customer, &history, as_of, false);
     let question = Question { customer, history: &history, as_of, trace: false };
-    finished(live, moment, (&answering, question, digest), answer, (view, scored))
+    finished(live, moment, (&answering, question, digest), &answer, (view, scored))
 }
 
 /// Adds an answer to those that were scored.
@@ -258,22 +263,23 @@ pub(super) fn finished(
     live: &Live,
     moment: &Moment,
     (answering, asked, digest): (&Answering<'_>, Question<'_>, u128),
-    answer: Result<Answer<'_>, ScoringError>,
+    answer: &Result<Answer<'_>, ScoringError>,
     (view, scored): (pb::ScoreView, &mut Scored),
 ) -> Result<(), ServeError> {
     let engine = &answering.served.engine;
-    let refused = |error| scoring_error(asked.customer, &error);
-    let answer = answer.map_err(refused)?;
-    shadow::note(live, moment, (answering, &answer), || {
+    let refused = |error: &ScoringError| scoring_error(asked.customer, error);
+    let answer = answer.as_ref().map_err(refused)?;
+    shadow::note(live, moment, (answering, answer), || {
         shadow::Subject::Log(Box::new(asked.history.clone()))
     });
     let why = match view {
         pb::ScoreView::Full => {
-            Some(engine.reasons(asked.history, asked.as_of, REASONS).map_err(refused)?)
+            let why = engine.reasons(asked.history, asked.as_of, REASONS);
+            Some(why.map_err(|error| refused(&error))?)
         }
         _ => None,
     };
-    scored.add(live, (moment, answering), (&answer, digest), why.as_ref());
+    scored.add(live, (moment, answering), (answer, digest), why.as_ref());
     Ok(())
 }
 
