@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::convert;
 use super::limits::panic_error;
-use super::live::{Live, Moment};
+use super::live::{Live, Moment, room_for_line};
 use super::pb;
 use super::pb::scoring_service_server::ScoringService;
 use super::score_matrix;
@@ -26,7 +26,7 @@ use super::status::{ServeError, Violation, scoring_error};
 use crate::domain::{AsOf, CustomerId, EventId, Timestamp};
 use crate::events::Event;
 use crate::history::History;
-use crate::scoring::{Answer, Question, ROWS_AT_ONCE, ScoringError, decision_line};
+use crate::scoring::{Answer, Question, ROWS_AT_ONCE, ScoringError, append_decision_line};
 
 /// From so many inline events on, a single score is work for the pool.
 pub(super) const POOL_FROM_EVENTS: usize = 64;
@@ -136,7 +136,9 @@ impl Scoring {
             return Err(ServeError::invalid("subject", "MISSING", "the subject is missing"));
         };
         if subject.events.len() < POOL_FROM_EVENTS {
-            return score_one(&self.0, &moment, &subject, view);
+            let (score, line) = score_subject(&self.0, &moment, (&subject, "subject"), view)?;
+            self.0.log_decision(line, &moment).await?;
+            return Ok(score);
         }
         let live = Arc::clone(&self.0);
         self.0.pooled(move |_| score_one(&live, &moment, &subject, view)).await
@@ -273,10 +275,11 @@ pub(super) fn finished(
     let engine = &answering.served.engine;
     let refused = |error| scoring_error(asked.customer, &error);
     let answer = answer.map_err(refused)?;
-    let line = match &live.decisions {
-        Some(_) => decision_line((engine, answering.arm), &answer, digest, moment.now),
-        None => Vec::new(),
-    };
+    let mut line = Vec::new();
+    if live.decisions.is_some() {
+        line = room_for_line();
+        append_decision_line(&mut line, (engine, answering.arm), &answer, (digest, moment.now));
+    }
     shadow::note(live, moment, (answering, &answer), || {
         shadow::Subject::Log(Box::new(asked.history.clone()))
     });
