@@ -181,10 +181,7 @@ mod tests {
         // More bits than a number has, and more bytes.
         for bad in [&[0xff; 9][..], &[0xff; 12], &[0x80; 12]] {
             let bad = [bad, &[2]].concat();
-            assert_eq!(
-                Reader::new(&bad).unsigned(),
-                Err(CodecError::Invalid { what: "integer" })
-            );
+            assert_eq!(Reader::new(&bad).unsigned(), Err(CodecError::Invalid { what: "integer" }));
         }
     }
 }

@@ -336,10 +336,7 @@ fn read_tiles(r: &mut Reader<'_>) -> Result<Tiles, CodecError> {
     Ok(Tiles { days, quarters: read_spans(r, |number, tally| (number, tally))? })
 }
 
-fn read_spans<T>(
-    r: &mut Reader<'_>,
-    span: impl Fn(i32, Tally) -> T,
-) -> Result<Vec<T>, CodecError> {
+fn read_spans<T>(r: &mut Reader<'_>, span: impl Fn(i32, Tally) -> T) -> Result<Vec<T>, CodecError> {
     let n = r.count(ITEMS_MAX, "tile count")?;
     let mut spans = Vec::with_capacity(n);
     let mut before = 0_i64;

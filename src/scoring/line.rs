@@ -14,8 +14,9 @@ use crate::domain::Timestamp;
 use super::record::{ID_DIGITS, RECORD_VERSION, decision_id_digits};
 use super::{Answer, Engine};
 
-/// Room for a line, as a rule.
-const LINE_BYTES: usize = 1_024;
+/// Room for a line, as a rule: of buyers with seven campaigns to choose from and two control groups
+/// it has 1,200 bytes.
+const LINE_BYTES: usize = 1_536;
 
 /// The parts of a line that are the same for all answers of an engine.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ pub fn decision_line(
     digest: u128,
     decided_at: Timestamp,
 ) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(LINE_BYTES);
+    let mut bytes = Vec::new();
     append_decision_line(&mut bytes, by, answer, (digest, decided_at));
     bytes
 }
@@ -84,6 +85,7 @@ pub fn append_decision_line(
     let parts = &engine.line_parts;
     let id: [u8; ID_DIGITS] = decision_id_digits(engine, answer, digest);
     let clv = score.clv.as_ref();
+    lines.reserve(LINE_BYTES);
     let mut line = Fields(lines);
     line.raw(&parts.begin);
     line.raw(&id);

@@ -8,10 +8,10 @@ use prost::bytes::Bytes;
 
 use super::answers::{Outcome, ScoreOutcome};
 use super::convert;
-use super::live::{Live, Moment};
+use super::live::{Live, Moment, room_for_line};
 use super::serving::Answering;
 use super::status::ServeError;
-use crate::scoring::{Answer, Reasons, decision_line};
+use crate::scoring::{Answer, Reasons, append_decision_line};
 
 /// Room for a score, and for a line of the decision log, as a rule.
 const ROW_BYTES: usize = 1_024;
@@ -59,7 +59,8 @@ impl Scored {
     /// None, with room for so many.
     pub(super) fn with_room(n_rows: usize) -> Self {
         let scores = Vec::with_capacity(n_rows * ROW_BYTES);
-        let (rows, lines) = (Vec::with_capacity(n_rows), Lines::default());
+        let bytes = if n_rows == 1 { room_for_line() } else { Vec::new() };
+        let (rows, lines) = (Vec::with_capacity(n_rows), Lines { bytes, n: 0 });
         Self { scores, rows, lines, whole: (0, 0) }
     }
 
@@ -73,8 +74,7 @@ impl Scored {
     ) {
         if live.decisions.is_some() {
             let by = (&*answering.served.engine, answering.arm);
-            let line = decision_line(by, answer, digest, moment.now);
-            self.lines.bytes.extend_from_slice(&line);
+            append_decision_line(&mut self.lines.bytes, by, answer, (digest, moment.now));
         }
         write_score(&mut self.scores, (moment, answering), (answer, digest), reasons);
         self.lines.n += usize::from(live.decisions.is_some());

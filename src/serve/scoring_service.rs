@@ -138,7 +138,7 @@ impl Scoring {
         };
         if subject.events.len() < POOL_FROM_EVENTS {
             let (score, line) = score_one(&self.0, &moment, &subject, view)?;
-            self.0.log_decisions(&line.bytes, line.n, &moment)?;
+            self.0.log_decision(line.bytes, &moment).await?;
             return Ok(score);
         }
         let live = Arc::clone(&self.0);
@@ -392,20 +392,25 @@ impl Subject {
 
     /// The history to score, and its digest.
     pub(super) fn history(&self, live: &Live) -> Result<(History, u128), ServeError> {
-        let stored = if self.inline_only { None } else { live.store.get(&self.customer)? };
-        if stored.is_none() && self.events.is_empty() {
-            return Err(ServeError::UnknownCustomer(self.customer.clone()));
+        let mut stored = None;
+        if !self.inline_only {
+            let mut look = |bytes: &[u8]| {
+                stored = Some((History::from_bytes(bytes), xxh3_128(bytes)));
+            };
+            live.store.with_state(&self.customer, &mut look)?;
         }
-        let mut history = match &stored {
-            Some(state) => History::from_bytes(&state.bytes)?,
+        let is_stored = stored.is_some();
+        let mut history = match stored {
+            None if self.events.is_empty() => {
+                return Err(ServeError::UnknownCustomer(self.customer.clone()));
+            }
             None => History::default(),
+            Some((history, digest)) if self.events.is_empty() => return Ok((history?, digest)),
+            Some((history, _)) => history?,
         };
-        if let (Some(state), true) = (&stored, self.events.is_empty()) {
-            return Ok((history, xxh3_128(&state.bytes)));
-        }
         for event in &self.events {
             // The history itself recognises recent events only; the store recognises all.
-            if stored.is_none() || !live.store.contains(&self.customer, event.id)? {
+            if !is_stored || !live.store.contains(&self.customer, event.id)? {
                 history.apply(event);
             }
         }
