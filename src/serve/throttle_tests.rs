@@ -68,7 +68,7 @@ fn a_few_refusals_close_nothing() {
     let (mut throttle, mut now) = (Throttle::new(1), Instant::now());
     throttle.tick(now);
     for _ in 0..100 {
-        window(&mut throttle, &mut now, 60, 1);
+        window(&mut throttle, &mut now, 6, 1);
         assert_eq!((throttle.share(), throttle.is_calm()), (OPEN, true));
     }
 }

@@ -45,7 +45,8 @@ async fn round(clients: &[Clients]) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_too_many_are_turned_away_unread_and_others_never_notice() {
-    let (server, admin) = with_admin(&[("calls_max", "1")], |parts| parts).await;
+    let (server, admin) =
+        with_admin(&[("calls_max", "1"), ("batch_threads", "1")], |parts| parts).await;
     let mut clients = vec![Clients::new(&server).await, Clients::new(&server).await];
     clients[0].ingest(three_customers()).await.unwrap();
     let of_class = |class: &str, why: &str| {
