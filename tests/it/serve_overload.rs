@@ -8,10 +8,12 @@
 )]
 
 use tonic::Code;
+use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
 use crate::serve_client::{Clients, subject, three_customers, told};
 use crate::serve_reload::{get, sample, with_admin};
+use crate::serve_secure::{connect, golden};
 
 const CALLERS: usize = 32;
 /// Far more than it takes.
@@ -45,9 +47,31 @@ async fn round(clients: &[Clients]) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_too_many_are_turned_away_unread_and_others_never_notice() {
-    let (server, admin) =
-        with_admin(&[("calls_max", "1"), ("batch_threads", "1")], |parts| parts).await;
-    let mut clients = vec![Clients::new(&server).await, Clients::new(&server).await];
+    let settings = [("calls_max", "1"), ("batch_threads", "1")];
+    let (server, admin) = with_admin(&settings, |parts| parts).await;
+    let channels = [server.channel().await, server.channel().await];
+    flood(channels, admin).await;
+    assert!(server.stop().await.complete);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_where_calls_are_encrypted() {
+    let (cert, key) = (golden("server.pem"), golden("server.key"));
+    let settings = [
+        ("calls_max", "1"),
+        ("batch_threads", "1"),
+        ("tls_cert", cert.to_str().unwrap()),
+        ("tls_key", key.to_str().unwrap()),
+    ];
+    let (server, admin) = with_admin(&settings, |parts| parts).await;
+    let connected = async || connect(&server, "authority.pem", None).await.unwrap();
+    let channels = [connected().await, connected().await];
+    flood(channels, admin).await;
+    assert!(server.stop().await.complete);
+}
+
+async fn flood(channels: [Channel; 2], admin: std::net::SocketAddr) {
+    let mut clients = channels.map(Clients::of);
     clients[0].ingest(three_customers()).await.unwrap();
     let of_class = |class: &str, why: &str| {
         format!("tenure_calls_refused_total{{class=\"{class}\",reason=\"{why}\"}}")
@@ -81,5 +105,4 @@ async fn calls_too_many_are_turned_away_unread_and_others_never_notice() {
             assert!(n_again < ROUNDS_MAX);
         }
     }
-    assert!(server.stop().await.complete);
 }

@@ -39,7 +39,7 @@ use outbound::Outbound;
 use sieve::{Shares, Sieve};
 
 /// Bytes read at once while sifting: the longest frame of headers has room.
-const INPUT_BYTES: usize = 1 << 15;
+const INPUT_BYTES: usize = 20 << 10;
 /// Beyond so many bytes of our own that the client does not take, nothing is read.
 const OUT_BYTES_MAX: usize = 1 << 16;
 /// Reads in a row of which nothing passed; then others have their turn.
@@ -175,6 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Turnstile<S> {
         // What cannot leave yet does when the library flushes.
         let _ = Pin::new(&mut self.inner).poll_flush(cx)?;
         buffers.out.clear();
+        buffers.out.shrink_to(OUT_BYTES_MAX);
         buffers.n_out = 0;
         if std::mem::take(&mut buffers.is_blocked) {
             cx.waker().wake_by_ref();
