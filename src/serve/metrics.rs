@@ -85,11 +85,14 @@ pub(super) enum Refusal {
     TooLate,
     /// Its turn came when there was no time left.
     Expired,
+    /// The turnstile turned it away: as many as can be answered had passed.
+    Unread,
 }
 
 impl Refusal {
     /// All of them, in order.
-    const ALL: [Self; 5] = [Self::Access, Self::Quota, Self::Full, Self::TooLate, Self::Expired];
+    const ALL: [Self; 6] =
+        [Self::Access, Self::Quota, Self::Full, Self::TooLate, Self::Expired, Self::Unread];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -98,6 +101,7 @@ impl Refusal {
             Self::Full => "full",
             Self::TooLate => "too_late",
             Self::Expired => "expired",
+            Self::Unread => "unread",
         }
     }
 }
@@ -164,6 +168,13 @@ impl Metrics {
     /// A call was not begun.
     pub(super) fn refused(&self, class: Class, why: Refusal) {
         self.refused[class.idx()][why as usize].add(1);
+    }
+
+    /// A call was turned away before it was read. It has no time: among those of calls that were
+    /// read it would hide how long they took.
+    pub(super) fn turned_away(&self, class: Class, method: usize) {
+        self.calls[method.min(N_METHODS - 1)][Code::Unavailable as usize].add(1);
+        self.refused(class, Refusal::Unread);
     }
 
     /// An answer was given.

@@ -36,6 +36,7 @@ mod serve_client;
 mod serve_faults;
 mod serve_fixture;
 mod serve_models;
+mod serve_overload;
 mod serve_reload;
 mod serve_secure;
 mod serve_swap;
