@@ -4,6 +4,7 @@
 //!     rpc_bench ours SECONDS               (without the other server)
 //!     rpc_bench load NAME ADDRESS METHOD PID IN_FLIGHT SECONDS REQUEST_FILE
 //!     rpc_bench requests FOLDER            (writes the messages of the first)
+//!     rpc_bench tls|traced|swaps|started [SECONDS]
 //!
 //! The first starts `tenure-serve` with the demo model, the households of Complete Journey in its
 //! store and a decision log, and this program again as a server that reads each message and
@@ -11,7 +12,9 @@
 //! table: calls a second, the server's processor time a call (all threads, from /proc) and the
 //! times that callers waited. Client and servers share the machine. `load` does the same with one
 //! call of another server, whose processes are those of PID's group; REQUEST_FILE is its message.
-//! Writes only to `target/rpc_bench`.
+//! The last kinds hold servers of different settings against each other, in turns: with and
+//! without TLS, with and without traces, while the champion changes, and when they start.
+//! Writes only to `target/rpc_bench` and folders whose names begin so.
 #![allow(clippy::print_stdout, reason = "a program talks to its terminal")]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 #![allow(clippy::cast_precision_loss, reason = "counts far below 2^53")]
@@ -41,7 +44,12 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+mod beside;
 mod noop;
+mod started;
+mod swaps;
+mod tls;
+mod traced;
 
 const SERVICE: &str = "/tenure.v1.ScoringService/";
 const ROWS: usize = 1_000;
@@ -65,6 +73,18 @@ fn main() -> Result<()> {
                 let line = drive(address, pid.parse()?, &kind, time).await?;
                 println!("{}", line.row(name));
                 Ok(())
+            })
+        }
+        [what @ ("tls" | "traced" | "swaps" | "started"), more @ ..] => {
+            let seconds = more.first().map_or(Ok(3), |text| text.parse())?;
+            let time = Duration::from_secs(seconds);
+            runtime.block_on(async {
+                match *what {
+                    "tls" => tls::run(time).await,
+                    "traced" => traced::run(time).await,
+                    "swaps" => swaps::run(time).await,
+                    _ => started::run(time).await,
+                }
             })
         }
         ["requests", dir] => write_requests(Path::new(dir)),
@@ -187,6 +207,15 @@ async fn drive(address: &str, group: u32, kind: &Kind<'_>, time: Duration) -> Re
     for _ in 0..CONNECTIONS {
         channels.push(Channel::from_shared(address.to_owned())?.connect().await?);
     }
+    drive_over(&channels, group, kind, time).await
+}
+
+async fn drive_over(
+    channels: &[Channel],
+    group: u32,
+    kind: &Kind<'_>,
+    time: Duration,
+) -> Result<Line> {
     let path: PathAndQuery = kind.method.parse()?;
     let messages = Arc::new(kind.messages.clone());
     let mut found = None;
@@ -194,7 +223,7 @@ async fn drive(address: &str, group: u32, kind: &Kind<'_>, time: Duration) -> Re
     for time in [time / 4, time] {
         let (cpu, begun) = (cpu_seconds(group)?, Instant::now());
         let run = match kind.load {
-            Load::Unary(n) => unary(&channels, &path, &messages, (n, time)).await?,
+            Load::Unary(n) => unary(channels, &path, &messages, (n, time)).await?,
             Load::Stream(deep) => stream(&channels[0], &path, &messages, (deep, time)).await?,
         };
         found = Some((run, cpu_seconds(group)? - cpu, begun.elapsed().as_secs_f64()));
