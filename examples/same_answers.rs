@@ -250,7 +250,8 @@ fn advised(advice: &pb::CampaignAdvice) -> [(&'static str, String); 7] {
         ("channel", channel.map(|name| word(name, "CHANNEL_")).unwrap_or_default()),
         ("offer", offer.map(|name| word(name, "OFFER_KIND_")).unwrap_or_default()),
         ("campaign_reason", advice.reason.clone()),
-        ("suppression", word(advice.suppression().as_str_name(), "SUPPRESSION_")),
+        // The file has this one as the policies do, in capitals.
+        ("suppression", word(advice.suppression().as_str_name(), "SUPPRESSION_").to_uppercase()),
         ("holdout", advice.holdout.to_string()),
     ]
 }

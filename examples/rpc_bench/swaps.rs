@@ -11,11 +11,11 @@ use tenure::serve::pb;
 use tenure::serve::pb::model_service_client::ModelServiceClient;
 use tonic::transport::Channel;
 
-use super::beside::Side;
+use super::beside::{Side, median};
 use super::{kinds, prepare, programs, root, unary};
 
 /// Turns of each kind, still and changing.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 11;
 /// Calls in flight.
 const IN_FLIGHT: [usize; 3] = [1, 16, 64];
 const EACH: Duration = Duration::from_secs(1);
@@ -42,19 +42,16 @@ pub(super) async fn run(time: Duration) -> Result<()> {
         let (mut still, mut changing) = (Vec::new(), Vec::new());
         unary(&side.channels, &path, &messages, (n, time / 4)).await?;
         for _ in 0..ROUNDS {
-            still.extend(unary(&side.channels, &path, &messages, (n, time)).await?.0);
+            still.push(unary(&side.channels, &path, &messages, (n, time)).await?.0);
             let changer = tokio::spawn(change(models.clone(), name.clone(), time));
-            changing.extend(unary(&side.channels, &path, &messages, (n, time)).await?.0);
+            changing.push(unary(&side.channels, &path, &messages, (n, time)).await?.0);
             changes.extend(changer.await??);
         }
-        let seconds = time.as_secs_f64() * ROUNDS as f64;
-        let before = row((n, "stays"), &mut still, seconds)?;
-        let after = row((n, "changes each second"), &mut changing, seconds)?;
-        let ratios: Vec<String> = after
-            .iter()
-            .zip(before)
-            .map(|(after, before)| format!("{:.2}", after / before))
-            .collect();
+        let before = row((n, "stays"), &mut still, time)?;
+        let after = row((n, "changes each second"), &mut changing, time)?;
+        let pairs = after.iter().zip(before);
+        let ratios: Vec<String> =
+            pairs.map(|(after, before)| format!("{:.2}", after / before)).collect();
         println!("| {n} | ratio | | {} |", ratios.join(" | "));
     }
     changes.sort_by(f64::total_cmp);
@@ -64,14 +61,20 @@ pub(super) async fn run(time: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Prints a row; its p50, p99, p99.9 and the longest.
-fn row((n, what): (usize, &str), waited: &mut [f64], seconds: f64) -> Result<[f64; 4]> {
-    ensure!(!waited.is_empty(), "no call was answered");
-    waited.sort_by(f64::total_cmp);
-    let at = |per_thousand: usize| waited[(waited.len() - 1) * per_thousand / 1_000];
-    let found = [at(500), at(990), at(999), at(1_000)];
+/// Prints a row: the medians of all turns of p50, p99, p99.9 and the longest, which it answers.
+fn row((n, what): (usize, &str), turns: &mut [Vec<f64>], time: Duration) -> Result<[f64; 4]> {
+    let mut n_calls = 0;
+    for waited in turns.iter_mut() {
+        ensure!(!waited.is_empty(), "no call was answered");
+        waited.sort_by(f64::total_cmp);
+        n_calls += waited.len();
+    }
+    let at = |per_thousand: usize| {
+        median(turns.iter().map(|turn| turn[(turn.len() - 1) * per_thousand / 1_000]))
+    };
+    let found = [at(500)?, at(990)?, at(999)?, at(1_000)?];
     let [p50, p99, p999, most] = found;
-    let rate = waited.len() as f64 / seconds;
+    let rate = n_calls as f64 / time.as_secs_f64() / turns.len() as f64;
     println!("| {n} | {what} | {rate:.0} | {p50:.0} | {p99:.0} | {p999:.0} | {most:.0} |");
     Ok(found)
 }
