@@ -5,6 +5,7 @@
 //!     rpc_bench --base cdnow ...           (either, of customers with few purchases)
 //!     rpc_bench load NAME ADDRESS METHOD PID IN_FLIGHT SECONDS REQUEST_FILE
 //!     rpc_bench requests FOLDER            (writes the messages of the first)
+//!     rpc_bench tls|traced|swaps|started [SECONDS]
 //!
 //! The first starts `tenure-serve` with the demo model, a base in its store and a decision log, and
 //! this program again as a server that reads each message and answers the bytes that tenure
@@ -13,8 +14,10 @@
 //! server's processor time a call (all threads, from /proc), the times that callers waited, and at
 //! the end the most memory that the server had. Client and servers share the machine. `load` does
 //! the same with one call of another server, whose processes are those of PID's group;
-//! REQUEST_FILE is its message. `PROGRAMS` names another folder of programs than the one beside
-//! this. Writes only to `target/rpc_bench`.
+//! REQUEST_FILE is its message. The last kinds hold servers of different settings against each
+//! other, in turns: with and without TLS, with and without traces, while the champion changes, and
+//! when they start. `PROGRAMS` names another folder of programs than the one beside this. Writes
+//! only to `target/rpc_bench` and folders whose names begin so.
 #![allow(clippy::print_stdout, reason = "a program talks to its terminal")]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 #![allow(clippy::cast_precision_loss, reason = "counts far below 2^53")]
@@ -44,7 +47,12 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+mod beside;
 mod noop;
+mod started;
+mod swaps;
+mod tls;
+mod traced;
 
 const SERVICE: &str = "/tenure.v1.ScoringService/";
 const ROWS: usize = 1_000;
@@ -100,6 +108,18 @@ fn main() -> Result<()> {
                 let line = drive(address, pid.parse()?, &kind, time).await?;
                 println!("{}", line.row(name));
                 Ok(())
+            })
+        }
+        [what @ ("tls" | "traced" | "swaps" | "started"), more @ ..] => {
+            let seconds = more.first().map_or(Ok(3), |text| text.parse())?;
+            let time = Duration::from_secs(seconds);
+            runtime.block_on(async {
+                match *what {
+                    "tls" => tls::run(base, time).await,
+                    "traced" => traced::run(base, time).await,
+                    "swaps" => swaps::run(base, time).await,
+                    _ => started::run(base, time).await,
+                }
             })
         }
         ["requests", dir] => write_requests(base, Path::new(dir)),
@@ -222,6 +242,15 @@ async fn drive(address: &str, group: u32, kind: &Kind<'_>, time: Duration) -> Re
     for _ in 0..CONNECTIONS {
         channels.push(Channel::from_shared(address.to_owned())?.connect().await?);
     }
+    drive_over(&channels, group, kind, time).await
+}
+
+async fn drive_over(
+    channels: &[Channel],
+    group: u32,
+    kind: &Kind<'_>,
+    time: Duration,
+) -> Result<Line> {
     let path: PathAndQuery = kind.method.parse()?;
     let messages = Arc::new(kind.messages.clone());
     let mut found = None;
@@ -229,7 +258,7 @@ async fn drive(address: &str, group: u32, kind: &Kind<'_>, time: Duration) -> Re
     for time in [time / 4, time] {
         let (cpu, begun) = (cpu_seconds(group)?, Instant::now());
         let run = match kind.load {
-            Load::Unary(n) => unary(&channels, &path, &messages, (n, time)).await?,
+            Load::Unary(n) => unary(channels, &path, &messages, (n, time)).await?,
             Load::Streams(n) => streams(&channels[..n], &path, &messages, time).await?,
         };
         found = Some((run, cpu_seconds(group)? - cpu, begun.elapsed().as_secs_f64()));

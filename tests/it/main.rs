@@ -46,4 +46,5 @@ mod stage;
 mod store_kill;
 mod table;
 mod table_grpc;
+mod table_ops;
 mod tidy;
