@@ -77,6 +77,7 @@ pub(crate) struct ExplainScoreResponse {
     missing_docs,
     unreachable_pub,
     clippy::all,
+    clippy::too_many_lines,
     clippy::allow_attributes_without_reason,
     reason = "generated code"
 )]

@@ -13,8 +13,10 @@ use super::serving::Answering;
 use super::status::ServeError;
 use crate::scoring::{Answer, Reasons, append_decision_line};
 
-/// Room for a score, and for a line of the decision log, as a rule.
-const ROW_BYTES: usize = 1_024;
+/// Room for a score, as a rule: of households they have 500 to 800 bytes.
+const SCORE_BYTES: usize = 768;
+/// Room for a line of the decision log, as a rule.
+const LINE_BYTES: usize = 1_280;
 
 /// Who asks and who answers.
 type By<'a> = (&'a Moment, &'a Answering<'a>);
@@ -58,7 +60,7 @@ impl Lines {
 impl Scored {
     /// None, with room for so many.
     pub(super) fn with_room(n_rows: usize) -> Self {
-        let scores = Vec::with_capacity(n_rows * ROW_BYTES);
+        let scores = Vec::with_capacity(n_rows * SCORE_BYTES);
         let bytes = if n_rows == 1 { room_for_line() } else { Vec::new() };
         let (rows, lines) = (Vec::with_capacity(n_rows), Lines { bytes, n: 0 });
         Self { scores, rows, lines, whole: (0, 0) }
@@ -74,6 +76,10 @@ impl Scored {
     ) {
         if live.decisions.is_some() {
             let by = (&*answering.served.engine, answering.arm);
+            if self.lines.bytes.is_empty() {
+                // Once for all rows.
+                self.lines.bytes.reserve(self.rows.capacity() * LINE_BYTES);
+            }
             append_decision_line(&mut self.lines.bytes, by, answer, (digest, moment.now));
         }
         write_score(&mut self.scores, (moment, answering), (answer, digest), reasons);
@@ -112,7 +118,7 @@ impl Scored {
 
 /// An answer as a message that is written already.
 pub(super) fn score_bytes(by: By<'_>, answer: (&Answer<'_>, u128)) -> Bytes {
-    let mut bytes = Vec::with_capacity(ROW_BYTES);
+    let mut bytes = Vec::with_capacity(SCORE_BYTES);
     write_score(&mut bytes, by, answer, None);
     bytes.into()
 }

@@ -9,7 +9,8 @@ use super::score::{Made, score};
 use super::score_message;
 use crate::bundle::{Bundle, BundleSelector};
 use crate::decision::Tier;
-use crate::decision::{Alternative, Arm, Assignment, Experiment, Heartbeat, Lapse, Offer, Rfm};
+use crate::decision::{Alternative, Arm, Assignment, Campaign, Decision, Experiment, Heartbeat};
+use crate::decision::{Lapse, Offer, Rfm};
 use crate::decision::{OfferKind, Phase, Policy, Segment, Stage, Suppression, SuppressionReason};
 use crate::domain::{AsOf, Channel, CustomerId, Day, Name, Timestamp, Zone};
 use crate::features::{Beat, Heartbeats};
@@ -129,9 +130,12 @@ impl Any {
         Reasons { churn, value: (0..self.below(4)).map(|_| reason(self)).collect() }
     }
 
+    fn campaign<'p>(&mut self, policy: &'p Policy) -> &'p Campaign {
+        &policy.campaigns()[self.below(policy.campaigns().len())]
+    }
+
     /// Changes all that stands in a message.
     fn change<'p>(&mut self, answer: &mut Answer<'p>, policy: &'p Policy) {
-        let campaign = |any: &mut Self| &policy.campaigns()[any.below(policy.campaigns().len())];
         answer.facts_as_of = self.maybe(|any| Timestamp::from_micros(any.of(&[0, -1, 1 << 50])));
         answer.facts.persona = self.maybe(Self::name);
         answer.facts.beats = self.maybe(|any| Heartbeats {
@@ -161,10 +165,15 @@ impl Any {
         score.expected_purchases = self.maybe(Self::number);
         score.p_alive = self.maybe(Self::number);
         score.out_of_distribution = self.below(2) == 0;
-        let decision = &mut answer.decision;
+        self.change_standing(&mut answer.decision, policy);
+        self.change_advice(&mut answer.decision, policy);
+    }
+
+    fn change_standing<'p>(&mut self, decision: &mut Decision<'p>, policy: &'p Policy) {
         decision.tier = self.maybe(|any| any.of(&Tier::ALL));
         decision.model_tier = self.maybe(|any| any.of(&Tier::ALL));
-        decision.tier_reasons = (0..self.below(4)).map(|_| campaign(self).reason()).collect();
+        decision.tier_reasons =
+            (0..self.below(4)).map(|_| self.campaign(policy).reason()).collect();
         decision.segment = self.of(&Segment::ALL);
         decision.phase = self.of(&Phase::ALL);
         decision.stage = self.maybe(|any| any.of(&Stage::ALL));
@@ -181,6 +190,10 @@ impl Any {
         decision.flags.active_core = self.below(2) == 0;
         decision.flags.advocate = self.below(2) == 0;
         decision.flags.explored = self.below(2) == 0;
+    }
+
+    fn change_advice<'p>(&mut self, decision: &mut Decision<'p>, policy: &'p Policy) {
+        let campaign = |any: &mut Self| any.campaign(policy);
         decision.campaign = self.maybe(campaign);
         decision.would_be_campaign = self.maybe(campaign);
         decision.offer = self.offer();
