@@ -26,7 +26,7 @@ pub use curve::DayCurve;
 use crate::domain::Day;
 use crate::history::History;
 
-use series::{Column, Reach, Sums};
+use series::{Reach, Room, Summed, Sums};
 use signal::Signal;
 
 /// Windows tried, days, the shortest first; whole weeks, so that weekdays cancel out.
@@ -228,16 +228,18 @@ pub fn heartbeats(
     if !(has_orders || has_activities) {
         return beats;
     }
-    let sums = Sums::new(&reach);
+    let mut room = Room::new();
     if has_orders {
-        let (counts, money) = (sums.series(Column::Orders), sums.series(Column::Spend));
+        let sums = Sums::new(&reach, Summed::Purchases, &mut room);
+        let (counts, money) = (sums.events(), sums.spend());
         let orders = Signal { base: &base.orders, rule, series: &counts, last, known_days };
         let now = orders.rung(0);
         beats.orders = orders.beat(now);
         beats.spend = spend::beat(&orders, now, &money);
     }
     if has_activities {
-        let counts = sums.series(Column::Activities);
+        let sums = Sums::new(&reach, Summed::Activities, &mut room);
+        let counts = sums.events();
         let activity = Signal { base: &base.activity, rule, series: &counts, last, known_days };
         beats.activity = activity.beat(activity.rung(0));
     }

@@ -58,35 +58,60 @@ const BITS_SET: [u8; 256] = {
     table
 };
 
-/// What is summed.
+/// What is summed at once.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Column {
-    Orders = 0,
-    /// Micros.
-    Spend = 1,
-    Activities = 2,
+pub(super) enum Summed {
+    /// Orders and spend, micros.
+    Purchases,
+    /// Activities alone.
+    Activities,
 }
 
-/// Running sums of all columns: place `n` holds the totals of the `n` newest tiles.
-pub(super) struct Sums {
+/// Tiles whose sums need no memory of their own.
+const FEW_TILES: usize = 128;
+
+/// Where sums are kept.
+pub(super) struct Room {
+    few: [[i64; 2]; FEW_TILES + 1],
+    many: Vec<[i64; 2]>,
+}
+
+impl Room {
+    pub(super) const fn new() -> Self {
+        Self { few: [[0; 2]; FEW_TILES + 1], many: Vec::new() }
+    }
+
+    fn take(&mut self, n: usize) -> &mut [[i64; 2]] {
+        if n > self.few.len() {
+            self.many.resize(n, [0; 2]);
+        }
+        let room = if n > self.few.len() { &mut self.many[..] } else { &mut self.few[..] };
+        &mut room[..n]
+    }
+}
+
+/// Running sums: place `n` holds the totals of the `n` newest tiles.
+pub(super) struct Sums<'a> {
     /// A bit for each age that has a tile.
     present: [u8; BYTES],
     /// Bits set in the bytes before each.
     before: [u16; BYTES],
-    sums: Vec<[i64; 3]>,
+    sums: &'a [[i64; 2]],
 }
 
-impl Sums {
-    pub(super) fn new(reach: &Reach<'_>) -> Self {
+impl<'a> Sums<'a> {
+    pub(super) fn new(reach: &Reach<'_>, summed: Summed, room: &'a mut Room) -> Self {
         let mut present = [0; BYTES];
-        let mut sums = vec![[0; 3]; reach.tiles.len() + 1];
-        let mut total = [0_i64; 3];
-        let slots = sums.get_mut(1..).unwrap_or_default();
-        for (slot, (day, tally)) in slots.iter_mut().zip(reach.tiles.iter().rev()) {
+        let sums = room.take(reach.tiles.len() + 1);
+        let mut total = [0_i64; 2];
+        sums[0] = total;
+        for (slot, (day, tally)) in sums[1..].iter_mut().zip(reach.tiles.iter().rev()) {
             let age = place(reach.last.days_since(*day));
             present[age / AGES] |= 1 << (age % AGES);
-            let more =
-                [i64::from(tally.orders), tally.net_spend().micros(), i64::from(tally.activities)];
+            let more = match summed {
+                Summed::Purchases => [i64::from(tally.orders), tally.net_spend().micros()],
+                Summed::Activities => [i64::from(tally.activities), 0],
+            };
             for (total, more) in total.iter_mut().zip(more) {
                 *total = total.saturating_add(more);
             }
@@ -107,14 +132,20 @@ impl Sums {
         usize::from(self.before[byte]) + usize::from(BITS_SET[usize::from(here)])
     }
 
-    pub(super) const fn series(&self, column: Column) -> Series<'_> {
-        Series { sums: self, column: column as usize }
+    /// Orders, or activities.
+    pub(super) const fn events(&self) -> Series<'_> {
+        Series { sums: self, column: 0 }
+    }
+
+    /// Spend, micros; of purchases.
+    pub(super) const fn spend(&self) -> Series<'_> {
+        Series { sums: self, column: 1 }
     }
 }
 
 /// One column.
 pub(super) struct Series<'a> {
-    sums: &'a Sums,
+    sums: &'a Sums<'a>,
     column: usize,
 }
 

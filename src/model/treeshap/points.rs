@@ -6,8 +6,8 @@
 //! At a point y a feature that follows (o = 1) or not (o = 0), with the share z, has the factor
 //! f = y o + (1 - y) z. On the way down a split gets A, the product of the factors above it; on the
 //! way up R, the sum over the leaves below it of value times the factors between. To the feature of
-//! a split its children are worth A (R_l (o_l - z_l) + R_r (o_r - z_r)). Where the feature was split
-//! before, A and R hold the earlier factor f_a already: the children's are divided by it, and what
+//! a split its children are worth A (R_l (o_l - z_l) + R_r (o_r - z_r)). Where the feature was
+//! split before, A holds the earlier factor f_a already: the children's are divided by it, and what
 //! the earlier split is going to count, (o_a - z_a) times A R, is taken off.
 //!
 //! Factors are worked out for each row: that takes less time than to fetch them from a table.
