@@ -165,8 +165,8 @@ mod tests {
     use super::*;
 
     fn bytes(hex: &str) -> Vec<u8> {
-        let digits: Vec<u8> =
-            hex.bytes().map(|digit| (digit as char).to_digit(16).unwrap() as u8).collect();
+        let digit = |digit: u8| u8::try_from((digit as char).to_digit(16).unwrap()).unwrap();
+        let digits: Vec<u8> = hex.bytes().map(digit).collect();
         digits.as_chunks::<2>().0.iter().map(|[high, low]| high << 4 | low).collect()
     }
 

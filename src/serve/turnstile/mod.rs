@@ -36,7 +36,7 @@ use super::throttle::OPEN;
 
 use desk::Desk;
 use outbound::Outbound;
-use sieve::{Shares, Sieve};
+use sieve::{Pass, Shares, Sieve};
 
 /// Bytes read at once while sifting: the longest frame of headers has room.
 const INPUT_BYTES: usize = 20 << 10;
@@ -234,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Turnstile<S> {
             n
         };
         let input = &buffers.input[buffers.n_done..buffers.n_read];
-        let to = (&mut pass as &mut dyn FnMut(&[u8]) -> usize, &mut buffers.out);
+        let to = (&mut pass as Pass<'_>, &mut buffers.out);
         let mut n = self.sieve.sift(input, &shares, self.outbound.has_answered, to);
         if buffers.is_ended && n == 0 {
             // Half a frame, at the end.

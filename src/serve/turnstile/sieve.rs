@@ -35,6 +35,9 @@ const TABLE_BYTES: u32 = 4_096;
 /// The share of each class that may pass, of [`OPEN`].
 pub(super) type Shares = [u32; Class::ALL.len()];
 
+/// Takes bytes that the library shall read, as many as there is room for; gives how many.
+pub(super) type Pass<'a> = &'a mut dyn FnMut(&[u8]) -> usize;
+
 /// Where the next byte of the client stands.
 #[derive(Debug, Clone, Copy)]
 enum Place {
@@ -218,7 +221,7 @@ impl Sieve {
         input: &[u8],
         shares: &Shares,
         may_answer: bool,
-        (pass, out): (&mut dyn FnMut(&[u8]) -> usize, &mut Vec<u8>),
+        (pass, out): (Pass<'_>, &mut Vec<u8>),
     ) -> usize {
         let mut rest = input;
         while !rest.is_empty() {

@@ -389,7 +389,7 @@ async fn whatever_passes_is_answered_and_the_rest_is_told_to_come_again() {
                 }
                 let n_bytes = [10, 1_000, 40_000][drawn as usize / 8 % 3];
                 // Some leave before they are answered.
-                if drawn % 11 == 0 {
+                if drawn.is_multiple_of(11) {
                     let call = score(&channel, n_bytes);
                     let _ = tokio::time::timeout(Duration::ZERO, call).await;
                 } else {

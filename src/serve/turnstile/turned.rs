@@ -92,7 +92,7 @@ impl Turned {
     /// Whether a stream was turned away. Of one too old to be told, it was if it is newer than
     /// any that was passed on; else the library knows that it is over, and does no harm.
     pub(super) fn is_turned(&self, stream: u32, passed_last: u32) -> bool {
-        if stream % 2 == 0 || stream > self.last {
+        if stream.is_multiple_of(2) || stream > self.last {
             return false;
         }
         let Some(bits) = &self.bits else { return false };
