@@ -32,7 +32,8 @@ const SHARDS: u16 = 1_024;
 /// Units of a [`Sum`] in one.
 const SUM_UNITS: f64 = (1_u64 << 40) as f64;
 
-/// A sum that is the same in whatever order its terms come: of whole billionths, and less.
+/// A sum that is the same in whatever order its terms come: whole units of less than a millionth of
+/// a millionth, in which terms are cut off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sum(i128);
 
@@ -58,8 +59,8 @@ impl Sum {
 
 /// What customers are read from.
 enum Source {
-    Log(LogSource),
-    Table { table: Table, rows: Rows },
+    Log(Box<LogSource>),
+    Table(Box<(Table, Rows)>),
 }
 
 /// A log that has been gathered, and the files that it lies in.
@@ -147,6 +148,9 @@ pub(super) fn folded(
     Ok((customer, history))
 }
 
+/// Adds one customer's answers to a tally, one for each engine.
+type Add<'a, 'e, T, const N: usize> = &'a (dyn Fn(&mut T, [&Answer<'e>; N]) + Sync);
+
 /// A base that has been read.
 pub(super) struct Base {
     pub(super) engine: Engine,
@@ -186,7 +190,7 @@ impl Base {
         if n_before == 0 {
             return Err(BatchError::NothingBefore { as_of: as_of.last_day(), n_after });
         }
-        Ok(Self { engine, as_of, notes: Vec::new(), source: Source::Log(log) })
+        Ok(Self { engine, as_of, notes: Vec::new(), source: Source::Log(Box::new(log)) })
     }
 
     /// Reads a table in place of a log.
@@ -201,14 +205,14 @@ impl Base {
         let wanted = |customer: &CustomerId| only.is_none_or(|only| only == customer);
         let (table, rows, notes) =
             read_table((&config.log, config.id.as_deref()), &engine, (path, as_of), &wanted)?;
-        Ok(Self { engine, as_of, notes, source: Source::Table { table, rows } })
+        Ok(Self { engine, as_of, notes, source: Source::Table(Box::new((table, rows))) })
     }
 
     /// The log, where it is one.
-    pub(super) const fn log(&self) -> Option<&LogSource> {
+    pub(super) fn log(&self) -> Option<&LogSource> {
         match &self.source {
             Source::Log(log) => Some(log),
-            Source::Table { .. } => None,
+            Source::Table(_) => None,
         }
     }
 
@@ -217,7 +221,7 @@ impl Base {
     pub(super) fn count<'e, const N: usize, T: Default + Send>(
         &self,
         engines: [&'e Engine; N],
-        (add, join): (&(dyn Fn(&mut T, [&Answer<'e>; N]) + Sync), fn(&mut T, T)),
+        (add, join): (Add<'_, 'e, T, N>, fn(&mut T, T)),
         progress: &mut (dyn FnMut(&str) + Send),
     ) -> Result<T, BatchError> {
         let told = |tally: &mut T, answers: Vec<Vec<Answer<'e>>>| {
@@ -240,10 +244,9 @@ impl Base {
                 }
                 Ok(tally)
             })?,
-            Source::Table { table, rows } => rows
-                .wanted
-                .par_chunks(PIECE)
-                .map(|piece| {
+            Source::Table(source) => {
+                let (table, rows) = &**source;
+                let pieces = rows.wanted.par_chunks(PIECE).map(|piece| {
                     let mut tally = T::default();
                     for block in piece.chunks(ROWS_AT_ONCE) {
                         let of =
@@ -251,8 +254,9 @@ impl Base {
                         told(&mut tally, engines.iter().map(of).collect::<Result<_, _>>()?);
                     }
                     Ok(tally)
-                })
-                .collect::<Result<Vec<T>, BatchError>>()?,
+                });
+                pieces.collect::<Result<Vec<T>, BatchError>>()?
+            }
         };
         let mut all = T::default();
         tallies.into_iter().for_each(|tally| join(&mut all, tally));
@@ -268,7 +272,8 @@ impl Base {
                 }
                 None => Ok(None),
             },
-            Source::Table { table, rows } => {
+            Source::Table(source) => {
+                let (table, rows) = &**source;
                 let Some((place, _)) = rows.wanted.iter().find(|(_, found)| found == customer)
                 else {
                     return Ok(None);
