@@ -1,5 +1,5 @@
 //! The turnstile between a connection and the HTTP/2 library: while more calls come than can be
-//! answered, it turns short ones away for a hundredth of what the library needs to refuse them.
+//! answered, it turns short ones away for a small part of what the library needs to refuse them.
 //!
 //! In: a connection, decrypted. Out: the same, without the calls that were turned away, each of
 //! which was answered with UNAVAILABLE and RetryInfo as every refusal of ours. What share passes
