@@ -1,5 +1,6 @@
-//! The hot path, piece by piece: fold, codec, features, models, forest, explanation, decision and
-//! the complete answer, on the log and with the bundle that ship.
+//! The hot path, piece by piece: fold, codec, store, features, models, forest, explanation,
+//! decision, the complete answer and its line of the decision log, on the log and with the bundle
+//! that ship.
 //!
 //! Ways to run it: as a bench it takes times. As `hot cpu` it takes the processor's time alone (on
 //! Linux), which waiting for a busy machine does not lengthen. As `hot count` it does each piece
@@ -19,7 +20,7 @@ use std::path::Path;
 use criterion::{Criterion, Throughput};
 use tenure::bundle::{Bundle, BundleSelector};
 use tenure::decision::{Context, decide};
-use tenure::domain::{AsOf, CustomerId, Day, Zone};
+use tenure::domain::{AsOf, CustomerId, Day, Timestamp, Zone};
 use tenure::events::{Log, LogSpec, ReadSpec, Rules};
 use tenure::history::History;
 use tenure::model::btyd::{
@@ -27,7 +28,12 @@ use tenure::model::btyd::{
     ParetoNbdParams, Prediction,
 };
 use tenure::model::{Explainer, Forest, Score, TreeShap};
-use tenure::scoring::{Answer, Engine, ROWS_AT_ONCE};
+use tenure::scoring::{
+    Answer, Engine, ROWS_AT_ONCE, append_decision_line, decision_id, history_digest,
+};
+use tenure::store::{
+    Batch, DecisionLog, DecisionLogSpec, Durability, Put, SledOptions, SledStore, StateStore,
+};
 
 /// Customers of the log that take part.
 const CUSTOMERS: usize = 500;
@@ -60,6 +66,10 @@ struct Setup {
     as_of: AsOf,
     histories: Vec<(CustomerId, History)>,
     bytes: Vec<Vec<u8>>,
+    /// The same states in a store.
+    store: SledStore,
+    decisions: DecisionLog,
+    _dir: tempfile::TempDir,
     /// Customers of another shop, most of whom bought once or twice, and their instant.
     light: Vec<(CustomerId, History)>,
     light_as_of: AsOf,
@@ -83,6 +93,19 @@ impl Setup {
         let light_as_of = AsOf::end_of(Day::parse("1998-06-30").unwrap(), &Zone::UTC);
         let light = histories_of(&read(root.join("data/cdnow_sample.csv.gz"), light_as_of));
         let bytes = histories.iter().map(|(_, history)| history.to_bytes()).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let options = SledOptions { durability: Durability::Memory, ..SledOptions::default() };
+        let (store, _) = SledStore::open(&dir.path().join("store"), &options).unwrap();
+        let put = |(customer, history): &(CustomerId, History)| Put {
+            customer: customer.clone(),
+            expected_version: None,
+            bytes: history.to_bytes(),
+        };
+        store
+            .commit(Batch { puts: histories.iter().map(put).collect(), ..Batch::default() })
+            .unwrap();
+        let spec = DecisionLogSpec::default();
+        let (decisions, _) = DecisionLog::open(&dir.path().join("decisions"), spec).unwrap();
         let predictor = engine.bundle().predictor().unwrap();
         let (mut rows, mut row) = (Vec::new(), Vec::new());
         for (_, history) in &histories {
@@ -101,6 +124,9 @@ impl Setup {
             as_of,
             histories,
             bytes,
+            store,
+            decisions,
+            _dir: dir,
             light,
             light_as_of,
             rows,
@@ -138,6 +164,7 @@ impl Setup {
         all.extend(self.forest_pieces());
         all.extend(self.explain_pieces());
         all.extend(self.answer_pieces());
+        all.extend(self.log_pieces());
         all
     }
 
@@ -158,6 +185,19 @@ impl Setup {
             Piece::new("codec/encode", self.bytes.len(), || {
                 for (_, history) in &self.histories {
                     black_box(history.to_bytes());
+                }
+            }),
+            Piece::new("store/get", self.histories.len(), || {
+                for (customer, _) in &self.histories {
+                    black_box(self.store.get(customer).unwrap());
+                }
+            }),
+            Piece::new("store/get_digest_decode", self.histories.len(), || {
+                for (customer, _) in &self.histories {
+                    let mut look = |bytes: &[u8]| {
+                        black_box((history_digest(bytes), History::from_bytes(bytes).unwrap()));
+                    };
+                    assert!(self.store.with_state(customer, &mut look).unwrap());
                 }
             }),
             Piece::new("features/row", self.histories.len(), || {
@@ -316,6 +356,38 @@ impl Setup {
                 for ((customer, _), bytes) in self.histories.iter().zip(&self.bytes) {
                     let history = History::from_bytes(bytes).unwrap();
                     black_box(self.engine.answer(customer, &history, self.as_of, false).unwrap());
+                }
+            }),
+        ]
+    }
+}
+
+impl Setup {
+    fn log_pieces(&self) -> Vec<Piece<'_>> {
+        let (answers, again) = (self.answers(), self.answers());
+        let now = Timestamp::from_micros(1_700_000_000_000_000);
+        let (mut lines, mut line) = (Vec::new(), Vec::new());
+        vec![
+            Piece::new("log/decision_id", answers.len(), {
+                let answers = self.answers();
+                move || {
+                    for answer in &answers {
+                        black_box(decision_id(&self.engine, answer, 7));
+                    }
+                }
+            }),
+            Piece::new("log/line", answers.len(), move || {
+                lines.clear();
+                for answer in &answers {
+                    append_decision_line(&mut lines, (&self.engine, "champion"), answer, (7, now));
+                }
+                black_box(&lines);
+            }),
+            Piece::new("log/line_and_append", again.len(), move || {
+                for answer in &again {
+                    line.clear();
+                    append_decision_line(&mut line, (&self.engine, "champion"), answer, (7, now));
+                    self.decisions.append(&line, 1, now).unwrap();
                 }
             }),
         ]

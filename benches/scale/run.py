@@ -11,8 +11,9 @@ measured before and is not asked for stays in the files. Needs nothing but Pytho
 
 --huge adds 10,000,000 customers and 100,000,000 events: about 20 GB of disk while it runs.
 Sizes above --train-max are not trained: they take the model of the largest size that was.
---check kills the scoring job in the middle, runs it again and compares the bytes; and scores the
-states of the loaded store, which must give the same bytes as the log.
+--check kills the scoring job in the middle, runs it again and compares the bytes; scores the states
+of the loaded store, which must give the same bytes as the log; and asks a server on that store for
+10,000 customers of the file of scores, which must answer every column the same, floats to the bit.
 
 Time is wall time and CPU time (user and system) of the program; memory is its peak resident set.
 On a shared machine CPU time is the steady figure.
@@ -123,6 +124,16 @@ def check(score, scores, programs, store, place):
     again.unlink()
     if not same:
         sys.exit("the bytes differ")
+    serve = [ops.with_name("tenure-serve"), *of_model, "--store", store, "--listen", "127.0.0.1:0"]
+    serve = [str(part) for part in [*serve, "--log", "error"]]
+    server = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
+    try:
+        address = server.stdout.readline().strip().removeprefix("listening on ")
+        _, said = measured([ops.parent / "examples" / "same_answers", scores, address, UNTIL])
+        print(f"a server's answers: {said.decode().strip()}", flush=True)
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def exponent(rows, step, key):

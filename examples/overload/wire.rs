@@ -3,7 +3,8 @@
 //! In: calls that are encoded already. Out: how each ended, and when. It speaks as much HTTP/2 as
 //! it takes to send one method's calls over a few connections and to read the status of each
 //! answer: a client of the usual kind needs more time a call than the server that is measured,
-//! and cannot send three times what that answers. Windows and limits of the server are kept.
+//! and cannot send three times what that answers. Windows and limits of the server are kept, and
+//! what it says of the table of header blocks. Calls that are due together go out together.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -22,8 +23,16 @@ const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const FRAME_HEAD: usize = 9;
+/// Bytes read at once: no frame of an answer is longer.
+const INPUT: usize = 1 << 16;
 /// What we let the server send before we say more, on a connection.
 const WINDOW: u32 = 1 << 30;
+/// Calls in a row that use the same connection.
+const RUN: usize = 8;
+/// Sent so long after it was due, a call counts as sent late.
+const LATE: Duration = Duration::from_millis(5);
+/// `grpc-status` in plain text, its length before it.
+const STATUS_PLAIN: &[u8] = b"\x0bgrpc-status";
 /// `grpc-status` as a header's name in Huffman's code, its length before it.
 const STATUS_NAME: [u8; 9] = [0x88, 0x9a, 0xca, 0xc8, 0xb2, 0x12, 0x34, 0xda, 0x8f];
 
@@ -40,9 +49,10 @@ pub(crate) enum End {
 
 /// One call, encoded.
 pub(crate) struct Ask {
-    pub(crate) path: &'static str,
-    pub(crate) message: Vec<u8>,
-    pub(crate) deadline: Duration,
+    message: Vec<u8>,
+    deadline: Duration,
+    /// To be kept, kept, and never kept.
+    headers: [Vec<u8>; 3],
 }
 
 /// Under way since it was due.
@@ -57,6 +67,7 @@ struct Link {
     out: Vec<u8>,
     n_out: usize,
     input: Vec<u8>,
+    n_input: usize,
     /// The stream of the first entry of `open`; entries follow in steps of two.
     first: u32,
     open: VecDeque<Option<Open>>,
@@ -66,6 +77,23 @@ struct Link {
     room: i64,
     streams_max: usize,
     n_read: u32,
+    /// What the next header block says first.
+    first_words: &'static [u8],
+    table: Table,
+    /// A last block of an answer, and the status in it: most are the same.
+    known: (Vec<u8>, Option<u8>),
+    n_late: usize,
+}
+
+/// What the server lets our header blocks keep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Table {
+    /// The headers of a call, of which nothing is kept yet.
+    Fresh,
+    /// They are kept.
+    Filled,
+    /// Nothing.
+    None,
 }
 
 /// A few connections, used in turn.
@@ -91,19 +119,25 @@ impl<'a> Wire<'a> {
 
     /// Sends a call as soon as the server's limits allow.
     pub(crate) fn send(&mut self, due: Instant) {
-        let idx = self.next % self.links.len();
+        let idx = self.next / RUN % self.links.len();
         self.next += 1;
         self.links[idx].waiting.push_back(due);
     }
 
+    /// Calls that were sent late so far.
+    pub(crate) fn n_late(&self) -> usize {
+        self.links.iter().map(|link| link.n_late).sum()
+    }
+
     /// Moves bytes and tells of every call that ended, with the time since it was due.
     pub(crate) fn turn(&mut self, tell: &mut dyn FnMut(End, Duration)) -> Result<()> {
+        let now = Instant::now();
         for link in &mut self.links {
-            link.expire(self.ask.deadline, tell);
-            link.start(self.ask);
-            if link.flush().and_then(|()| link.read(tell)).is_err() {
+            link.expire((now, self.ask.deadline), tell);
+            link.start(now, self.ask);
+            if link.flush().and_then(|()| link.read(now, tell)).is_err() {
                 // As every client does it.
-                let fresh = Link::connect(&self.address)?;
+                let fresh = Link { n_late: link.n_late, ..Link::connect(&self.address)? };
                 let lost = std::mem::replace(link, fresh);
                 link.waiting = lost.waiting;
                 lost.open
@@ -135,6 +169,7 @@ impl Link {
             out,
             n_out: 0,
             input: Vec::new(),
+            n_input: 0,
             first: 1,
             open: VecDeque::new(),
             n_open: 0,
@@ -142,18 +177,27 @@ impl Link {
             room: 65_535,
             streams_max: usize::MAX,
             n_read: 0,
+            first_words: &[],
+            table: Table::Fresh,
+            known: (Vec::new(), None),
+            n_late: 0,
         })
     }
 
-    fn expire(&mut self, deadline: Duration, tell: &mut dyn FnMut(End, Duration)) {
-        while self.waiting.front().is_some_and(|due| due.elapsed() > deadline) {
+    fn expire(
+        &mut self,
+        (now, deadline): (Instant, Duration),
+        tell: &mut dyn FnMut(End, Duration),
+    ) {
+        while self.waiting.front().is_some_and(|due| now - *due > deadline) {
             if let Some(due) = self.waiting.pop_front() {
-                tell(End::Cancelled, due.elapsed());
+                self.n_late += 1;
+                tell(End::Cancelled, now - due);
             }
         }
         while let Some(front) = self.open.front() {
             if let Some(open) = front {
-                let time = open.due.elapsed();
+                let time = now - open.due;
                 if time <= deadline {
                     return;
                 }
@@ -166,16 +210,24 @@ impl Link {
         }
     }
 
-    fn start(&mut self, ask: &Ask) {
+    fn start(&mut self, now: Instant, ask: &Ask) {
         let length = ask.message.len() + 5;
         while self.n_open < self.streams_max && self.room >= length as i64 {
             let Some(due) = self.waiting.pop_front() else { return };
+            self.n_late += usize::from(now - due > LATE);
             let id = self.first + 2 * self.open.len() as u32;
-            frame(&mut self.out, (HEADERS, 4), id, &headers(ask, id == 1));
-            let mut body = vec![0];
-            body.extend_from_slice(&(ask.message.len() as u32).to_be_bytes());
-            body.extend_from_slice(&ask.message);
-            frame(&mut self.out, (DATA, END_STREAM), id, &body);
+            let headers = headers(ask, self.table);
+            let words = std::mem::take(&mut self.first_words);
+            head(&mut self.out, (HEADERS, 4), id, words.len() + headers.len());
+            self.out.extend_from_slice(words);
+            self.out.extend_from_slice(headers);
+            if self.table == Table::Fresh {
+                self.table = Table::Filled;
+            }
+            head(&mut self.out, (DATA, END_STREAM), id, length);
+            self.out.push(0);
+            self.out.extend_from_slice(&(ask.message.len() as u32).to_be_bytes());
+            self.out.extend_from_slice(&ask.message);
             self.room -= length as i64;
             self.open.push_back(Some(Open { due, status: None }));
             self.n_open += 1;
@@ -195,37 +247,45 @@ impl Link {
         Ok(())
     }
 
-    fn read(&mut self, tell: &mut dyn FnMut(End, Duration)) -> Result<()> {
-        let mut chunk = [0; 1 << 16];
-        match self.stream.read(&mut chunk) {
+    fn read(&mut self, now: Instant, tell: &mut dyn FnMut(End, Duration)) -> Result<()> {
+        let mut input = std::mem::take(&mut self.input);
+        input.resize(INPUT.max(input.len()), 0);
+        match self.stream.read(&mut input[self.n_input..]) {
             Ok(0) => bail!("the server closed a connection"),
-            Ok(n) => self.input.extend_from_slice(&chunk[..n]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Ok(n) => self.n_input += n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.input = input;
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         }
-        let input = std::mem::take(&mut self.input);
-        let mut rest = &input[..];
+        let mut rest = &input[..self.n_input];
         while let Some((head, after)) = rest.split_at_checked(FRAME_HEAD) {
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
             let Some((content, after)) = after.split_at_checked(length) else { break };
             let id = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
-            self.take((head[3], head[4]), id, content, tell)?;
+            self.take(((head[3], head[4]), id, now), content, tell)?;
             rest = after;
         }
-        self.input = rest.to_vec();
+        let left = self.n_input - rest.len()..self.n_input;
+        self.n_input = left.len();
+        input.copy_within(left, 0);
+        self.input = input;
         Ok(())
     }
 
     fn take(
         &mut self,
-        (kind, flags): (u8, u8),
-        id: u32,
+        ((kind, flags), id, now): ((u8, u8), u32, Instant),
         content: &[u8],
         tell: &mut dyn FnMut(End, Duration),
     ) -> Result<()> {
         match kind {
-            HEADERS => {
-                let status = status(content);
+            HEADERS if flags & END_STREAM != 0 => {
+                if self.known.0 != content {
+                    self.known = (content.to_vec(), status(content));
+                }
+                let status = self.known.1;
                 if let Some(Some(open)) = self.slot(id) {
                     open.status = status.or(open.status);
                 }
@@ -244,6 +304,13 @@ impl Link {
                     if name == 3 {
                         self.streams_max = u32::from_be_bytes(value) as usize;
                     }
+                    if name == 1 {
+                        let is_none = u32::from_be_bytes(value) == 0;
+                        self.table = if is_none { Table::None } else { Table::Fresh };
+                        // No room, or the room that there is at first.
+                        self.first_words =
+                            if is_none { &[0x20] } else { &[0x20, 0x3f, 0xe1, 0x1f] };
+                    }
                 }
                 frame(&mut self.out, (SETTINGS, ACK), 0, &[]);
             }
@@ -260,7 +327,7 @@ impl Link {
             if let Some(open) = ended {
                 self.n_open -= 1;
                 let end = if is_end { open.status.map(End::Status) } else { None };
-                tell(end.unwrap_or(End::Reset), open.due.elapsed());
+                tell(end.unwrap_or(End::Reset), now.max(open.due) - open.due);
             }
         }
         Ok(())
@@ -271,35 +338,57 @@ impl Link {
     }
 }
 
-fn frame(out: &mut Vec<u8>, (kind, flags): (u8, u8), id: u32, content: &[u8]) {
-    out.extend_from_slice(&(content.len() as u32).to_be_bytes()[1..]);
+fn head(out: &mut Vec<u8>, (kind, flags): (u8, u8), id: u32, length: usize) {
+    out.extend_from_slice(&(length as u32).to_be_bytes()[1..]);
     out.extend_from_slice(&[kind, flags]);
     out.extend_from_slice(&id.to_be_bytes());
+}
+
+fn frame(out: &mut Vec<u8>, kind: (u8, u8), id: u32, content: &[u8]) {
+    head(out, kind, id, content.len());
     out.extend_from_slice(content);
 }
 
-/// The headers of a call. Those of the first are kept in the connection's table, as every client
+/// The headers of a call: those of the first are kept in the connection's table, as every client
 /// does it, and named by their place in it afterwards.
-fn headers(ask: &Ask, is_first: bool) -> Vec<u8> {
-    // POST and http are in the table that all know.
-    let mut block = vec![0x83, 0x86];
-    if !is_first {
-        // The newest has the first place; :path and :authority come before the others.
-        block.extend((0x80 | 62..=0x80 | 66).rev());
-        return block;
+fn headers(ask: &Ask, table: Table) -> &[u8] {
+    match table {
+        Table::Fresh => &ask.headers[0],
+        Table::Filled => &ask.headers[1],
+        Table::None => &ask.headers[2],
     }
-    let timeout = format!("{}m", ask.deadline.as_millis());
+}
+
+impl Ask {
+    pub(crate) fn new(path: &str, message: Vec<u8>, deadline: Duration) -> Self {
+        // POST and http are in the table that all know.
+        let mut filled = vec![0x83, 0x86];
+        // The newest has the first place; :path and :authority come before the others.
+        filled.extend((0x80 | 62..=0x80 | 66).rev());
+        let headers = [block(path, deadline, true), filled, block(path, deadline, false)];
+        Self { message, deadline, headers }
+    }
+}
+
+/// The headers in full, to be kept or not.
+fn block(path: &str, deadline: Duration, is_kept: bool) -> Vec<u8> {
+    let mut block = vec![0x83, 0x86];
+    let timeout = format!("{}m", deadline.as_millis());
     let text = |block: &mut Vec<u8>, text: &str| {
         block.push(text.len() as u8);
         block.extend_from_slice(text.as_bytes());
     };
     // Names by their place in the table that all know: :path, :authority, content-type.
-    for (name, value) in [(4, ask.path), (1, "localhost"), (31, "application/grpc")] {
-        block.push(0x40 | name);
+    for (name, value) in [(4_u8, path), (1, "localhost"), (31, "application/grpc")] {
+        match (is_kept, name) {
+            (true, _) => block.push(0x40 | name),
+            (false, ..15) => block.push(name),
+            (false, _) => block.extend([0x0f, name - 15]),
+        }
         text(&mut block, value);
     }
     for (name, value) in [("te", "trailers"), ("grpc-timeout", &timeout)] {
-        block.push(0x40);
+        block.push(if is_kept { 0x40 } else { 0 });
         text(&mut block, name);
         text(&mut block, value);
     }
@@ -308,6 +397,11 @@ fn headers(ask: &Ask, is_first: bool) -> Vec<u8> {
 
 /// The status in the headers of an answer.
 fn status(block: &[u8]) -> Option<u8> {
+    let plain = block.windows(STATUS_PLAIN.len()).position(|part| part == STATUS_PLAIN);
+    if let Some(at) = plain {
+        let (length, value) = block[at + STATUS_PLAIN.len()..].split_first()?;
+        return std::str::from_utf8(value.get(..usize::from(*length))?).ok()?.parse().ok();
+    }
     let at = block.windows(STATUS_NAME.len()).position(|part| part == STATUS_NAME)?;
     let value = &block[at + STATUS_NAME.len()..];
     // Digits in Huffman's code: 0 to 2 take five bits, the others six.

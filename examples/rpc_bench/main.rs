@@ -2,16 +2,22 @@
 //!
 //!     cargo build --release --bins && cargo run --release --example rpc_bench [SECONDS]
 //!     rpc_bench ours SECONDS               (without the other server)
+//!     rpc_bench --base cdnow ...           (either, of customers with few purchases)
 //!     rpc_bench load NAME ADDRESS METHOD PID IN_FLIGHT SECONDS REQUEST_FILE
 //!     rpc_bench requests FOLDER            (writes the messages of the first)
+//!     rpc_bench tls|traced|swaps|started [SECONDS]
 //!
-//! The first starts `tenure-serve` with the demo model, the households of Complete Journey in its
-//! store and a decision log, and this program again as a server that reads each message and
-//! answers the bytes that tenure answered; then drives both, kind by kind. It prints a Markdown
-//! table: calls a second, the server's processor time a call (all threads, from /proc) and the
-//! times that callers waited. Client and servers share the machine. `load` does the same with one
-//! call of another server, whose processes are those of PID's group; REQUEST_FILE is its message.
-//! Writes only to `target/rpc_bench`.
+//! The first starts `tenure-serve` with the demo model, a base in its store and a decision log, and
+//! this program again as a server that reads each message and answers the bytes that tenure
+//! answered; then drives both, kind by kind. The base is the households of Complete Journey, with
+//! 58 events each, or the CDNOW sample, with 3. It prints a Markdown table: calls a second, the
+//! server's processor time a call (all threads, from /proc), the times that callers waited, and at
+//! the end the most memory that the server had. Client and servers share the machine. `load` does
+//! the same with one call of another server, whose processes are those of PID's group;
+//! REQUEST_FILE is its message. The last kinds hold servers of different settings against each
+//! other, in turns: with and without TLS, with and without traces, while the champion changes, and
+//! when they start. `PROGRAMS` names another folder of programs than the one beside this. Writes
+//! only to `target/rpc_bench` and folders whose names begin so.
 #![allow(clippy::print_stdout, reason = "a program talks to its terminal")]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 #![allow(clippy::cast_precision_loss, reason = "counts far below 2^53")]
@@ -41,17 +47,54 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+mod beside;
 mod noop;
+mod started;
+mod swaps;
+mod tls;
+mod traced;
 
 const SERVICE: &str = "/tenure.v1.ScoringService/";
 const ROWS: usize = 1_000;
 const CONNECTIONS: usize = 4;
 const DEEP: usize = 64;
-/// The end of 2017-11-30.
-const AS_OF_SECONDS: i64 = 1_512_086_400;
+/// Streams side by side, where there are several.
+const STREAMS: usize = 4;
+
+/// Whose customers are asked for.
+#[derive(Debug, Clone, Copy)]
+struct Base {
+    /// Name for the command line.
+    name: &'static str,
+    /// The log.
+    file: &'static str,
+    /// The last day of it that counts; questions are of its end.
+    day: &'static str,
+}
+
+const BASES: [Base; 2] = [
+    Base { name: "complete_journey", file: "data/complete_journey.csv.gz", day: "2017-11-30" },
+    Base { name: "cdnow", file: "data/cdnow_sample.csv.gz", day: "1998-06-30" },
+];
+
+impl Base {
+    /// Takes the choice out of the arguments.
+    fn of(args: &mut Vec<String>) -> Result<Self> {
+        let Some(at) = args.iter().position(|arg| arg == "--base") else { return Ok(BASES[0]) };
+        let name = args.get(at + 1).cloned().unwrap_or_default();
+        args.drain(at..args.len().min(at + 2));
+        let found = BASES.into_iter().find(|base| base.name == name);
+        found.with_context(|| format!("no base {name:?}: complete_journey or cdnow"))
+    }
+
+    fn as_of(self) -> Result<AsOf> {
+        Ok(AsOf::end_of(Day::parse(self.day)?, &Zone::UTC))
+    }
+}
 
 fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let base = Base::of(&mut args)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -67,12 +110,24 @@ fn main() -> Result<()> {
                 Ok(())
             })
         }
-        ["requests", dir] => write_requests(Path::new(dir)),
-        ["ours", seconds] => {
-            runtime.block_on(compare(Duration::from_secs(seconds.parse()?), false))
+        [what @ ("tls" | "traced" | "swaps" | "started"), more @ ..] => {
+            let seconds = more.first().map_or(Ok(3), |text| text.parse())?;
+            let time = Duration::from_secs(seconds);
+            runtime.block_on(async {
+                match *what {
+                    "tls" => tls::run(base, time).await,
+                    "traced" => traced::run(base, time).await,
+                    "swaps" => swaps::run(base, time).await,
+                    _ => started::run(base, time).await,
+                }
+            })
         }
-        [] => runtime.block_on(compare(Duration::from_secs(5), true)),
-        [seconds] => runtime.block_on(compare(Duration::from_secs(seconds.parse()?), true)),
+        ["requests", dir] => write_requests(base, Path::new(dir)),
+        ["ours", seconds] => {
+            runtime.block_on(compare(base, Duration::from_secs(seconds.parse()?), false))
+        }
+        [] => runtime.block_on(compare(base, Duration::from_secs(5), true)),
+        [seconds] => runtime.block_on(compare(base, Duration::from_secs(seconds.parse()?), true)),
         _ => anyhow::bail!("see the head of examples/rpc_bench/main.rs"),
     }
 }
@@ -126,8 +181,8 @@ impl Decoder for Raw {
 enum Load {
     /// So many at a time, over all connections.
     Unary(usize),
-    /// One stream with so many rows on their way.
-    Stream(usize),
+    /// So many streams, each on a connection of its own with [`DEEP`] rows on their way.
+    Streams(usize),
 }
 
 /// A kind of call.
@@ -187,6 +242,15 @@ async fn drive(address: &str, group: u32, kind: &Kind<'_>, time: Duration) -> Re
     for _ in 0..CONNECTIONS {
         channels.push(Channel::from_shared(address.to_owned())?.connect().await?);
     }
+    drive_over(&channels, group, kind, time).await
+}
+
+async fn drive_over(
+    channels: &[Channel],
+    group: u32,
+    kind: &Kind<'_>,
+    time: Duration,
+) -> Result<Line> {
     let path: PathAndQuery = kind.method.parse()?;
     let messages = Arc::new(kind.messages.clone());
     let mut found = None;
@@ -194,8 +258,8 @@ async fn drive(address: &str, group: u32, kind: &Kind<'_>, time: Duration) -> Re
     for time in [time / 4, time] {
         let (cpu, begun) = (cpu_seconds(group)?, Instant::now());
         let run = match kind.load {
-            Load::Unary(n) => unary(&channels, &path, &messages, (n, time)).await?,
-            Load::Stream(deep) => stream(&channels[0], &path, &messages, (deep, time)).await?,
+            Load::Unary(n) => unary(channels, &path, &messages, (n, time)).await?,
+            Load::Streams(n) => streams(&channels[..n], &path, &messages, time).await?,
         };
         found = Some((run, cpu_seconds(group)? - cpu, begun.elapsed().as_secs_f64()));
     }
@@ -260,23 +324,43 @@ async fn unary(
     Ok((all, bytes))
 }
 
-async fn stream(
-    channel: &Channel,
+async fn streams(
+    channels: &[Channel],
     path: &PathAndQuery,
-    messages: &[Bytes],
-    (deep, time): (usize, Duration),
+    messages: &Arc<Vec<Bytes>>,
+    time: Duration,
 ) -> Result<Run> {
-    let (sender, receiver) = tokio::sync::mpsc::channel(deep);
-    let mut client = Grpc::new(channel.clone());
+    let mut callers = tokio::task::JoinSet::new();
+    for channel in channels {
+        let (channel, path, messages) = (channel.clone(), path.clone(), Arc::clone(messages));
+        callers.spawn(async move { stream(channel, path, &messages, time).await });
+    }
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    while let Some(run) = callers.join_next().await {
+        let (waited, found) = run??;
+        all.extend(waited);
+        bytes = bytes.max(found);
+    }
+    Ok((all, bytes))
+}
+
+async fn stream(
+    channel: Channel,
+    path: PathAndQuery,
+    messages: &[Bytes],
+    time: Duration,
+) -> Result<Run> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(DEEP);
+    let mut client = Grpc::new(channel);
     client.ready().await?;
     let request = Request::new(ReceiverStream::new(receiver));
     let mut turn = messages.iter().cycle();
     let mut sent = std::collections::VecDeque::new();
-    for message in turn.by_ref().take(deep) {
+    for message in turn.by_ref().take(DEEP) {
         sent.push_back(Instant::now());
         sender.send(message.clone()).await?;
     }
-    let mut answers = client.streaming(request, path.clone(), Raw).await?.into_inner();
+    let mut answers = client.streaming(request, path, Raw).await?.into_inner();
     let (until, mut waited, mut bytes) = (Instant::now() + time, Vec::new(), 0);
     while let Some(answer) = answers.next().await {
         bytes = answer?.len();
@@ -324,23 +408,26 @@ fn root() -> PathBuf {
 }
 
 fn programs() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("PROGRAMS") {
+        return Ok(folder.into());
+    }
     let beside = std::env::current_exe()?;
     Ok(beside.parent().and_then(Path::parent).context("no folder of programs")?.to_owned())
 }
 
 /// Models of its own, since the server notes its experiments beside them, and a filled store.
-fn prepare(work: &Path) -> Result<()> {
+fn prepare(base: Base, work: &Path) -> Result<()> {
     if work.try_exists()? {
         std::fs::remove_dir_all(work)?;
     }
     copy(&root().join("models"), &work.join("models"))?;
     let loaded = Command::new(programs()?.join("tenure-ops"))
-        .args(["store", "load", "--as-of", "2017-11-30", "--name", "demo", "--store"])
+        .args(["store", "load", "--as-of", base.day, "--name", "demo", "--store"])
         .arg(work.join("store"))
         .arg("--models")
         .arg(work.join("models"))
         .arg("--events")
-        .arg(root().join("data/complete_journey.csv.gz"))
+        .arg(root().join(base.file))
         .stdout(Stdio::null())
         .status()?;
     ensure!(loaded.success(), "the store could not be loaded: build the programs first");
@@ -362,12 +449,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The engine of the demo model, and the log that the store was filled from.
-fn engine_and_log() -> Result<(Engine, Log, AsOf)> {
+fn engine_and_log(base: Base) -> Result<(Engine, Log, AsOf)> {
     let bundle = Bundle::find(&root().join("models"), &BundleSelector::parse("demo")?)?;
     let engine = Engine::try_new(bundle, None, Some("a salt that decides nothing here"))?;
-    let as_of = AsOf::end_of(Day::parse("2017-11-30")?, &Zone::UTC);
+    let as_of = base.as_of()?;
     let (read, rules) = (ReadSpec::default(), Rules::default());
-    let events = vec![root().join("data/complete_journey.csv.gz")];
+    let events = vec![root().join(base.file)];
     let log = LogSpec { events, profiles: None, read, rules, before: as_of };
     Ok((engine, Log::read(&log, &mut |_| {})?, as_of))
 }
@@ -398,11 +485,12 @@ fn matrices(engine: &Engine, log: &Log, as_of: AsOf) -> Result<[Vec<Bytes>; 2]> 
 }
 
 /// All kinds of calls with their messages.
-fn kinds() -> Result<Vec<Kind<'static>>> {
-    let (engine, log, as_of) = engine_and_log()?;
+fn kinds(base: Base) -> Result<Vec<Kind<'static>>> {
+    let (engine, log, as_of) = engine_and_log(base)?;
+    let seconds = as_of.instant().micros() / 1_000_000;
     let subject = |customer: &tenure::events::CustomerLog| pb::ScoreSubject {
         customer: customer.customer.as_str().to_owned(),
-        as_of: Some(prost_types::Timestamp { seconds: AS_OF_SECONDS, nanos: 0 }),
+        as_of: Some(prost_types::Timestamp { seconds, nanos: 0 }),
         ..Default::default()
     };
     let subjects: Vec<pb::ScoreSubject> = log.customers.iter().map(subject).collect();
@@ -424,12 +512,15 @@ fn kinds() -> Result<Vec<Kind<'static>>> {
         let method = method_of(name);
         Kind { name, method, messages, load: Load::Unary(in_flight), n }
     };
-    let name = "ScoreStream by id, 64 deep";
-    let (method, load) = (method_of(name), Load::Stream(DEEP));
+    let streams = |name, n| {
+        let (method, messages) = (method_of(name), streamed.clone());
+        Kind { name, method, messages, load: Load::Streams(n), n: 1 }
+    };
     Ok(vec![
         unary("ScoreCustomer by id, 64 in flight", ones.clone(), 64, 1),
         unary("ScoreCustomer by id, 1 in flight", ones, 1, 1),
-        Kind { name, method, messages: streamed, load, n: 1 },
+        streams("ScoreStream by id, 64 deep", 1),
+        streams("ScoreStream by id, 4 streams", STREAMS),
         unary("BatchScoreCustomers by id x1000", batch, 2, ROWS),
         unary("ScoreMatrix x1, 64 in flight", row.clone(), 64, 1),
         unary("ScoreMatrix x1, 1 in flight", row, 1, 1),
@@ -443,9 +534,9 @@ fn method_of(name: &str) -> String {
     format!("{SERVICE}{method}")
 }
 
-fn write_requests(dir: &Path) -> Result<()> {
+fn write_requests(base: Base, dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir)?;
-    for kind in kinds()? {
+    for kind in kinds(base)? {
         let method = kind.method.rsplit('/').next().context("a method")?;
         let name = format!("{method}-{}.bin", kind.n);
         std::fs::write(dir.join(name), kind.messages.first().context("a message")?)?;
@@ -454,10 +545,10 @@ fn write_requests(dir: &Path) -> Result<()> {
 }
 
 /// Drives the server with all kinds of calls; and, if asked for, one that does nothing.
-async fn compare(time: Duration, beside_nothing: bool) -> Result<()> {
+async fn compare(base: Base, time: Duration, beside_nothing: bool) -> Result<()> {
     let work = root().join("target/rpc_bench");
-    prepare(&work)?;
-    let kinds = kinds()?;
+    prepare(base, &work)?;
+    let kinds = kinds(base)?;
     let mut serve = Command::new(programs()?.join("tenure-serve"));
     serve.args(["--name", "demo", "--listen", "127.0.0.1:0", "--log", "error"]);
     serve.arg("--models").arg(work.join("models")).arg("--store").arg(work.join("store"));
@@ -482,6 +573,9 @@ async fn compare(time: Duration, beside_nothing: bool) -> Result<()> {
             found.p99_us / none.p99_us
         );
     }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", ours.child.id()))?;
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    println!("\nmost memory of the server: {}", most.context("no VmHWM")?.trim());
     Ok(())
 }
 

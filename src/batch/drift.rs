@@ -3,21 +3,23 @@
 //!
 //! In: a bundle, a log and a day to which the log is complete. Out: how far every feature and the
 //! scores moved since training (population stability index against a limit that knows the sample
-//! sizes), and, for windows that have ended by now, what was foretold against what came.
-//! It deliberately retrains nothing and names no cause.
+//! sizes), and, for windows that have ended by now, what was foretold against what came. The log is
+//! gathered in bounded memory; of each ended window nine bytes a customer are held. Tables are
+//! looked at by `drift_table`. It deliberately retrains nothing and names no cause.
 
 use std::fmt::Write;
 
-use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use super::drift_table;
+use super::error::BatchError;
 use super::ops::{OpsError, OpsOutcome, line};
-use super::run::read_log;
+use super::tried::{LogSource, Room, Sum};
 use crate::bundle::{BaselineV1, Bundle, HistogramV1};
 use crate::config::{DriftConfig, LogDefaults};
 use crate::domain::{AsOf, Currency, Day, Days, Zone};
 use crate::evaluate::{Histogram, Stability, auc, ece, log_loss, stability};
-use crate::events::{CustomerLog, Log};
+use crate::events::{Event, EventReader};
 use crate::features::purchase_summary;
 use crate::history::History;
 use crate::labels::{Label, StayRule, label};
@@ -54,14 +56,25 @@ const CLOCKS: [&str; 15] = [
 ];
 
 /// How far one distribution moved.
-struct Moved {
-    name: String,
-    found: Stability,
+pub(super) struct Moved {
+    pub(super) name: String,
+    pub(super) found: Stability,
     /// Whether it may give an alarm.
-    counts: bool,
+    pub(super) counts: bool,
 }
 
 impl Moved {
+    /// A distribution against the one that a bundle keeps; none where they cannot be compared.
+    pub(super) fn new(name: &str, held: &HistogramV1, now: &Histogram) -> Option<Self> {
+        let found = stability(&Histogram::from(held.clone()), now)?;
+        Some(Self { name: name.to_owned(), found, counts: true })
+    }
+
+    /// Those with the most movement first.
+    pub(super) fn sort(moved: &mut [Self]) {
+        moved.sort_by(|a, b| b.found.psi.total_cmp(&a.found.psi).then(a.name.cmp(&b.name)));
+    }
+
     fn is_alarm(&self) -> bool {
         self.counts && self.found.is_alarm()
     }
@@ -75,8 +88,9 @@ impl Moved {
 }
 
 /// A window that has ended: what was foretold and what came.
-struct Ended {
-    cutoff: Day,
+pub(super) struct Ended {
+    /// None for rows of a table, whose labels say what came.
+    cutoff: Option<Day>,
     /// Whether training had seen it.
     seen: bool,
     probs: Vec<f64>,
@@ -84,6 +98,18 @@ struct Ended {
 }
 
 impl Ended {
+    /// What was foretold of customers and what came, in whatever order.
+    pub(super) fn new(cutoff: Option<Day>, seen: bool, mut rows: Vec<(f64, bool)>) -> Self {
+        // Sums of floats depend on the order, and that of the customers on the memory allowed.
+        rows.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let (probs, churned) = rows.into_iter().unzip();
+        Self { cutoff, seen, probs, churned }
+    }
+
+    fn name(&self) -> String {
+        self.cutoff.map_or_else(|| "rate".to_owned(), |day| format!("rate from {day}"))
+    }
+
     fn prob_mean(&self) -> f64 {
         self.probs.iter().sum::<f64>() / self.probs.len().max(1) as f64
     }
@@ -103,7 +129,7 @@ impl Ended {
 
     fn to_json(&self) -> Value {
         json!({
-            "cutoff": self.cutoff.to_string(),
+            "cutoff": self.cutoff.map(|day| day.to_string()),
             "seen_in_training": self.seen,
             "customers": self.probs.len(),
             "churn_probability_mean": self.prob_mean(),
@@ -135,166 +161,249 @@ impl<'b> Held<'b> {
 /// Holds the base of a day against the bundle's.
 ///
 /// # Errors
-/// [`OpsError`] for a bundle or log that cannot be read.
+/// [`OpsError`] for a bundle, log or table that cannot be read.
 pub(super) fn drift(
     config: &DriftConfig,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<OpsOutcome, OpsError> {
+    if let Some(path) = &config.table {
+        return drift_table::drift(config, path, progress);
+    }
     let bundle = Bundle::find(&config.models, &config.model)?;
     let held = Held::of(&bundle)?;
     let manifest = &bundle.manifest;
     let zone = Zone::try_new(&manifest.timezone).map_err(ScoringError::from)?;
     let currency = Currency::try_new(&manifest.currency).map_err(ScoringError::from)?;
-    let as_of = AsOf::end_of(config.as_of, &zone);
+    // Without a table there is a day.
+    let day = config.as_of.unwrap_or(Day::from_number(0));
+    let as_of = AsOf::end_of(day, &zone);
     let business = LogDefaults { zone: zone.clone(), currency };
-    let log = read_log(&config.log, &business, as_of, progress)?;
+    let work_dir = config.work_dir.as_deref();
+    let room = Room { memory_mb: config.memory_mb, work_dir, only: None };
+    let log = LogSource::read((&config.log, &business), as_of, room, progress)?;
     progress("holding the base against the bundle's");
-    let rows = rows(held.predictor, &log, as_of);
-    let (moved, prob_mean) = moved(&held, &rows);
-    progress("looking at windows that have ended");
-    let ended = ended(&held, &log, config.as_of, &zone);
-    let base = Today { config, customers: rows.len(), prob_mean };
-    Ok(outcome(&base, &held, &moved, &ended))
-}
-
-/// A customer's history before an instant.
-fn history(customer: &CustomerLog, as_of: AsOf) -> History {
-    let mut history = History::default();
-    for event in customer.events.iter().take_while(|event| event.time < as_of.instant()) {
-        history.apply(event);
-    }
-    history
-}
-
-/// The rows of all who had bought before an instant.
-fn rows(predictor: &Predictor, log: &Log, as_of: AsOf) -> Vec<Vec<f64>> {
-    log.customers
-        .par_iter()
-        .filter_map(|customer| {
-            let history = history(customer, as_of);
-            purchase_summary(&history, as_of)?;
-            let mut row = Vec::new();
-            predictor.row(&history, as_of, &mut row);
-            Some(row)
-        })
-        .collect()
-}
-
-/// How features and scores moved, those with the most movement first; and the mean score.
-fn moved(held: &Held<'_>, rows: &[Vec<f64>]) -> (Vec<Moved>, f64) {
-    let &Held { predictor, baseline, .. } = held;
-    let (columns, fitted) = (predictor.columns(), predictor.fitted());
-    let against = |held: &HistogramV1, numbers: &[f64]| {
-        let held = Histogram::from(held.clone());
-        stability(&held, &Histogram::count(&held.edges, numbers))
-    };
-    let mut moved = Vec::new();
-    for (at, feature) in predictor.schema().features().iter().enumerate() {
-        let numbers: Vec<f64> = rows.iter().map(|row| row[at]).collect();
-        let held = baseline.features.get(feature.name);
-        let Some(found) = held.and_then(|held| against(held, &numbers)) else { continue };
-        let counts = !CLOCKS.contains(&feature.name);
-        moved.push(Moved { name: feature.name.to_owned(), found, counts });
-    }
-    moved.sort_by(|a, b| b.found.psi.total_cmp(&a.found.psi).then(a.name.cmp(&b.name)));
-    let probs: Vec<f64> = rows.iter().map(|row| fitted.churn.prob(columns, row)).collect();
-    let values = fitted.value.as_ref().map(|value| {
-        rows.iter().map(|row| value.mean(columns, row, ValueHorizon::Full)).collect::<Vec<f64>>()
-    });
-    let scores = [
-        ("churn_probability", against(&baseline.churn_prob, &probs)),
-        ("value", baseline.value.as_ref().zip(values).and_then(|(held, now)| against(held, &now))),
-    ];
-    for (at, (name, found)) in scores.into_iter().enumerate() {
-        if let Some(found) = found {
-            moved.insert(at, Moved { name: name.to_owned(), found, counts: true });
+    let look = Look { held: &held, as_of, last: day, windows: windows(&bundle, day, &zone) };
+    let seen = log.each_part(progress, &|part| {
+        let (mut seen, mut reader) = (look.nothing(), EventReader::default());
+        let mut events = Vec::new();
+        for place in 0..part.n_customers() {
+            events.clear();
+            part.visit(place, &mut reader, &mut |event| events.push(event))?;
+            look.see(&events, &mut seen);
         }
-    }
-    (moved, probs.iter().sum::<f64>() / probs.len().max(1) as f64)
+        Ok::<_, BatchError>(seen)
+    })?;
+    let mut all = look.nothing();
+    seen.into_iter().for_each(|seen| all.join(seen));
+    let (baseline, customers) = (held.baseline, all.customers);
+    let now = Then {
+        customers,
+        as_of: Some(day.to_string()),
+        prob_mean: Some(all.probs.get() / customers.max(1) as f64),
+    };
+    let then = Then {
+        customers: baseline.customers,
+        as_of: Some(baseline.as_of.clone()),
+        prob_mean: Some(baseline.churn_prob_mean),
+    };
+    let ended = look.ended(std::mem::take(&mut all.windows));
+    Ok(outcome(config, &bundle, [then, now], (&moved(&held, &all), &ended)))
 }
 
 /// Windows of the churn horizon that have ended by a day, the newest first.
-fn ended(held: &Held<'_>, log: &Log, last: Day, zone: &Zone) -> Vec<Ended> {
-    let &Held { bundle, predictor, .. } = held;
-    let Ok(horizon) = Days::try_new(i64::from(bundle.manifest.churn_horizon_days)) else {
+fn windows(bundle: &Bundle, last: Day, zone: &Zone) -> Vec<(Day, AsOf)> {
+    let days = i32::from(bundle.manifest.churn_horizon_days);
+    if days == 0 {
         return Vec::new();
-    };
-    let until = Day::parse(&bundle.manifest.data_until).ok();
-    let days = horizon.as_i32();
-    let model = &predictor.fitted().churn;
-    let mut found = Vec::new();
-    for back in 1..=WINDOWS_MAX {
-        let cutoff = last.plus(-back * days);
-        let as_of = AsOf::end_of(cutoff, zone);
-        let rows: Vec<(f64, bool)> = log
-            .customers
-            .par_iter()
-            .filter_map(|customer| {
-                let history = history(customer, as_of);
-                purchase_summary(&history, as_of)?;
-                let mut row = Vec::new();
-                predictor.row(&history, as_of, &mut row);
-                let prob = model.prob(predictor.columns(), &row);
-                match label(&customer.events, as_of, horizon, last, StayRule::Purchase) {
-                    Label::Complete(outcome) => Some((prob, outcome.churned)),
-                    Label::Censored => None,
-                }
-            })
-            .collect();
-        if rows.is_empty() {
-            break;
-        }
-        let (probs, churned) = rows.into_iter().unzip();
-        let seen = until.is_some_and(|until| cutoff < until);
-        found.push(Ended { cutoff, seen, probs, churned });
     }
-    found
+    let cutoffs = (1..=WINDOWS_MAX).map(|back| last.plus(-back * days));
+    cutoffs.map(|cutoff| (cutoff, AsOf::end_of(cutoff, zone))).collect()
 }
 
-/// The base of the day.
-struct Today<'a> {
-    config: &'a DriftConfig,
-    customers: usize,
-    prob_mean: f64,
+/// What is looked at of every customer.
+struct Look<'b> {
+    held: &'b Held<'b>,
+    as_of: AsOf,
+    last: Day,
+    /// The newest first.
+    windows: Vec<(Day, AsOf)>,
 }
 
-fn outcome(base: &Today<'_>, held: &Held<'_>, moved: &[Moved], ended: &[Ended]) -> OpsOutcome {
-    let &Held { bundle, baseline, .. } = held;
+/// What was seen of some customers.
+struct Seen {
+    customers: u64,
+    features: Vec<Option<Histogram>>,
+    churn_prob: Histogram,
+    value: Option<Histogram>,
+    probs: Sum,
+    /// Probability and outcome in each window.
+    windows: Vec<Vec<(f64, bool)>>,
+}
+
+impl Seen {
+    fn join(&mut self, other: Self) {
+        self.customers += other.customers;
+        let features = self.features.iter_mut().zip(&other.features);
+        features.for_each(|pair| {
+            if let (Some(own), Some(more)) = pair {
+                own.join(more);
+            }
+        });
+        self.churn_prob.join(&other.churn_prob);
+        if let (Some(own), Some(more)) = (&mut self.value, &other.value) {
+            own.join(more);
+        }
+        self.probs.join(other.probs);
+        for (own, more) in self.windows.iter_mut().zip(other.windows) {
+            own.extend(more);
+        }
+    }
+}
+
+impl Look<'_> {
+    fn nothing(&self) -> Seen {
+        let Held { predictor, baseline, .. } = self.held;
+        let features = predictor.schema().features().iter();
+        let of = |held: &HistogramV1| Histogram::empty(&held.edges);
+        Seen {
+            customers: 0,
+            features: features.map(|one| baseline.features.get(one.name).map(of)).collect(),
+            churn_prob: of(&baseline.churn_prob),
+            value: baseline.value.as_ref().map(of),
+            probs: Sum::default(),
+            windows: vec![Vec::new(); self.windows.len()],
+        }
+    }
+
+    /// Looks at one customer, whose events come by time: at the end of each window, then today.
+    fn see(&self, events: &[Event], seen: &mut Seen) {
+        let predictor = self.held.predictor;
+        let (columns, fitted) = (predictor.columns(), predictor.fitted());
+        let horizon = Days::try_new(i64::from(self.held.bundle.manifest.churn_horizon_days)).ok();
+        let (mut history, mut rest, mut row) = (History::default(), events, Vec::new());
+        for (at, (_, cutoff)) in self.windows.iter().enumerate().rev() {
+            rest = fold_until(&mut history, rest, *cutoff);
+            let Some(horizon) = horizon else { continue };
+            if purchase_summary(&history, *cutoff).is_none() {
+                continue;
+            }
+            predictor.row(&history, *cutoff, &mut row);
+            let prob = fitted.churn.prob(columns, &row);
+            match label(events, *cutoff, horizon, self.last, StayRule::Purchase) {
+                Label::Complete(outcome) => seen.windows[at].push((prob, outcome.churned)),
+                Label::Censored => {}
+            }
+        }
+        fold_until(&mut history, rest, self.as_of);
+        if purchase_summary(&history, self.as_of).is_none() {
+            return;
+        }
+        predictor.row(&history, self.as_of, &mut row);
+        seen.customers += 1;
+        for (held, number) in seen.features.iter_mut().zip(&row) {
+            held.iter_mut().for_each(|held| held.add(*number));
+        }
+        let prob = fitted.churn.prob(columns, &row);
+        seen.churn_prob.add(prob);
+        seen.probs.add(prob);
+        if let (Some(held), Some(value)) = (&mut seen.value, &fitted.value) {
+            held.add(value.mean(columns, &row, ValueHorizon::Full));
+        }
+    }
+
+    /// The windows that have ended, up to the first of which nobody was a customer.
+    fn ended(&self, rows: Vec<Vec<(f64, bool)>>) -> Vec<Ended> {
+        let until = Day::parse(&self.held.bundle.manifest.data_until).ok();
+        let found = self.windows.iter().zip(rows).take_while(|(_, rows)| !rows.is_empty());
+        found
+            .map(|((cutoff, _), rows)| {
+                let seen = until.is_some_and(|until| *cutoff < until);
+                Ended::new(Some(*cutoff), seen, rows)
+            })
+            .collect()
+    }
+}
+
+/// Folds the events before an instant; those that are left.
+fn fold_until<'e>(history: &mut History, events: &'e [Event], as_of: AsOf) -> &'e [Event] {
+    let n = events.iter().take_while(|event| event.time < as_of.instant()).count();
+    let (before, rest) = events.split_at(n);
+    before.iter().for_each(|event| {
+        history.apply(event);
+    });
+    rest
+}
+
+/// How features and scores moved, those with the most movement first.
+fn moved(held: &Held<'_>, seen: &Seen) -> Vec<Moved> {
+    let &Held { predictor, baseline, .. } = held;
+    let mut moved = Vec::new();
+    for (feature, now) in predictor.schema().features().iter().zip(&seen.features) {
+        let pair = baseline.features.get(feature.name).zip(now.as_ref());
+        let found = pair.and_then(|(held, now)| Moved::new(feature.name, held, now));
+        let counts = !CLOCKS.contains(&feature.name);
+        moved.extend(found.map(|found| Moved { counts, ..found }));
+    }
+    Moved::sort(&mut moved);
+    let value = baseline.value.as_ref().zip(seen.value.as_ref());
+    let scores = [
+        Moved::new("churn_probability", &baseline.churn_prob, &seen.churn_prob),
+        value.and_then(|(held, now)| Moved::new("value", held, now)),
+    ];
+    moved.splice(0..0, scores.into_iter().flatten());
+    moved
+}
+
+/// A base: that of training, or today's.
+pub(super) struct Then {
+    pub(super) customers: u64,
+    /// Its day; none of a training table.
+    pub(super) as_of: Option<String>,
+    pub(super) prob_mean: Option<f64>,
+}
+
+/// What is said of a base then and now.
+pub(super) fn outcome(
+    config: &DriftConfig,
+    bundle: &Bundle,
+    [then, now]: [Then; 2],
+    (moved, ended): (&[Moved], &[Ended]),
+) -> OpsOutcome {
     let mut alarms: Vec<String> =
         moved.iter().filter(|one| one.is_alarm()).map(|one| one.name.clone()).collect();
-    alarms.extend(
-        ended.iter().filter(|one| one.is_alarm()).map(|one| format!("rate from {}", one.cutoff)),
-    );
+    alarms.extend(ended.iter().filter(|one| one.is_alarm()).map(Ended::name));
     let json = json!({
         "model_version": bundle.version,
-        "as_of": base.config.as_of.to_string(),
-        "baseline_as_of": baseline.as_of,
-        "customers": base.customers,
-        "baseline_customers": baseline.customers,
-        "churn_probability_mean": base.prob_mean,
-        "baseline_churn_probability_mean": baseline.churn_prob_mean,
+        "as_of": now.as_of,
+        "baseline_as_of": then.as_of,
+        "customers": now.customers,
+        "baseline_customers": then.customers,
+        "churn_probability_mean": now.prob_mean,
+        "baseline_churn_probability_mean": then.prob_mean,
         "moved": moved.iter().map(Moved::to_json).collect::<Vec<_>>(),
         "windows": ended.iter().map(Ended::to_json).collect::<Vec<_>>(),
         "alarms": alarms,
     });
-    let failed = base.config.fail_on_alarm && !alarms.is_empty();
-    let text = page(base, held, (moved, ended), &alarms);
+    let failed = config.fail_on_alarm && !alarms.is_empty();
+    let text = page(bundle, [&then, &now], (moved, ended), &alarms);
     OpsOutcome { text, json, exit_code: if failed { ALARM } else { 0 } }
 }
 
 fn page(
-    base: &Today<'_>,
-    held: &Held<'_>,
+    bundle: &Bundle,
+    bases: [&Then; 2],
     (moved, ended): (&[Moved], &[Ended]),
     alarms: &[String],
 ) -> String {
     let mut text = String::new();
-    let &Held { bundle, baseline: then, .. } = held;
     line(&mut text, "model", format_args!("{}@{}", bundle.manifest.name, bundle.version));
-    line(&mut text, "base then", format_args!("{} customers on {}", then.customers, then.as_of));
-    line(&mut text, "base now", format_args!("{} on {}", base.customers, base.config.as_of));
-    let (before, now) = (then.churn_prob_mean, base.prob_mean);
-    line(&mut text, "mean score", format_args!("{before:.4} then, {now:.4} now"));
+    for (label, base) in ["base then", "base now"].into_iter().zip(bases) {
+        let day = base.as_of.as_ref().map_or_else(String::new, |day| format!(" on {day}"));
+        line(&mut text, label, format_args!("{} customers{day}", base.customers));
+    }
+    if let (Some(before), Some(now)) = (bases[0].prob_mean, bases[1].prob_mean) {
+        line(&mut text, "mean score", format_args!("{before:.4} then, {now:.4} now"));
+    }
     let _ = writeln!(text, "\nwhat moved (population stability index, its limit)");
     for one in moved {
         let mark = match (one.is_alarm(), one.counts) {
@@ -307,7 +416,11 @@ fn page(
     }
     let _ = writeln!(text, "\nwindows that have ended");
     if ended.is_empty() {
-        let _ = writeln!(text, "  none: the log is shorter than the horizon");
+        let why = match bundle.predictor() {
+            Some(_) => "the log is shorter than the horizon",
+            None => "no row of the table has a label",
+        };
+        let _ = writeln!(text, "  none: {why}");
     }
     for one in ended {
         let number = |found: Option<f64>| found.map_or("-".to_owned(), |n| format!("{n:.4}"));
@@ -318,8 +431,8 @@ fn page(
         };
         let _ = writeln!(
             text,
-            "  from {}: {} customers, foretold {:.4}, came {:.4}, AUC {}, log loss {}, ECE {}{mark}",
-            one.cutoff,
+            "  {}: {} customers, foretold {:.4}, came {:.4}, AUC {}, log loss {}, ECE {}{mark}",
+            one.cutoff.map_or_else(|| "labels".to_owned(), |day| format!("from {day}")),
             one.probs.len(),
             one.prob_mean(),
             one.churn_share(),

@@ -5,26 +5,26 @@
 //! from the decision's instant on; who was decided about so lately that those days are not over is
 //! left out and counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 
 use crate::config::{ExperimentConfig, LogDefaults, OutcomeKind};
 use crate::decision::{Arm, NO_ACTION};
-use crate::domain::{AsOf, Currency, CustomerId, Timestamp, Zone};
+use crate::domain::{AsOf, Currency, Timestamp, Zone};
 use crate::evaluate::{
     ArmSums, Lift, MetricError, adjusted_lift, detectable_effect, mean_lift, proportion_lift,
     sample_ratio, sequential_half_width, sequential_p,
 };
-use crate::events::{CustomerLog, Event, EventKind, Log};
+use crate::events::{EventKind, EventReader};
 use crate::scoring::DecisionRowV1;
 
 use super::clock::now;
 use super::decisions::{DecisionIntake, read_decisions};
 use super::ops::{OpsError, OpsOutcome};
 use super::ranking::{Ranking, SCORES, Sample, rankings, scores};
-use super::run::read_log;
+use super::tried::{LogSource, Room};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 /// What the rules of reading let an event lie ahead, and one microsecond: nothing is cut off.
@@ -75,12 +75,15 @@ pub(super) fn report(
     let zone = config.log.timezone.clone().unwrap_or(Zone::UTC);
     let business = LogDefaults { zone: zone.clone(), currency: Currency::NONE };
     let end = Timestamp::from_micros(now().micros().saturating_add(AHEAD_MICROS));
-    let log = read_log(&config.log, &business, AsOf::at(end, &zone), progress)?;
-    let Some((_, last)) = log.days else {
+    let work_dir = config.work_dir.as_deref();
+    let room = Room { memory_mb: config.memory_mb, work_dir, only: None };
+    let log = LogSource::read((&config.log, &business), AsOf::at(end, &zone), room, progress)?;
+    let Some((_, last)) = log.parts.days() else {
         let why = "the log of events is empty".to_owned();
         return Err(OpsError::NoDecisions { dir: config.decisions.clone(), why });
     };
-    let judge = Judge { config, log: &log, known_until: zone.start_of(last.plus(1)) };
+    let deeds = deeds(&log, &entries, progress)?;
+    let judge = Judge { config, deeds, known_until: zone.start_of(last.plus(1)) };
     let mut intake = Intake { read, immature: 0 };
     let (groups, samples) = judge.groups(&entries, &mut intake);
     if groups.is_empty() {
@@ -153,10 +156,49 @@ type Groups = BTreeMap<(String, String), Group>;
 /// The customers of each experiment with an arm that is left alone.
 type Samples = BTreeMap<String, Sample>;
 
+/// A purchase or a refund: what outcomes are made of.
+#[derive(Debug, Clone, Copy)]
+struct Deed {
+    micros: i64,
+    /// In units of the currency; less than nothing for a refund.
+    spend: f64,
+    is_purchase: bool,
+}
+
+/// What those did about whom something was decided.
+type Deeds = BTreeMap<String, Vec<Deed>>;
+
+/// Looks the log through for what they did; nothing else of it is held.
+fn deeds(
+    log: &LogSource,
+    entries: &Entries,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<Deeds, OpsError> {
+    let wanted: BTreeSet<&str> =
+        entries.values().flat_map(|customers| customers.keys().map(String::as_str)).collect();
+    let parts = log.each_part(progress, &|part| {
+        let (mut found, mut reader) = (Vec::new(), EventReader::default());
+        for place in (0..part.n_customers()).filter(|place| wanted.contains(part.id(*place))) {
+            let mut deeds = Vec::new();
+            part.visit(place, &mut reader, &mut |event| {
+                let (spend, is_purchase) = match &event.kind {
+                    EventKind::Purchase(purchase) => (purchase.amount.units(), true),
+                    EventKind::Refund(refund) => (-refund.amount.units(), false),
+                    _ => return,
+                };
+                deeds.push(Deed { micros: event.time.micros(), spend, is_purchase });
+            })?;
+            found.push((part.id(place).to_owned(), deeds));
+        }
+        Ok(found)
+    })?;
+    Ok(parts.into_iter().flatten().collect())
+}
+
 /// Knows what customers did.
 struct Judge<'a> {
     config: &'a ExperimentConfig,
-    log: &'a Log,
+    deeds: Deeds,
     /// Events are known up to here.
     known_until: Timestamp,
 }
@@ -172,9 +214,9 @@ impl Judge<'_> {
                     intake.immature += 1;
                     continue;
                 }
-                let events = self.events(customer);
-                let outcome = self.outcome(events, start, start + span);
-                let before = self.outcome(events, start - span, start);
+                let deeds = self.deeds.get(customer).map_or(&[][..], Vec::as_slice);
+                let outcome = self.outcome(deeds, start, start + span);
+                let before = self.outcome(deeds, start - span, start);
                 // Versions have no arm that is left alone.
                 if !experiment.starts_with(VARIANT) {
                     let treated = entry.arm == Arm::Treatment.as_str();
@@ -194,25 +236,13 @@ impl Judge<'_> {
         (groups, samples)
     }
 
-    fn events(&self, customer: &str) -> &[Event] {
-        let Ok(id) = CustomerId::try_new(customer) else { return &[] };
-        let key = |one: &CustomerLog| one.customer.cmp(&id);
-        let found = self.log.customers.binary_search_by(key);
-        found.ok().map_or(&[], |at| &self.log.customers[at].events)
-    }
-
     /// The outcome over `[from, until)`.
-    fn outcome(&self, events: &[Event], from: i64, until: i64) -> f64 {
-        let within = events.iter().filter(|one| (from..until).contains(&one.time.micros()));
+    fn outcome(&self, deeds: &[Deed], from: i64, until: i64) -> f64 {
         let (mut spend, mut bought) = (0.0, 0.0);
-        for event in within {
-            match &event.kind {
-                EventKind::Purchase(purchase) => {
-                    spend += purchase.amount.units();
-                    bought = 1.0;
-                }
-                EventKind::Refund(refund) => spend -= refund.amount.units(),
-                _ => {}
+        for deed in deeds.iter().filter(|deed| (from..until).contains(&deed.micros)) {
+            spend += deed.spend;
+            if deed.is_purchase {
+                bought = 1.0;
             }
         }
         match self.config.outcome {

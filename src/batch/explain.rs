@@ -10,9 +10,10 @@ use super::clock::now;
 use super::error::BatchError;
 use super::ops::{OpsError, OpsOutcome, line};
 use super::policy::told;
-use super::run::{folded, open, read_log, read_policy};
+use super::run::{open, read_policy};
+use super::tried::history_of;
 use crate::bundle::{Bundle, write_atomic};
-use crate::config::{ExplainConfig, LogDefaults};
+use crate::config::ExplainConfig;
 use crate::decision::{RuleTrace, Tier};
 use crate::domain::AsOf;
 use crate::model::churn_onnx;
@@ -55,14 +56,12 @@ fn of_log<'e>(
         let version = engine.bundle().version.clone();
         return Err(ScoringError::TableBundle { version }.into());
     }
-    let business = LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
-    let log = read_log(&config.log, &business, as_of, progress)?;
-    let customer = log.customers.iter().find(|held| held.customer == config.customer);
-    let customer = customer.ok_or_else(|| OpsError::NoCustomer {
+    let found = history_of((&config.log, engine), as_of, &config.customer, progress)?;
+    let history = found.ok_or_else(|| OpsError::NoCustomer {
         customer: config.customer.as_str().to_owned(),
         as_of: as_of.last_day(),
     })?;
-    Ok(engine.explain(&customer.customer, &folded(customer), as_of)?)
+    Ok(engine.explain(&config.customer, &history, as_of)?)
 }
 
 fn page(engine: &Engine, found: &ExplainedAnswer<'_>, notes: &[String]) -> String {

@@ -57,10 +57,22 @@ impl Gathering {
         memory_mb: u32,
         progress: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Parts, BatchError> {
+        self.read_shard((log, business), before, (memory_mb, None), progress)
+    }
+
+    /// Reads of the log the customers of one shard, the first number, of so many.
+    pub(super) fn read_shard(
+        &self,
+        (log, business): (&LogConfig, &LogDefaults),
+        before: AsOf,
+        (memory_mb, shard): (u32, Option<(u16, u16)>),
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Parts, BatchError> {
         check_zone(log, business)?;
         let spec = log.spec(business, before, now())?;
         let memory_bytes = usize::try_from(u64::from(memory_mb) << 20).unwrap_or(usize::MAX);
-        let how = PartsSpec { memory_bytes, dir: Some(self.0.clone()), ..PartsSpec::default() };
+        let dir = Some(self.0.clone());
+        let how = PartsSpec { memory_bytes, dir, shard, ..PartsSpec::default() };
         let pace = Pace::new(0, progress);
         let mut tell = |rows: u64| pace.reach(rows, |done, _| format!("{done} rows read"));
         let parts = Parts::read(&spec, &how, &mut tell)?;

@@ -14,6 +14,7 @@ mod consistency;
 mod contract;
 mod decisions;
 mod drift;
+mod drift_table;
 mod emit;
 mod error;
 mod experiment;
@@ -39,6 +40,7 @@ mod runs;
 mod sink;
 mod summary;
 mod table;
+mod tried;
 mod work;
 
 pub use columns::ColumnsError;

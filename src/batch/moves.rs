@@ -1,36 +1,40 @@
 //! Who moved where between two days: segments and tiers of one against those of the other, and
 //! how many of each bought in between.
 //!
-//! In: a log, a bundle, a policy, two days. Out: counts by segment, by tier and by month of the
-//! first purchase. Both days are judged by the same models and rules, so what moves is the
-//! customers. It deliberately says nothing of why.
+//! In: a log or two tables, a bundle, a policy, two days. Out: counts by segment, by tier and by
+//! month of the first purchase. Both days are judged by the same models and rules, so what moves
+//! is the customers. Tables do not say who bought. It deliberately says nothing of why.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::config::PolicyRunConfig;
 use crate::decision::Tier;
-use crate::domain::{AsOf, Day};
-use crate::events::{CustomerLog, EventKind};
+use crate::domain::{AsOf, CustomerId, Day};
+use crate::events::{Event, EventKind, EventReader};
 use crate::history::History;
-use crate::scoring::{Answer, ScoringError};
+use crate::scoring::{Answer, Engine, ScoringError};
 
+use super::error::BatchError;
 use super::ops::{OpsError, OpsOutcome};
-use super::policy::{Base, named, percent};
-use super::run::read_policy;
+use super::policy::{named, percent};
+use super::run::{open, read_policy};
+use super::tried::{Base, LogSource, Sum};
 
 /// Where customers went that are named in a line of text; the JSON has all.
 const SHOWN: usize = 4;
+
+/// Segment and tier.
+type Places = [&'static str; 2];
 
 /// What became of the customers that stood in one place on the first day.
 #[derive(Debug, Default)]
 struct Fate {
     customers: u64,
     bought: u64,
-    spend: f64,
+    spend: Sum,
     to: BTreeMap<&'static str, u64>,
 }
 
@@ -38,16 +42,25 @@ impl Fate {
     fn add(&mut self, to: Option<&'static str>, between: Between) {
         self.customers += 1;
         self.bought += u64::from(between.bought);
-        self.spend += between.spend;
+        self.spend.add(between.spend);
         if let Some(to) = to {
             *self.to.entry(to).or_default() += 1;
         }
     }
 
-    fn to_json(&self, key: &str, from: &str) -> Value {
-        let mut row = json!({
-            key: from, "customers": self.customers, "bought": self.bought, "spend": self.spend,
-        });
+    fn join(&mut self, other: Self) {
+        self.customers += other.customers;
+        self.bought += other.bought;
+        self.spend.join(other.spend);
+        other.to.into_iter().for_each(|(to, n)| *self.to.entry(to).or_default() += n);
+    }
+
+    fn to_json(&self, (key, from): (&str, &str), knows_purchases: bool) -> Value {
+        let mut row = json!({ key: from, "customers": self.customers });
+        if knows_purchases {
+            row["bought"] = json!(self.bought);
+            row["spend"] = json!(self.spend.get());
+        }
         if !self.to.is_empty() {
             row["to"] = json!(self.to);
         }
@@ -65,11 +78,48 @@ struct Between {
 
 /// A customer's places on both days; none on the first for one who was not known yet.
 struct Move {
-    from: Option<[&'static str; 2]>,
-    to: [&'static str; 2],
+    from: Option<Places>,
+    to: Places,
     /// Month of the first purchase, such as 2026-05; none without one before the first day.
     cohort: Option<String>,
     between: Between,
+}
+
+/// All moves, counted.
+#[derive(Debug, Default)]
+struct Moves {
+    customers: u64,
+    /// Not known on the first day.
+    new: u64,
+    segments: BTreeMap<&'static str, Fate>,
+    tiers: BTreeMap<&'static str, Fate>,
+    cohorts: BTreeMap<String, Fate>,
+}
+
+impl Moves {
+    fn add(&mut self, Move { from, to, cohort, between }: Move) {
+        self.customers += 1;
+        let Some([segment, tier]) = from else {
+            self.new += 1;
+            return;
+        };
+        self.segments.entry(segment).or_default().add(Some(to[0]), between);
+        self.tiers.entry(tier).or_default().add(Some(to[1]), between);
+        if let Some(cohort) = cohort {
+            self.cohorts.entry(cohort).or_default().add(None, between);
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.customers += other.customers;
+        self.new += other.new;
+        for (own, more) in [(&mut self.segments, other.segments), (&mut self.tiers, other.tiers)] {
+            more.into_iter().for_each(|(from, fate)| own.entry(from).or_default().join(fate));
+        }
+        for (cohort, fate) in other.cohorts {
+            self.cohorts.entry(cohort).or_default().join(fate);
+        }
+    }
 }
 
 /// Counts who moved where.
@@ -78,76 +128,123 @@ pub(super) fn moves(
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<OpsOutcome, OpsError> {
     let policy = config.policy.as_deref().map(read_policy).transpose()?;
-    let base = Base::read(config, policy, progress)?;
-    let since = config.since.unwrap_or(config.as_of);
+    let base = Base::read(config, policy, None, progress)?;
+    let last = base.as_of.last_day();
+    let since = config.since.unwrap_or(last);
     let first = AsOf::end_of(since, base.engine.zone());
-    let of = |one: &CustomerLog| moved(&base, one, first);
-    let rows = base.log.customers.par_iter().map(of).collect::<Result<Vec<_>, ScoringError>>()?;
-    let (mut segments, mut tiers) = (BTreeMap::new(), BTreeMap::new());
-    let mut cohorts: BTreeMap<String, Fate> = BTreeMap::new();
-    let mut n_new = 0_u64;
-    for Move { from, to, cohort, between } in &rows {
-        let Some([segment, tier]) = from else {
-            n_new += 1;
-            continue;
-        };
-        segments.entry(*segment).or_insert_with(Fate::default).add(Some(to[0]), *between);
-        tiers.entry(*tier).or_insert_with(Fate::default).add(Some(to[1]), *between);
-        if let Some(cohort) = cohort {
-            cohorts.entry(cohort.clone()).or_default().add(None, *between);
+    let mut notes = base.notes.clone();
+    let (found, from, to) = match base.log() {
+        Some(log) => {
+            let seen = Day::parse(&base.engine.bundle().manifest.data_until).ok();
+            notes.extend(seen.filter(|until| *until > since).map(|until| {
+                format!("the model has seen events up to {until}, after the first day")
+            }));
+            let found = of_log((&base.engine, log), (first, base.as_of), progress)?;
+            (found, format!("the end of {since}"), format!("the end of {last}"))
         }
-    }
-    let seen = Day::parse(&base.engine.bundle().manifest.data_until).ok();
-    let notes: Vec<String> = seen
-        .filter(|until| *until > since)
-        .map(|until| format!("the model has seen events up to {until}, after the first day"))
-        .into_iter()
-        .collect();
+        None => {
+            let name = |path: &Option<std::path::PathBuf>| {
+                path.as_ref().map_or_else(String::new, |path| path.display().to_string())
+            };
+            let found = of_tables(config, &base, progress)?;
+            (found, name(&config.since_table), name(&config.table))
+        }
+    };
     let currency = base.engine.currency();
     let mut text = format!(
-        "from the end of {since} to the end of {}: {} customers, {n_new} of them new since\n",
-        config.as_of,
-        rows.len()
+        "from {from} to {to}: {} customers, {} of them new since\n",
+        found.customers, found.new
     );
     for note in &notes {
         let _ = writeln!(text, "note: {note}");
     }
-    table(&mut text, ("segment", currency.as_str()), &segments);
-    table(&mut text, ("tier", currency.as_str()), &tiers);
-    table(&mut text, ("first purchase", currency.as_str()), &cohorts);
+    let money = base.log().map(|_| currency.as_str());
+    table(&mut text, ("segment", money), &found.segments);
+    table(&mut text, ("tier", money), &found.tiers);
+    if money.is_some() {
+        table(&mut text, ("first purchase", money), &found.cohorts);
+    }
     let list = |key: &str, of: &mut dyn Iterator<Item = (&str, &Fate)>| -> Vec<Value> {
-        of.map(|(from, fate)| fate.to_json(key, from)).collect()
+        of.map(|(from, fate)| fate.to_json((key, from), money.is_some())).collect()
     };
     let json = json!({
         "policy": named(base.engine.policy()), "since": since.to_string(),
-        "as_of": config.as_of.to_string(), "currency": currency.as_str(), "notes": notes,
-        "customers": rows.len(), "new": n_new,
-        "segments": list("segment", &mut segments.iter().map(|(from, fate)| (*from, fate))),
-        "tiers": list("tier", &mut tiers.iter().map(|(from, fate)| (*from, fate))),
-        "cohorts": list("first_purchase", &mut cohorts.iter().map(|(of, fate)| (&**of, fate))),
+        "as_of": last.to_string(), "currency": currency.as_str(), "notes": notes,
+        "customers": found.customers, "new": found.new,
+        "segments": list("segment", &mut found.segments.iter().map(|(from, fate)| (*from, fate))),
+        "tiers": list("tier", &mut found.tiers.iter().map(|(from, fate)| (*from, fate))),
+        "cohorts":
+            list("first_purchase", &mut found.cohorts.iter().map(|(of, fate)| (&**of, fate))),
     });
     Ok(OpsOutcome::fine(text, json))
 }
 
-fn moved(base: &Base, one: &CustomerLog, first: AsOf) -> Result<Move, ScoringError> {
-    let engine = &base.engine;
-    let places = |answer: &Answer<'_>| {
-        let tier = answer.decision.tier.map_or("none", Tier::as_str);
-        [answer.decision.segment.as_str(), tier]
+fn places(answer: &Answer<'_>) -> Places {
+    let tier = answer.decision.tier.map_or("none", Tier::as_str);
+    [answer.decision.segment.as_str(), tier]
+}
+
+fn of_log(
+    (engine, log): (&Engine, &LogSource),
+    days: (AsOf, AsOf),
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<Moves, BatchError> {
+    let tallies = log.each_part(progress, &|part| {
+        let (mut found, mut reader) = (Moves::default(), EventReader::default());
+        let mut events = Vec::new();
+        for place in 0..part.n_customers() {
+            events.clear();
+            let customer = part.visit(place, &mut reader, &mut |event| events.push(event))?;
+            found.add(moved(engine, (&customer, &events), days)?);
+        }
+        Ok(found)
+    })?;
+    let mut all = Moves::default();
+    tallies.into_iter().for_each(|found| all.join(found));
+    Ok(all)
+}
+
+/// Who stood where in the table of the first day, and who stands where in that of the other.
+fn of_tables(
+    config: &PolicyRunConfig,
+    base: &Base,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<Moves, BatchError> {
+    let Some(path) = &config.since_table else { return Ok(Moves::default()) };
+    let policy = config.policy.as_deref().map(read_policy).transpose()?;
+    let engine = open(&config.models, &config.model, policy)?;
+    let then = Base::of_table((config, path), engine, base.as_of, None, progress)?;
+    let add = |all: &mut Vec<(CustomerId, Places)>, [answer]: [&Answer<'_>; 1]| {
+        all.push((answer.customer.clone(), places(answer)));
     };
+    let join = |all: &mut Vec<_>, more| all.extend(more);
+    let before = then.count([&then.engine], (&add, join), progress)?;
+    let before: BTreeMap<CustomerId, Places> = before.into_iter().collect();
+    let add = |found: &mut Moves, [answer]: [&Answer<'_>; 1]| {
+        let (from, to) = (before.get(&answer.customer).copied(), places(answer));
+        found.add(Move { from, to, cohort: None, between: Between::default() });
+    };
+    base.count([&base.engine], (&add, Moves::join), progress)
+}
+
+fn moved(
+    engine: &Engine,
+    (customer, events): (&CustomerId, &[Event]),
+    (first, last): (AsOf, AsOf),
+) -> Result<Move, ScoringError> {
     let (mut history, mut between) = (History::default(), Between::default());
     let mut cohort = None;
-    for event in one.events.iter().filter(|event| event.time < first.instant()) {
+    for event in events.iter().filter(|event| event.time < first.instant()) {
         history.apply(event);
         if cohort.is_none() && matches!(event.kind, EventKind::Purchase(_)) {
             cohort = Some(event.day.to_string().chars().take(7).collect());
         }
     }
     let from = match history.newest() {
-        Some(_) => Some(places(&engine.answer(&one.customer, &history, first, false)?)),
+        Some(_) => Some(places(&engine.answer(customer, &history, first, false)?)),
         None => None,
     };
-    for event in one.events.iter().filter(|event| event.time >= first.instant()) {
+    for event in events.iter().filter(|event| event.time >= first.instant()) {
         history.apply(event);
         match &event.kind {
             EventKind::Purchase(purchase) => {
@@ -158,17 +255,20 @@ fn moved(base: &Base, one: &CustomerLog, first: AsOf) -> Result<Move, ScoringErr
             _ => {}
         }
     }
-    let to = places(&engine.answer(&one.customer, &history, base.as_of, false)?);
+    let to = places(&engine.answer(customer, &history, last, false)?);
     Ok(Move { from, to, cohort, between })
 }
 
+/// One table of text; with what they bought where that is known, in a currency.
 fn table<K: AsRef<str> + Ord>(
     text: &mut String,
-    (title, currency): (&str, &str),
+    (title, currency): (&str, Option<&str>),
     rows: &BTreeMap<K, Fate>,
 ) {
-    let spend = format!("spend {currency}");
-    let _ = writeln!(text, "\n{title:<20}{:>10}{:>10}{spend:>16}   now", "customers", "bought");
+    let bought = currency.map_or_else(String::new, |currency| {
+        format!("{:>10}{:>16}", "bought", format!("spend {currency}"))
+    });
+    let _ = writeln!(text, "\n{title:<20}{:>10}{bought}   now", "customers");
     for (from, fate) in rows {
         let mut to: Vec<_> = fate.to.iter().collect();
         to.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
@@ -177,9 +277,11 @@ fn table<K: AsRef<str> + Ord>(
             to.iter().take(SHOWN).map(|(to, n)| format!("{to} {}", share(**n))).collect();
         let more = to.len().saturating_sub(SHOWN);
         now.extend((more > 0).then(|| format!("{more} more")));
-        let (from, bought, now) = (from.as_ref(), share(fate.bought), now.join(", "));
-        let line =
-            format!("{from:<20}{:>10}{bought:>10}{:>16.2}   {now}", fate.customers, fate.spend);
+        let (from, now) = (from.as_ref(), now.join(", "));
+        let bought = currency.map_or_else(String::new, |_| {
+            format!("{:>10}{:>16.2}", share(fate.bought), fate.spend.get())
+        });
+        let line = format!("{from:<20}{:>10}{bought}   {now}", fate.customers);
         let _ = writeln!(text, "{}", line.trim_end());
     }
 }

@@ -98,6 +98,15 @@ pub enum OpsError {
         /// Where ids stand; none where rows have none.
         column: Option<String>,
     },
+    /// The bundle does not say what its training table looked like.
+    #[error(
+        "bundle {version} does not keep what its training table looked like, as older versions \
+         did not: train it again"
+    )]
+    NoBaseline {
+        /// Its version.
+        version: String,
+    },
     /// The model has no graph.
     #[error(transparent)]
     Onnx(#[from] OnnxError),

@@ -1,24 +1,22 @@
 //! What a policy does to a base: counted, held against another, explained for one customer.
 //!
-//! In: a log, a bundle, policies. Out: counts and costs over all customers, or one decision with
-//! every rule. Nothing is written and nothing is sent.
+//! In: a log or a table, a bundle, policies. Out: counts and costs over all customers, or one
+//! decision with every rule. Nothing is written and nothing is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::config::{LogDefaults, PolicyRunConfig};
+use crate::config::PolicyRunConfig;
 use crate::decision::{Campaign, Decision, NO_ACTION, Policy, RuleKind, RuleTrace, Tier};
 use crate::decision::{WhyNot, why_not};
-use crate::domain::AsOf;
-use crate::events::Log;
-use crate::scoring::{Answer, Engine, ScoringError};
+use crate::domain::CustomerId;
+use crate::scoring::Answer;
 
-use super::error::BatchError;
 use super::ops::{OpsError, OpsOutcome};
-use super::run::{answer, open, read_log, read_policy};
+use super::run::read_policy;
+use super::tried::{Base, Sum, another};
 
 /// Kinds of change that are listed in the text; the rest is in the JSON.
 const CHANGES_SHOWN: usize = 25;
@@ -33,9 +31,9 @@ struct PhaseTally {
     customers: u64,
     /// Those with a recommended campaign.
     campaigns: u64,
-    value_at_risk: f64,
-    expected_cost: f64,
-    expected_value: f64,
+    value_at_risk: Sum,
+    expected_cost: Sum,
+    expected_value: Sum,
 }
 
 /// What one policy does to a base.
@@ -51,12 +49,12 @@ struct Tally {
     /// By phase of the life cycle.
     phases: BTreeMap<&'static str, PhaseTally>,
     held_out: u64,
-    value_at_risk: f64,
+    value_at_risk: Sum,
     /// Costs and expected values are in currency units, over campaigns recommended.
-    expected_cost: f64,
-    expected_value: f64,
+    expected_cost: Sum,
+    expected_value: Sum,
     /// The most that all offers together may cost.
-    offer_cost_max: f64,
+    offer_cost_max: Sum,
     has_costs: bool,
 }
 
@@ -79,23 +77,54 @@ impl Tally {
         let phase = self.phases.entry(decision.phase.as_str()).or_default();
         phase.customers += 1;
         phase.campaigns += u64::from(decision.campaign.is_some());
-        phase.value_at_risk += decision.value_at_risk.unwrap_or(0.0);
-        phase.expected_cost += decision.expected_cost.unwrap_or(0.0);
-        phase.expected_value += decision.expected_value.unwrap_or(0.0);
+        phase.value_at_risk.add(decision.value_at_risk.unwrap_or(0.0));
+        phase.expected_cost.add(decision.expected_cost.unwrap_or(0.0));
+        phase.expected_value.add(decision.expected_value.unwrap_or(0.0));
         self.held_out += u64::from(decision.is_held_out());
-        self.value_at_risk += decision.value_at_risk.unwrap_or(0.0);
+        self.value_at_risk.add(decision.value_at_risk.unwrap_or(0.0));
         self.has_costs |= decision.expected_cost.is_some();
-        self.expected_cost += decision.expected_cost.unwrap_or(0.0);
-        self.expected_value += decision.expected_value.unwrap_or(0.0);
-        self.offer_cost_max += decision.offer.cost_max.unwrap_or(0.0);
+        self.expected_cost.add(decision.expected_cost.unwrap_or(0.0));
+        self.expected_value.add(decision.expected_value.unwrap_or(0.0));
+        self.offer_cost_max.add(decision.offer.cost_max.unwrap_or(0.0));
+    }
+
+    /// Adds what was counted of other customers.
+    fn join(&mut self, other: Self) {
+        let Self { customers, held_out, value_at_risk, has_costs, .. } = other;
+        let pairs = [
+            (&mut self.campaigns, other.campaigns),
+            (&mut self.channels, other.channels),
+            (&mut self.offers, other.offers),
+            (&mut self.suppressions, other.suppressions),
+            (&mut self.tiers, other.tiers),
+            (&mut self.segments, other.segments),
+        ];
+        for (own, more) in pairs {
+            more.into_iter().for_each(|(key, count)| *own.entry(key).or_default() += count);
+        }
+        for (name, more) in other.phases {
+            let own = self.phases.entry(name).or_default();
+            own.customers += more.customers;
+            own.campaigns += more.campaigns;
+            own.value_at_risk.join(more.value_at_risk);
+            own.expected_cost.join(more.expected_cost);
+            own.expected_value.join(more.expected_value);
+        }
+        self.customers += customers;
+        self.held_out += held_out;
+        self.has_costs |= has_costs;
+        self.value_at_risk.join(value_at_risk);
+        self.expected_cost.join(other.expected_cost);
+        self.expected_value.join(other.expected_value);
+        self.offer_cost_max.join(other.offer_cost_max);
     }
 
     fn to_json(&self) -> Value {
-        let money = |amount: f64| self.has_costs.then_some(amount);
+        let money = |amount: Sum| self.has_costs.then_some(amount.get());
         let phase = |(name, of): (&&str, &PhaseTally)| {
             let row = json!({
                 "customers": of.customers, "campaigns": of.campaigns,
-                "value_at_risk": of.value_at_risk, "expected_cost": money(of.expected_cost),
+                "value_at_risk": of.value_at_risk.get(), "expected_cost": money(of.expected_cost),
                 "expected_value": money(of.expected_value),
             });
             ((*name).to_owned(), row)
@@ -106,7 +135,8 @@ impl Tally {
             "customers": self.customers, "campaigns": self.campaigns, "channels": self.channels,
             "offers": self.offers, "suppressions": self.suppressions, "tiers": self.tiers,
             "segments": self.segments, "held_out": self.held_out,
-            "value_at_risk": self.value_at_risk, "offer_cost_max": self.offer_cost_max,
+            "value_at_risk": self.value_at_risk.get(),
+            "offer_cost_max": self.offer_cost_max.get(),
             "expected_cost": money(self.expected_cost),
             "expected_value": money(self.expected_value),
         })
@@ -134,9 +164,11 @@ impl Tally {
         let _ =
             writeln!(text, "phase{:>34}{:>12}{:>18}", "customers", "campaigns", "value at risk");
         for (name, of) in &self.phases {
-            let PhaseTally { customers, campaigns, value_at_risk, .. } = of;
+            let PhaseTally { customers, campaigns, .. } = of;
+            let value_at_risk = of.value_at_risk.get();
             let worth = if self.has_costs {
-                format!("  costs {:.2}, brings {:.2}", of.expected_cost, of.expected_value)
+                let (cost, value) = (of.expected_cost.get(), of.expected_value.get());
+                format!("  costs {cost:.2}, brings {value:.2}")
             } else {
                 String::new()
             };
@@ -149,11 +181,14 @@ impl Tally {
             let _ = writeln!(text, "{label:<30}{value}");
         };
         line("held out", self.held_out.to_string());
-        line("value at risk", format!("{:.2} {currency}", self.value_at_risk));
-        line("offers may cost at most", format!("{:.2} {currency}", self.offer_cost_max));
+        line("value at risk", format!("{:.2} {currency}", self.value_at_risk.get()));
+        line("offers may cost at most", format!("{:.2} {currency}", self.offer_cost_max.get()));
         if self.has_costs {
-            line("expected cost", format!("{:.2} {currency}", self.expected_cost));
-            line("expected value after cost", format!("{:.2} {currency}", self.expected_value));
+            line("expected cost", format!("{:.2} {currency}", self.expected_cost.get()));
+            line(
+                "expected value after cost",
+                format!("{:.2} {currency}", self.expected_value.get()),
+            );
         } else {
             line("expected cost", "unknown: the policy has no [economics]".to_owned());
         }
@@ -164,37 +199,6 @@ impl Tally {
 #[allow(clippy::cast_precision_loss, reason = "customers number far below 2^52")]
 pub(super) fn percent(count: u64, of: u64) -> f64 {
     100.0 * count as f64 / of.max(1) as f64
-}
-
-/// A base that has been read.
-pub(super) struct Base {
-    pub(super) engine: Engine,
-    pub(super) log: Log,
-    pub(super) as_of: AsOf,
-}
-
-impl Base {
-    pub(super) fn read(
-        config: &PolicyRunConfig,
-        policy: Option<Policy>,
-        progress: &mut (dyn FnMut(&str) + Send),
-    ) -> Result<Self, BatchError> {
-        progress("reading the model");
-        let engine = open(&config.models, &config.model, policy)?;
-        let as_of = AsOf::end_of(config.as_of, engine.zone());
-        let business = LogDefaults { zone: engine.zone().clone(), currency: engine.currency() };
-        let log = read_log(&config.log, &business, as_of, progress)?;
-        if log.customers.is_empty() {
-            return Err(BatchError::NothingBefore { as_of: config.as_of, n_after: log.n_after });
-        }
-        Ok(Self { engine, log, as_of })
-    }
-
-    /// The answers of an engine to all customers, in the order of their ids.
-    fn answers<'e>(&self, engine: &'e Engine) -> Result<Vec<Answer<'e>>, ScoringError> {
-        let customers = self.log.customers.par_iter();
-        customers.map(|one| Ok(answer(engine, one, self.as_of, false)?.1)).collect()
-    }
 }
 
 pub(super) fn named(policy: &Policy) -> Value {
@@ -209,11 +213,9 @@ pub(super) fn simulate(
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<OpsOutcome, OpsError> {
     let policy = config.policy.as_deref().map(read_policy).transpose()?;
-    let base = Base::read(config, policy, progress)?;
-    let mut tally = Tally::default();
-    for answer in base.answers(&base.engine)? {
-        tally.count(&answer.decision);
-    }
+    let base = Base::read(config, policy, None, progress)?;
+    let add = |tally: &mut Tally, [answer]: [&Answer<'_>; 1]| tally.count(&answer.decision);
+    let tally = base.count([&base.engine], (&add, Tally::join), progress)?;
     let id = base.engine.policy().id();
     let currency = base.engine.currency();
     let text = format!(
@@ -221,12 +223,13 @@ pub(super) fn simulate(
         id.id,
         id.version,
         tally.customers,
-        config.as_of,
+        base.as_of.last_day(),
         tally.to_text(currency.as_str())
     );
+    let text = noted(text, &base);
     let json = json!({
-        "policy": named(base.engine.policy()), "as_of": config.as_of.to_string(),
-        "currency": currency.as_str(), "base": tally.to_json(),
+        "policy": named(base.engine.policy()), "as_of": base.as_of.last_day().to_string(),
+        "currency": currency.as_str(), "base": tally.to_json(), "notes": base.notes,
     });
     Ok(OpsOutcome { text, json, exit_code: 0 })
 }
@@ -234,8 +237,8 @@ pub(super) fn simulate(
 /// What changes for whom, from one policy to another.
 #[derive(Debug, Default)]
 struct Changes {
-    /// By (what, from, to): how many, and some ids.
-    by_kind: BTreeMap<(&'static str, String, String), (u64, Vec<String>)>,
+    /// By (what, from, to): how many, and the first ids.
+    by_kind: BTreeMap<(&'static str, String, String), (u64, BTreeSet<String>)>,
     customers: u64,
 }
 
@@ -262,12 +265,58 @@ impl Changes {
             has_changed = true;
             let (count, examples) = self.by_kind.entry((what, from, to)).or_default();
             *count += 1;
-            if examples.len() < EXAMPLES {
-                examples.push(customer.to_owned());
-            }
+            examples.insert(customer.to_owned());
+            keep_first(examples);
         }
         self.customers += u64::from(has_changed);
     }
+
+    /// Adds what was noted of other customers.
+    fn join(&mut self, other: Self) {
+        self.customers += other.customers;
+        for (kind, (more, ids)) in other.by_kind {
+            let (count, examples) = self.by_kind.entry(kind).or_default();
+            *count += more;
+            examples.extend(ids);
+            keep_first(examples);
+        }
+    }
+}
+
+fn keep_first(examples: &mut BTreeSet<String>) {
+    while examples.len() > EXAMPLES {
+        examples.pop_last();
+    }
+}
+
+/// Both policies on one base.
+#[derive(Debug, Default)]
+struct Both {
+    before: Tally,
+    after: Tally,
+    changes: Changes,
+}
+
+impl Both {
+    fn add(&mut self, [old, new]: [&Answer<'_>; 2]) {
+        self.before.count(&old.decision);
+        self.after.count(&new.decision);
+        self.changes.note(old.customer.as_str(), &old.decision, &new.decision);
+    }
+
+    fn join(&mut self, other: Self) {
+        self.before.join(other.before);
+        self.after.join(other.after);
+        self.changes.join(other.changes);
+    }
+}
+
+/// A text with what its reader should know of the base at its end.
+fn noted(mut text: String, base: &Base) -> String {
+    for note in &base.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    text
 }
 
 /// Holds two policies against each other on a base.
@@ -278,30 +327,24 @@ pub(super) fn diff(
     let [old_file, new_file] = &config.files;
     let (old_policy, new_policy) = (read_policy(old_file)?, read_policy(new_file)?);
     let same = old_policy.id().hash == new_policy.id().hash;
-    let base = Base::read(config, Some(old_policy), progress)?;
-    let new_engine = open(&config.models, &config.model, Some(new_policy))?;
-    let (old, new) = (base.answers(&base.engine)?, base.answers(&new_engine)?);
-    let (mut before, mut after) = (Tally::default(), Tally::default());
-    let mut changes = Changes::default();
-    for (old, new) in old.iter().zip(&new) {
-        before.count(&old.decision);
-        after.count(&new.decision);
-        changes.note(old.customer.as_str(), &old.decision, &new.decision);
-    }
+    let base = Base::read(config, Some(old_policy), None, progress)?;
+    let new_engine = another((&config.models, &config.model), new_policy)?;
+    let Both { before, after, changes } =
+        base.count([&base.engine, &new_engine], (&Both::add, Both::join), progress)?;
     let mut kinds: Vec<_> = changes.by_kind.iter().collect();
     kinds.sort_by_key(|((what, _, _), (count, _))| (*what != "tier", std::cmp::Reverse(*count)));
     let mut text = format!(
         "{} of {} customers change, as of the end of {}{}\n",
         changes.customers,
         before.customers,
-        config.as_of,
+        base.as_of.last_day(),
         if same { " (the policies mean the same)" } else { "" }
     );
     for ((what, from, to), (count, examples)) in kinds.iter().take(CHANGES_SHOWN) {
         let _ = writeln!(
             text,
             "{count:>9}  {what:<9} {from} -> {to}   such as {}",
-            examples.join(", ")
+            examples.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
         );
     }
     if kinds.len() > CHANGES_SHOWN {
@@ -309,7 +352,8 @@ pub(super) fn diff(
             writeln!(text, "{:>9}  more kinds of change: see --json", kinds.len() - CHANGES_SHOWN);
     }
     let currency = base.engine.currency();
-    let mut money = |label: &str, from: f64, to: f64| {
+    let mut money = |label: &str, from: Sum, to: Sum| {
+        let (from, to) = (from.get(), to.get());
         let _ = writeln!(text, "{label:<30}{from:.2} -> {to:.2} {currency}");
     };
     money("offers may cost at most", before.offer_cost_max, after.offer_cost_max);
@@ -325,11 +369,11 @@ pub(super) fn diff(
         .collect();
     let json = json!({
         "old": named(base.engine.policy()), "new": named(new_engine.policy()), "same": same,
-        "as_of": config.as_of.to_string(), "currency": currency.as_str(),
-        "changed": changes.customers, "changes": rows,
+        "as_of": base.as_of.last_day().to_string(), "currency": currency.as_str(),
+        "changed": changes.customers, "changes": rows, "notes": base.notes,
         "before": before.to_json(), "after": after.to_json(),
     });
-    Ok(OpsOutcome { text, json, exit_code: 0 })
+    Ok(OpsOutcome::fine(noted(text, &base), json))
 }
 
 /// Shows one customer's decision with every rule that was tried.
@@ -338,13 +382,18 @@ pub(super) fn explain(
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<OpsOutcome, OpsError> {
     let policy = config.policy.as_deref().map(read_policy).transpose()?;
-    let base = Base::read(config, policy, progress)?;
     let wanted = config.customer.as_deref().unwrap_or_default();
-    let found = base.log.customers.iter().find(|one| one.customer.as_str() == wanted);
-    let Some(customer) = found else {
-        return Err(OpsError::NoCustomer { customer: wanted.to_owned(), as_of: config.as_of });
+    let missing = |base: &Base| match (&config.table, wanted.to_owned()) {
+        (Some(path), customer) => {
+            let column = config.id.as_deref().or_else(|| base.engine.table_id_column());
+            OpsError::NoRow { customer, path: path.clone(), column: column.map(str::to_owned) }
+        }
+        (None, customer) => OpsError::NoCustomer { customer, as_of: base.as_of.last_day() },
     };
-    let (_, answer) = answer(&base.engine, customer, base.as_of, true)?;
+    let id = CustomerId::try_new(wanted).ok();
+    let base = Base::read(config, policy, id.as_ref(), progress)?;
+    let found = id.map(|id| base.one(&id)).transpose()?.flatten();
+    let Some(answer) = found else { return Err(missing(&base)) };
     let policy = base.engine.policy();
     let text = explained(policy, &answer);
     let rules: Vec<Value> = answer.decision.trace.iter().map(rule_json).collect();
@@ -355,7 +404,7 @@ pub(super) fn explain(
         .collect();
     let decision = &answer.decision;
     let json = json!({
-        "customer": wanted, "as_of": config.as_of.to_string(), "policy": named(policy),
+        "customer": wanted, "as_of": base.as_of.last_day().to_string(), "policy": named(policy),
         "tier": decision.tier.map(Tier::as_str), "tier_reasons": decision.tier_reasons,
         "segment": decision.segment.as_str(), "campaign": decision.campaign_id(),
         "would_be_campaign": decision.would_be_campaign.map(Campaign::id),
@@ -363,9 +412,9 @@ pub(super) fn explain(
         "churn_probability": answer.score.churn_prob,
         "clv": answer.score.clv.as_ref().map(|clv| clv.mean),
         "expected_value": decision.expected_value, "propensity": decision.propensity,
-        "campaigns": campaigns, "rules": rules,
+        "campaigns": campaigns, "rules": rules, "notes": base.notes,
     });
-    Ok(OpsOutcome { text, json, exit_code: 0 })
+    Ok(OpsOutcome::fine(noted(text, &base), json))
 }
 
 fn rule_json(rule: &RuleTrace<'_>) -> Value {

@@ -10,10 +10,9 @@ use crate::bundle::{
 };
 use crate::config::{LogConfig, LogDefaults, ScoreConfig};
 use crate::decision::Policy;
-use crate::domain::{AsOf, Currency, Day, Timestamp};
-use crate::events::{CustomerLog, Log, Parts, is_stdin};
-use crate::history::History;
-use crate::scoring::{Answer, Engine, ROWS_AT_ONCE, ScoringError, self_test};
+use crate::domain::{AsOf, Day, Timestamp};
+use crate::events::{Parts, is_stdin};
+use crate::scoring::{Engine, ROWS_AT_ONCE, ScoringError, self_test};
 
 use super::base;
 use super::base::{Base, Scored, Scorer};
@@ -241,30 +240,6 @@ pub(super) fn read_policy(path: &Path) -> Result<Policy, BatchError> {
     Policy::parse(&text).map_err(|source| BatchError::Policy { path: path.to_owned(), source })
 }
 
-/// Reads a log as the bundle's training read its own: same zone, same currency.
-pub(super) fn read_log(
-    config: &LogConfig,
-    business: &LogDefaults,
-    before: AsOf,
-    progress: &mut (dyn FnMut(&str) + Send),
-) -> Result<Log, BatchError> {
-    check_zone(config, business)?;
-    let spec = config.spec(business, before, now())?;
-    let log = Log::read(&spec, &mut |rows| progress(&format!("{rows} rows read")))?;
-    config.threshold.check(&log.report)?;
-    if let Some(report) = &log.profiles_report {
-        config.threshold.check(report)?;
-    }
-    let wanted = business.currency;
-    let other = log.report.currencies.keys().find(|found| *found != wanted.as_str());
-    match other {
-        Some(found) if wanted != Currency::NONE => {
-            Err(BatchError::Currency { found: found.clone(), wanted: wanted.as_str().to_owned() })
-        }
-        _ => Ok(log),
-    }
-}
-
 /// Refuses another time zone than the bundle's.
 pub(super) fn check_zone(config: &LogConfig, business: &LogDefaults) -> Result<(), BatchError> {
     match &config.timezone {
@@ -274,27 +249,6 @@ pub(super) fn check_zone(config: &LogConfig, business: &LogDefaults) -> Result<(
         }
         _ => Ok(()),
     }
-}
-
-/// Folds one customer's events and asks the engine.
-pub(super) fn answer<'e>(
-    engine: &'e Engine,
-    customer: &CustomerLog,
-    as_of: AsOf,
-    trace: bool,
-) -> Result<(History, Answer<'e>), ScoringError> {
-    let history = folded(customer);
-    let answer = engine.answer(&customer.customer, &history, as_of, trace)?;
-    Ok((history, answer))
-}
-
-/// One customer's events, folded as the server would one by one.
-pub(super) fn folded(customer: &CustomerLog) -> History {
-    let mut history = History::default();
-    for event in &customer.events {
-        history.apply(event);
-    }
-    history
 }
 
 /// The summary before the first row, of an instant and the events after it.

@@ -135,6 +135,22 @@ pub(super) fn explain<'e>(
     Ok((found.explained, notes))
 }
 
+/// A table with the rows that are wanted; notes say what a reader should know.
+pub(super) fn read_table(
+    (config, id): (&LogConfig, Option<&str>),
+    engine: &Engine,
+    (path, as_of): (&std::path::Path, AsOf),
+    is_wanted: &dyn Fn(&CustomerId) -> bool,
+) -> Result<(Table, Rows, Vec<String>), BatchError> {
+    let Some(inputs) = engine.table_inputs() else {
+        return Err(BatchError::LogBundle { version: engine.bundle().version.clone() });
+    };
+    let table = read(config, engine, path, as_of)?;
+    let rows = Rows::new((&table, engine, inputs), id, is_wanted)?;
+    let notes = notes(&table, inputs, engine);
+    Ok((table, rows, notes))
+}
+
 fn read(
     config: &LogConfig,
     engine: &Engine,
@@ -150,9 +166,9 @@ fn read(
 }
 
 /// Which rows are scored, and where their cells stand.
-struct Rows {
+pub(super) struct Rows {
     /// Place in the table and customer.
-    wanted: Vec<(usize, CustomerId)>,
+    pub(super) wanted: Vec<(usize, CustomerId)>,
     /// Column of each input.
     positions: Vec<usize>,
 }
@@ -196,7 +212,7 @@ impl Rows {
     }
 
     /// The cells of a row in the order of the inputs.
-    fn cells<'t>(&self, table: &'t Table, place: usize) -> Vec<RawValue<'t>> {
+    pub(super) fn cells<'t>(&self, table: &'t Table, place: usize) -> Vec<RawValue<'t>> {
         self.positions.iter().map(|&column| table.cell(place, column)).collect()
     }
 }

@@ -31,6 +31,38 @@ pub struct BaselineV1 {
     pub value: Option<HistogramV1>,
 }
 
+/// `baseline.json` of a table bundle: the rows that were learned from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableBaselineV1 {
+    /// Rows learned from.
+    pub rows: u64,
+    /// Each column's distribution, by name: of a category that of its levels by their places.
+    pub columns: BTreeMap<String, HistogramV1>,
+    /// Distribution of the probability of churn; none without a churn model.
+    pub churn_prob: Option<HistogramV1>,
+    /// Mean probability of churn.
+    pub churn_prob_mean: Option<f64>,
+    /// Distribution of the expected value; none without a value model.
+    pub value: Option<HistogramV1>,
+}
+
+impl TableBaselineV1 {
+    /// What is wrong with it, if anything is.
+    pub(super) fn problem(&self) -> Option<String> {
+        let named = self.columns.iter().map(|(name, held)| (name.as_str(), held));
+        let scores = [("churn_prob", self.churn_prob.as_ref()), ("value", self.value.as_ref())];
+        let scores = scores.into_iter().filter_map(|(name, held)| Some((name, held?)));
+        unsound(named.chain(scores))
+    }
+}
+
+/// The first histogram that is none, in words.
+fn unsound<'h>(mut all: impl Iterator<Item = (&'h str, &'h HistogramV1)>) -> Option<String> {
+    let bad = all.find(|(_, held)| !Histogram::from((*held).clone()).is_sound());
+    bad.map(|(name, _)| format!("the histogram of {name} has no ascending bins"))
+}
+
 /// Medians of the inputs of the purchase-count model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,9 +131,7 @@ impl BaselineV1 {
         let named = self.features.iter().map(|(name, held)| (name.as_str(), held));
         let scores = [("churn_prob", Some(&self.churn_prob)), ("value", self.value.as_ref())];
         let scores = scores.into_iter().filter_map(|(name, held)| Some((name, held?)));
-        let mut all = named.chain(scores);
-        let bad = all.find(|(_, held)| !Histogram::from((*held).clone()).is_sound());
-        bad.map(|(name, _)| format!("the histogram of {name} has no ascending bins"))
+        unsound(named.chain(scores))
     }
 }
 

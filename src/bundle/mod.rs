@@ -18,7 +18,7 @@ mod table_v1;
 mod traffic;
 
 pub use alias::{BundleSelector, CHALLENGER, CHAMPION, aliases, model_names, set_alias, versions};
-pub use baseline::{BaselineV1, HistogramV1, TypicalV1};
+pub use baseline::{BaselineV1, HistogramV1, TableBaselineV1, TypicalV1};
 pub use error::BundleError;
 pub use experiments::note_experiments;
 pub use format_v1::{BTYD_OCCASION, BTYD_TIME_UNIT, BundleKind, CutsV1, ExampleV1, ManifestV1};
@@ -98,6 +98,8 @@ pub enum BundleModels {
         table: TableV1,
         /// Rows with the scores that must come out.
         examples: Vec<TableExampleV1>,
+        /// What the training table looked like; none in a bundle of before this was kept.
+        baseline: Option<Box<TableBaselineV1>>,
     },
 }
 
@@ -191,6 +193,8 @@ pub struct TableDraft {
     pub report: String,
     /// The model card, Markdown.
     pub card: String,
+    /// What the table looks like.
+    pub baseline: TableBaselineV1,
 }
 
 impl TableDraft {
@@ -212,6 +216,7 @@ impl TableDraft {
         add(POLICY, self.policy.into_bytes());
         add(REPORT, self.report.into_bytes());
         add(CARD, self.card.into_bytes());
+        add(BASELINE, json(&model.join(BASELINE), &self.baseline)?);
         let forests = [
             self.fitted.churn.as_ref().and_then(|churn| churn.forest.as_ref()),
             self.fitted.value.as_ref().and_then(|value| value.forest.as_ref()),
@@ -407,7 +412,14 @@ fn table_models(
     let predictor =
         models.into_predictor(schema, forests, horizons).map_err(|what| invalid(MODELS, what))?;
     let examples = parse(folder, files, EXAMPLES)?;
-    Ok(BundleModels::Table { predictor: Box::new(predictor), table, examples })
+    let baseline: Option<Box<TableBaselineV1>> = match files.contains_key(BASELINE) {
+        true => Some(Box::new(parse(folder, files, BASELINE)?)),
+        false => None,
+    };
+    if let Some(what) = baseline.as_ref().and_then(|baseline| baseline.problem()) {
+        return Err(invalid(BASELINE, what));
+    }
+    Ok(BundleModels::Table { predictor: Box::new(predictor), table, examples, baseline })
 }
 
 fn read_forests(

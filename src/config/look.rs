@@ -9,6 +9,7 @@ use super::log::{LogArgs, LogConfig, said};
 use super::ops::{Given, Models, OpsCommand, read_model};
 use super::raw::Reader;
 use super::train::parse_day;
+use super::trial::{RoomArgs, read_room, read_table};
 use crate::bundle::BundleSelector;
 use crate::domain::{CustomerId, Day};
 
@@ -41,9 +42,17 @@ pub(super) struct DriftArgs {
     log: LogArgs,
     #[command(flatten)]
     models: Models,
-    /// Last day that is looked at; the log must be complete to it
+    /// A ready-made table in place of a log, for a model that was trained on one
+    #[arg(long, value_name = "FILE")]
+    table: Option<String>,
+    /// Column of the customer id in that table [default: as in training, else the row's number]
+    #[arg(long, value_name = "COLUMN")]
+    id: Option<String>,
+    /// Last day that is looked at; the log must be complete to it; a table may leave it away
     #[arg(long, value_name = "DATE")]
     as_of: Option<String>,
+    #[command(flatten)]
+    room: RoomArgs,
     /// Ends with code 3 where there is an alarm
     #[arg(long)]
     fail_on_alarm: bool,
@@ -73,8 +82,13 @@ impl ExplainArgs {
 
 impl DriftArgs {
     pub(super) fn given(&self) -> Given {
-        let own = vec![("as_of", self.as_of.clone()), ("fail_on_alarm", said(self.fail_on_alarm))];
-        [self.log.given(), self.models.given(), own].concat()
+        let own = vec![
+            ("table", self.table.clone()),
+            ("id", self.id.clone()),
+            ("as_of", self.as_of.clone()),
+            ("fail_on_alarm", said(self.fail_on_alarm)),
+        ];
+        [self.log.given(), self.models.given(), self.room.given(), own].concat()
     }
 }
 
@@ -114,23 +128,23 @@ pub struct DriftConfig {
     pub models: PathBuf,
     /// Which one.
     pub model: BundleSelector,
-    /// The last day that is looked at.
-    pub as_of: Day,
+    /// A ready-made table in place of a log.
+    pub table: Option<PathBuf>,
+    /// Column of the customer id in the table.
+    pub id: Option<String>,
+    /// The last day that is looked at; none only for a table.
+    pub as_of: Option<Day>,
+    /// Memory for the log, in MiB.
+    pub memory_mb: u32,
+    /// Where what does not fit goes; none is where the system keeps such files.
+    pub work_dir: Option<PathBuf>,
     /// Whether an alarm is a failure.
     pub fail_on_alarm: bool,
 }
 
 pub(super) fn read_explain(reader: &mut Reader) -> Option<OpsCommand> {
     let log = LogConfig::read(reader);
-    let table = reader.optional("table").map(PathBuf::from);
-    let id = reader.optional("id");
-    match &table {
-        None => log.require_events(reader),
-        Some(_) if !log.events.is_empty() => {
-            reader.conflict("events and table exclude each other".to_owned());
-        }
-        Some(_) => {}
-    }
+    let (table, id) = read_table(&log, reader);
     let (models, model) = read_model(reader);
     let customer = reader
         .required_parsed("customer", |text| CustomerId::try_new(text).map_err(|e| e.to_string()));
@@ -147,11 +161,17 @@ pub(super) fn read_explain(reader: &mut Reader) -> Option<OpsCommand> {
 
 pub(super) fn read_drift(reader: &mut Reader) -> Option<OpsCommand> {
     let log = LogConfig::read(reader);
-    log.require_events(reader);
+    let (table, id) = read_table(&log, reader);
     let (models, model) = read_model(reader);
-    let as_of = reader.required_parsed("as_of", parse_day);
+    let as_of = match table {
+        Some(_) => reader.optional_parsed("as_of", parse_day),
+        // A missing or wrong one is an issue, which ends the reading.
+        None => reader.required_parsed("as_of", parse_day),
+    };
     let fail_on_alarm = reader.flag("fail_on_alarm");
-    let config = DriftConfig { log, models, model, as_of: as_of?, fail_on_alarm };
+    let (memory_mb, work_dir) = read_room(reader);
+    let config =
+        DriftConfig { log, models, model, table, id, as_of, memory_mb, work_dir, fail_on_alarm };
     Some(OpsCommand::Drift(Box::new(config)))
 }
 

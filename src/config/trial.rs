@@ -8,14 +8,24 @@ use clap::{Args, Subcommand};
 use super::log::{LogArgs, LogConfig};
 use super::ops::{Given, Models, OpsCommand, OpsTask, read_model};
 use super::raw::Reader;
-use super::score::OutFile;
+use super::score::{MEMORY_MB, MEMORY_MB_MAX, OutFile};
 use super::train::parse_day;
 use crate::bundle::BundleSelector;
 use crate::domain::Day;
 
 /// Keys that only these commands use.
-pub(super) const KEYS: [&str; 7] =
-    ["old", "new", "since", "decisions", "outcome", "days", "effect_sd"];
+pub(super) const KEYS: [&str; 10] = [
+    "old",
+    "new",
+    "since",
+    "since_table",
+    "decisions",
+    "outcome",
+    "days",
+    "effect_sd",
+    "table",
+    "id",
+];
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum PolicyArgs {
@@ -43,6 +53,9 @@ pub(super) enum PolicyArgs {
         /// The first of the two days; --as-of is the other
         #[arg(long, value_name = "DATE")]
         since: Option<String>,
+        /// The table of the first day; --table is that of the other
+        #[arg(long, value_name = "FILE")]
+        since_table: Option<String>,
         #[command(flatten)]
         base: BaseArgs,
     },
@@ -62,17 +75,56 @@ pub(super) struct BaseArgs {
     log: LogArgs,
     #[command(flatten)]
     models: Models,
-    /// Last day that is looked at
+    /// A ready-made table in place of a log, for a model that was trained on one
+    #[arg(long, value_name = "FILE")]
+    table: Option<String>,
+    /// Column of the customer id in that table [default: as in training, else the row's number]
+    #[arg(long, value_name = "COLUMN")]
+    id: Option<String>,
+    /// Last day that is looked at; a table may leave it away
     #[arg(long, value_name = "DATE")]
     as_of: Option<String>,
     /// A policy in place of the model's own
     #[arg(long, value_name = "FILE")]
     policy: Option<String>,
+    #[command(flatten)]
+    room: RoomArgs,
+}
+
+/// How a log is gathered.
+#[derive(Debug, Clone, Args)]
+pub(super) struct RoomArgs {
+    /// Memory for the log, in MiB; what does not fit goes to files [default: 512]
+    #[arg(long, value_name = "MIB")]
+    memory_mb: Option<String>,
+    /// Where those files go [default: where the system keeps such files]
+    #[arg(long, value_name = "DIR")]
+    work_dir: Option<String>,
+}
+
+impl RoomArgs {
+    pub(super) fn given(&self) -> Given {
+        vec![("memory_mb", self.memory_mb.clone()), ("work_dir", self.work_dir.clone())]
+    }
+}
+
+/// Memory for a log in MiB, and where what does not fit goes; none is where the system keeps such
+/// files.
+pub(super) fn read_room(reader: &mut Reader) -> (u32, Option<PathBuf>) {
+    let memory_mb = reader.number("memory_mb", MEMORY_MB, 1..=MEMORY_MB_MAX);
+    let work_dir = reader.optional("work_dir").map(PathBuf::from);
+    (u32::try_from(memory_mb).unwrap_or(u32::MAX), work_dir)
 }
 
 impl BaseArgs {
     fn given(&self) -> Given {
-        let own = vec![("as_of", self.as_of.clone()), ("policy", self.policy.clone())];
+        let own = vec![
+            ("table", self.table.clone()),
+            ("id", self.id.clone()),
+            ("as_of", self.as_of.clone()),
+            ("policy", self.policy.clone()),
+        ];
+        let own = [own, self.room.given()].concat();
         [self.log.given(), self.models.given(), own].concat()
     }
 }
@@ -96,6 +148,8 @@ pub(super) enum ExperimentArgs {
         /// [default: 0.02 for purchase, 2 % of the spend before for spend]
         #[arg(long, value_name = "NUMBER")]
         effect_sd: Option<String>,
+        #[command(flatten)]
+        room: RoomArgs,
     },
 }
 
@@ -121,8 +175,8 @@ impl PolicyArgs {
                 (OpsTask::PolicyDiff, [base.given(), own].concat())
             }
             Self::Simulate(base) => (OpsTask::PolicySimulate, base.given()),
-            Self::Moves { since, base } => {
-                let own = vec![("since", since.clone())];
+            Self::Moves { since, since_table, base } => {
+                let own = vec![("since", since.clone()), ("since_table", since_table.clone())];
                 (OpsTask::PolicyMoves, [base.given(), own].concat())
             }
             Self::Explain { customer, base } => {
@@ -135,14 +189,14 @@ impl PolicyArgs {
 
 impl ExperimentArgs {
     pub(super) fn given(&self) -> (OpsTask, Given) {
-        let Self::Report { decisions, log, outcome, days, effect_sd } = self;
+        let Self::Report { decisions, log, outcome, days, effect_sd, room } = self;
         let own = vec![
             ("decisions", decisions.clone()),
             ("outcome", outcome.clone()),
             ("days", days.clone()),
             ("effect_sd", effect_sd.clone()),
         ];
-        (OpsTask::ExperimentReport, [log.given(), own].concat())
+        (OpsTask::ExperimentReport, [log.given(), own, room.given()].concat())
     }
 }
 
@@ -163,8 +217,12 @@ pub struct PolicyRunConfig {
     pub models: PathBuf,
     /// Which one.
     pub model: BundleSelector,
-    /// The last day that is looked at.
-    pub as_of: Day,
+    /// A ready-made table in place of a log.
+    pub table: Option<PathBuf>,
+    /// Column of the customer id in the table.
+    pub id: Option<String>,
+    /// The last day that is looked at; none for a table is now.
+    pub as_of: Option<Day>,
     /// A policy in place of the bundle's, for simulate and explain.
     pub policy: Option<PathBuf>,
     /// Old and new policy, for diff.
@@ -173,6 +231,12 @@ pub struct PolicyRunConfig {
     pub customer: Option<String>,
     /// The first of two days, for moves; before `as_of`.
     pub since: Option<Day>,
+    /// The table of the first day, for moves between tables.
+    pub since_table: Option<PathBuf>,
+    /// Memory for the log, in MiB.
+    pub memory_mb: u32,
+    /// Where what does not fit goes; none is where the system keeps such files.
+    pub work_dir: Option<PathBuf>,
 }
 
 /// What campaigns are judged by.
@@ -208,6 +272,10 @@ pub struct ExperimentConfig {
     pub days: u16,
     /// Standard deviation of effects expected beforehand, above 0, in units of the outcome.
     pub effect_sd: Option<f64>,
+    /// Memory for the log of events, in MiB.
+    pub memory_mb: u32,
+    /// Where what does not fit goes; none is where the system keeps such files.
+    pub work_dir: Option<PathBuf>,
 }
 
 /// A decision log and where it is written to.
@@ -228,9 +296,12 @@ pub(super) fn read_decisions(reader: &mut Reader) -> Option<OpsCommand> {
 
 pub(super) fn read_policy_run(task: OpsTask, reader: &mut Reader) -> PolicyRunConfig {
     let log = LogConfig::read(reader);
-    log.require_events(reader);
+    let (table, id) = read_table(&log, reader);
     let (models, model) = read_model(reader);
-    let as_of = reader.required_parsed("as_of", parse_day);
+    let as_of = match table {
+        Some(_) => reader.optional_parsed("as_of", parse_day),
+        None => reader.required_parsed("as_of", parse_day),
+    };
     let is_diff = task == OpsTask::PolicyDiff;
     let mut file = |key| if is_diff { PathBuf::from(reader.required(key)) } else { PathBuf::new() };
     let files = [file("old"), file("new")];
@@ -238,9 +309,13 @@ pub(super) fn read_policy_run(task: OpsTask, reader: &mut Reader) -> PolicyRunCo
         OpsTask::PolicyExplain => Some(reader.required("customer")),
         _ => None,
     };
-    let since = match task {
-        OpsTask::PolicyMoves => reader.required_parsed("since", parse_day),
-        _ => None,
+    let (since, since_table) = match (task, &table) {
+        (OpsTask::PolicyMoves, None) => (reader.required_parsed("since", parse_day), None),
+        (OpsTask::PolicyMoves, Some(_)) => {
+            let first = PathBuf::from(reader.required("since_table"));
+            (reader.optional_parsed("since", parse_day), Some(first))
+        }
+        _ => (None, None),
     };
     if let (Some(since), Some(as_of)) = (since, as_of)
         && since >= as_of
@@ -248,9 +323,39 @@ pub(super) fn read_policy_run(task: OpsTask, reader: &mut Reader) -> PolicyRunCo
         reader.conflict(format!("since is {since}, a day before as_of ({as_of}) is needed"));
     }
     let policy = if is_diff { None } else { reader.optional("policy").map(PathBuf::from) };
-    // A missing day is an issue, which ends the reading.
-    let as_of = as_of.unwrap_or(Day::from_number(0));
-    PolicyRunConfig { log, models, model, as_of, policy, files, customer, since }
+    let (memory_mb, work_dir) = read_room(reader);
+    PolicyRunConfig {
+        log,
+        models,
+        model,
+        table,
+        id,
+        as_of,
+        policy,
+        files,
+        customer,
+        since,
+        since_table,
+        memory_mb,
+        work_dir,
+    }
+}
+
+/// A table in place of a log, and the column of its ids. One of the two there must be.
+pub(super) fn read_table(
+    log: &LogConfig,
+    reader: &mut Reader,
+) -> (Option<PathBuf>, Option<String>) {
+    let table = reader.optional("table").map(PathBuf::from);
+    let id = reader.optional("id");
+    match &table {
+        None => log.require_events(reader),
+        Some(_) if !log.events.is_empty() => {
+            reader.conflict("events and table exclude each other".to_owned());
+        }
+        Some(_) => {}
+    }
+    (table, id)
 }
 
 pub(super) fn read_experiment(reader: &mut Reader) -> ExperimentConfig {
@@ -271,5 +376,6 @@ pub(super) fn read_experiment(reader: &mut Reader) -> ExperimentConfig {
         let number = text.parse::<f64>().ok().filter(|sd| sd.is_finite() && *sd > 0.0);
         number.ok_or_else(|| "a number above 0".to_owned())
     });
-    ExperimentConfig { decisions, log, outcome, days, effect_sd }
+    let (memory_mb, work_dir) = read_room(reader);
+    ExperimentConfig { decisions, log, outcome, days, effect_sd, memory_mb, work_dir }
 }

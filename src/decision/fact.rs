@@ -342,9 +342,12 @@ pub(crate) fn describe(view: &View<'_>, fact: Fact) -> Option<String> {
     }
 }
 
+/// Numbers less than this apart are the same.
+pub(crate) const NEAR: f64 = 1e-9;
+
 /// Whether two small whole numbers, kept as floats, are the same.
 pub(crate) fn near(one: f64, other: f64) -> bool {
-    (one - other).abs() < 1e-9
+    (one - other).abs() < NEAR
 }
 
 /// Whether the bit of a mask kept as a float is set; false for NaN.

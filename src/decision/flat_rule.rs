@@ -5,8 +5,10 @@
 //! several numbers, are asked of the lists.
 
 use crate::decision::fact::Fact;
+use crate::decision::fact::NEAR;
 use crate::decision::fact::View;
 use crate::decision::fact::bits;
+use crate::decision::fact::near;
 use crate::decision::predicate::Op;
 use crate::decision::predicate::Test;
 
@@ -85,8 +87,34 @@ fn flat(op: &Op, list: u16, at: u16) -> FlatOp {
         Op::Below(bound) => FlatOp::Within(f64::NEG_INFINITY, bound.next_down()),
         Op::Code(mask) => FlatOp::Code(*mask),
         Op::AnyBit(mask) => FlatOp::AnyBit(*mask),
-        Op::OneOf(_) | Op::Named(_) => FlatOp::AsWritten { list, at },
+        Op::OneOf(literals) => match **literals {
+            [literal] => {
+                let [low, high] = near_bounds(literal);
+                FlatOp::Within(low, high)
+            }
+            _ => FlatOp::AsWritten { list, at },
+        },
+        Op::Named(_) => FlatOp::AsWritten { list, at },
     }
+}
+
+/// The least and the greatest number that counts as the same as a literal. The distance grows with
+/// the number on either side, so a few steps from its rounded end find the true one.
+fn near_bounds(literal: f64) -> [f64; 2] {
+    let end = |inward: fn(f64) -> f64, outward: fn(f64) -> f64, guess: f64| {
+        let mut end = guess;
+        while !near(end, literal) {
+            end = inward(end);
+        }
+        while near(outward(end), literal) {
+            end = outward(end);
+        }
+        end
+    };
+    [
+        end(f64::next_up, f64::next_down, literal - NEAR),
+        end(f64::next_down, f64::next_up, literal + NEAR),
+    ]
 }
 
 impl FlatTest {
@@ -102,6 +130,23 @@ impl FlatTest {
                 .get(usize::from(list))
                 .and_then(|all| all.get(usize::from(at)))
                 .is_some_and(|test| test.holds(view)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Just inside and just outside of what counts as the same number.
+    #[test]
+    fn bounds_of_one_number_are_those_of_its_comparison() {
+        for literal in [0.0, 1.0, -1.0, 0.3, 7.0, 1e6, 1e10, -2.5e15] {
+            let [low, high] = near_bounds(literal);
+            assert!(low <= literal && literal <= high);
+            for (inside, outside) in [(low, low.next_down()), (high, high.next_up())] {
+                assert!(near(inside, literal) && !near(outside, literal), "{literal}");
+            }
         }
     }
 }

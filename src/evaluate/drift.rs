@@ -40,19 +40,40 @@ impl Histogram {
         Self::count(&edges, numbers)
     }
 
+    /// Bins for places 0 to `n` less one, one each; the last has those that are too many.
+    #[must_use]
+    pub fn of_places(n: usize) -> Self {
+        let edges: Vec<f64> = (1..n.min(BINS)).map(|place| place as f64 - 0.5).collect();
+        Self::empty(&edges)
+    }
+
+    /// Bins that were fixed before, with nothing in them.
+    #[must_use]
+    pub fn empty(edges: &[f64]) -> Self {
+        Self { edges: edges.to_vec(), counts: vec![0; edges.len() + 1], missing: 0 }
+    }
+
     /// Counts in bins that were fixed before.
     #[must_use]
     pub fn count(edges: &[f64], numbers: &[f64]) -> Self {
-        let mut found =
-            Self { edges: edges.to_vec(), counts: vec![0; edges.len() + 1], missing: 0 };
-        for &number in numbers {
-            if number.is_nan() {
-                found.missing += 1;
-            } else {
-                found.counts[edges.partition_point(|&edge| edge < number)] += 1;
-            }
-        }
+        let mut found = Self::empty(edges);
+        numbers.iter().for_each(|number| found.add(*number));
         found
+    }
+
+    /// Counts one number.
+    pub fn add(&mut self, number: f64) {
+        if number.is_nan() {
+            self.missing += 1;
+        } else {
+            self.counts[self.edges.partition_point(|&edge| edge < number)] += 1;
+        }
+    }
+
+    /// Adds what was counted in the same bins.
+    pub fn join(&mut self, other: &Self) {
+        self.missing += other.missing;
+        self.counts.iter_mut().zip(&other.counts).for_each(|(own, more)| *own += more);
     }
 
     /// All numbers, missing ones included.
@@ -141,6 +162,13 @@ mod tests {
         assert_eq!((ties.edges.len(), ties.counts.len()), (1, 2));
         let one = Histogram::fit(&[3.0; 50]);
         assert_eq!((one.edges.len(), one.counts.as_slice()), (0, [50].as_slice()));
+        let mut places = Histogram::of_places(12);
+        [0.0, 1.0, 1.0, 9.0, 11.0, f64::NAN].iter().for_each(|place| places.add(*place));
+        assert_eq!((places.counts.len(), places.counts[1], places.counts[9]), (10, 2, 2));
+        assert!(places.is_sound() && places.missing == 1);
+        let mut twice = places.clone();
+        twice.join(&places);
+        assert_eq!((twice.total(), twice.counts[9]), (12, 4));
         let holes = Histogram::fit(&[f64::NAN, 1.0, f64::NAN]);
         assert_eq!((holes.missing, holes.total()), (2, 3));
         assert_eq!(Histogram::fit(&[]).total(), 0);

@@ -77,10 +77,31 @@ impl<'a> Reader<'a> {
                 self.left = tail;
                 Ok(u64::from(low))
             }
-            _ => self.unsigned_long(),
+            _ => self.unsigned_wide(),
         }
     }
 
+    /// A number of up to eight bytes, all at once where so many are left.
+    fn unsigned_wide(&mut self) -> Result<u64, CodecError> {
+        const GOES_ON: u64 = 0x8080_8080_8080_8080;
+        let Some(word) = self.left.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else {
+            return self.unsigned_long();
+        };
+        let ends = !word & GOES_ON;
+        if ends == 0 {
+            return self.unsigned_long();
+        }
+        // Bits from the lowest to that of the last byte, without those that say whether it goes on.
+        let number = word & (ends ^ (ends - 1)) & !GOES_ON;
+        let number = number & 0x007f_007f_007f_007f | (number & 0x7f00_7f00_7f00_7f00) >> 1;
+        let number = number & 0x0000_3fff_0000_3fff | (number & 0x3fff_0000_3fff_0000) >> 2;
+        let number = number & 0x0fff_ffff | (number & 0x0fff_ffff_0000_0000) >> 4;
+        let n_bytes = ends.trailing_zeros() as usize / 8 + 1;
+        self.left = self.left.get(n_bytes..).unwrap_or_default();
+        Ok(number)
+    }
+
+    #[cold]
     fn unsigned_long(&mut self) -> Result<u64, CodecError> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -128,5 +149,39 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&mut self) -> Result<&'a str, CodecError> {
         let n = self.count(256, "text")?;
         std::str::from_utf8(self.take(n)?).map_err(|_| CodecError::Invalid { what: "text" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_every_length_are_read_alike_wherever_they_end() {
+        let mut numbers = vec![0, u64::MAX];
+        for bits in 1..64 {
+            numbers.extend([(1 << bits) - 1, 1 << bits, (1 << bits) + 1, 0x5555 << bits | 1]);
+        }
+        for number in numbers {
+            let mut w = Writer::default();
+            w.unsigned(number);
+            let n_bytes = w.out.len();
+            for n_behind in 0..10 {
+                w.out.resize(n_bytes + n_behind, 0xff);
+                let (mut r, mut slow) = (Reader::new(&w.out), Reader::new(&w.out));
+                assert_eq!(r.unsigned(), Ok(number));
+                assert_eq!(slow.unsigned_long(), Ok(number));
+                assert_eq!(r.left.len(), n_behind, "{number} and what follows");
+            }
+            for end in 0..n_bytes {
+                let mut r = Reader::new(&w.out[..end]);
+                assert_eq!(r.unsigned(), Err(CodecError::Truncated), "{number} cut at {end}");
+            }
+        }
+        // More bits than a number has, and more bytes.
+        for bad in [&[0xff; 9][..], &[0xff; 12], &[0x80; 12]] {
+            let bad = [bad, &[2]].concat();
+            assert_eq!(Reader::new(&bad).unsigned(), Err(CodecError::Invalid { what: "integer" }));
+        }
     }
 }

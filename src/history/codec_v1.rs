@@ -329,19 +329,16 @@ fn write_spans(w: &mut Writer, n: usize, spans: impl Iterator<Item = (i64, Tally
 }
 
 fn read_tiles(r: &mut Reader<'_>) -> Result<Tiles, CodecError> {
-    let days = read_spans(r)?
-        .into_iter()
-        .map(|(n, tally)| {
-            let purchase_days = tally.purchase_days.max(u32::from(tally.orders > 0));
-            (Day::from_number(n), Tally { purchase_days, ..tally })
-        })
-        .collect();
-    Ok(Tiles { days, quarters: read_spans(r)? })
+    let days = read_spans(r, |number, mut tally| {
+        tally.purchase_days = tally.purchase_days.max(u32::from(tally.orders > 0));
+        (Day::from_number(number), tally)
+    })?;
+    Ok(Tiles { days, quarters: read_spans(r, |number, tally| (number, tally))? })
 }
 
-fn read_spans(r: &mut Reader<'_>) -> Result<Vec<(i32, Tally)>, CodecError> {
+fn read_spans<T>(r: &mut Reader<'_>, span: impl Fn(i32, Tally) -> T) -> Result<Vec<T>, CodecError> {
     let n = r.count(ITEMS_MAX, "tile count")?;
-    let mut spans: Vec<(i32, Tally)> = Vec::with_capacity(n);
+    let mut spans = Vec::with_capacity(n);
     let mut before = 0_i64;
     for idx in 0..n {
         let step = r.signed()?;
@@ -350,7 +347,7 @@ fn read_spans(r: &mut Reader<'_>) -> Result<Vec<(i32, Tally)>, CodecError> {
         }
         before = before.saturating_add(step);
         let number = i32::try_from(before).map_err(|_| CodecError::Invalid { what: "tile" })?;
-        spans.push((number, read_tally(r)?));
+        spans.push(span(number, read_tally(r)?));
     }
     Ok(spans)
 }

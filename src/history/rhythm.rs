@@ -53,9 +53,13 @@ impl RetiredGaps {
     }
 
     fn add_gap(&mut self, gap: u32) {
+        self.add(gap, log_nanos(gap));
+    }
+
+    fn add(&mut self, gap: u32, log_nanos: i64) {
         self.count = self.count.saturating_add(1);
         self.sum_squares = self.sum_squares.saturating_add(u64::from(gap) * u64::from(gap));
-        self.sum_log_nanos = self.sum_log_nanos.saturating_add(log_nanos(gap));
+        self.sum_log_nanos = self.sum_log_nanos.saturating_add(log_nanos);
         self.max = self.max.max(gap);
     }
 
@@ -92,13 +96,21 @@ pub struct Gaps {
 pub(super) fn gaps(retired: &RetiredGaps, days: impl Iterator<Item = Day>) -> Gaps {
     let mut all = *retired;
     let mut newest = None;
+    let log_nanos_held: &[i64] = &LOG_NANOS;
     for day in days {
-        if let Some(last) = all.last
-            && day > last
-        {
-            newest = Some(day.days_since(last));
+        let Some(last) = all.last else {
+            all.push(day);
+            continue;
+        };
+        let ahead = day.days_since(last);
+        if ahead <= 0 {
+            continue;
         }
-        all.push(day);
+        newest = Some(ahead);
+        all.last = Some(day);
+        let gap = ahead.unsigned_abs();
+        let held = usize::try_from(gap).ok().and_then(|gap| log_nanos_held.get(gap));
+        all.add(gap, held.copied().unwrap_or_else(|| log_nanos_of(gap)));
     }
     let n = f64::from(all.count);
     if all.count == 0 {

@@ -198,30 +198,21 @@ impl Tiles {
     /// The exact tally of days in `(after, last]` as far as daily tiles reach.
     #[must_use]
     pub fn between(&self, after: Day, last: Day) -> Tally {
-        let from = self.days.partition_point(|(day, _)| *day <= after);
         let mut sum = Tally::default();
-        for (_, tally) in self.days[from..].iter().take_while(|(day, _)| *day <= last) {
+        // From the newest on: what is asked for is mostly recent.
+        for (_, tally) in self.until(last).iter().rev().take_while(|(day, _)| *day > after) {
             sum.add(tally);
         }
         sum
     }
 
-    /// The exact tallies of the days aged `0..edges[0]`, `edges[0]..edges[1]` and so on, counted
-    /// back from `last`, whose age is 0. Edges ascend, up to 371 days.
+    /// The daily tiles up to and with a day, ascending.
     #[must_use]
-    pub fn spans<const N: usize>(&self, last: Day, edges: [i32; N]) -> [Tally; N] {
-        let mut sums = [Tally::default(); N];
-        let end = self.days.partition_point(|(day, _)| *day <= last);
-        let mut span = 0;
-        for (day, tally) in self.days[..end].iter().rev() {
-            let age = last.days_since(*day);
-            while edges.get(span).is_some_and(|edge| age >= *edge) {
-                span += 1;
-            }
-            let Some(sum) = sums.get_mut(span) else { break };
-            sum.add(tally);
+    pub fn until(&self, last: Day) -> &[(Day, Tally)] {
+        if self.days.last().is_none_or(|(day, _)| *day <= last) {
+            return &self.days;
         }
-        sums
+        &self.days[..self.days.partition_point(|(day, _)| *day <= last)]
     }
 
     /// Spend less refunds and purchase days of whole tiles over about `days` days back from `last`:
@@ -235,8 +226,7 @@ impl Tiles {
             refunded += tally.refunded;
             purchase_days = purchase_days.saturating_add(tally.purchase_days);
         };
-        let from = self.days.partition_point(|(day, _)| *day <= after);
-        let within = self.days[from..].iter().take_while(|(day, _)| *day <= last);
+        let within = self.until(last).iter().rev().take_while(|(day, _)| *day > after);
         within.for_each(|(_, tally)| add(tally));
         for (quarter, tally) in &self.quarters {
             if quarter.saturating_mul(QUARTER_DAYS) > after.number() {

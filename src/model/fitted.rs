@@ -126,14 +126,9 @@ impl Predictor {
     #[must_use]
     pub fn score_many(&self, rows: &[f64], historic: &[f64]) -> Vec<Score> {
         let Fitted { churn, value, .. } = &self.fitted;
-        let of = |forest: Option<&Forest>| {
-            let mut margins = Vec::with_capacity(historic.len());
-            // Rows of another width have no margins, and are walked one by one below.
-            let made = forest.is_some_and(|forest| forest.margins_of(rows, &mut margins).is_ok());
-            made.then_some(margins)
-        };
-        let of_churn = of(churn.parts.trees(churn.kind));
-        let of_value = of(value.as_ref().and_then(ValueModel::trees));
+        let asked = [churn.parts.trees(churn.kind), value.as_ref().and_then(ValueModel::trees)];
+        // Rows of another width have no margins, and are walked one by one below.
+        let [of_churn, of_value] = margins_of_two(asked, rows, historic.len());
         let at = |margins: &Option<Vec<f64>>, idx: usize| {
             margins.as_ref().and_then(|margins| margins.get(idx).copied())
         };
@@ -251,6 +246,22 @@ impl Predictor {
         let beyond = |(&number, &[low, high]): (&f64, &[f64; 2])| number > high || number < low;
         // Without a way out in between: most customers have to be held against all columns.
         row.iter().zip(&self.bounds).fold(false, |outside, pair| outside | beyond(pair))
+    }
+}
+
+/// The margins of many rows by each of two forests; none of one that is not there, or that does not
+/// take them.
+fn margins_of_two(
+    forests: [Option<&Forest>; 2],
+    rows: &[f64],
+    n_rows: usize,
+) -> [Option<Vec<f64>>; 2] {
+    let mut margins = forests.map(|forest| forest.map(|_| Vec::with_capacity(n_rows)));
+    let mut asked: Vec<(&Forest, &mut Vec<f64>)> =
+        forests.into_iter().flatten().zip(margins.iter_mut().flatten()).collect();
+    match Forest::margins_of_all(&mut asked, rows) {
+        Ok(()) => margins,
+        Err(_) => [None, None],
     }
 }
 

@@ -300,22 +300,43 @@ impl Forest {
     /// # Errors
     /// [`ForestError::Features`] when the values are no whole number of rows.
     pub fn margins_of(&self, rows: &[f64], margins: &mut Vec<f64>) -> Result<(), ForestError> {
-        let left_over = rows.len() % self.n_features;
-        if left_over != 0 {
-            return Err(ForestError::Features { expected: self.n_features, found: left_over });
+        Self::margins_of_all(&mut [(self, margins)], rows)
+    }
+
+    /// The same of several forests that take the same rows, for less.
+    ///
+    /// # Errors
+    /// As [`Forest::margins_of`], of the first that does not take them.
+    pub(super) fn margins_of_all(
+        forests: &mut [(&Self, &mut Vec<f64>)],
+        rows: &[f64],
+    ) -> Result<(), ForestError> {
+        let Some(expected) = forests.first().map(|(forest, _)| forest.n_features) else {
+            return Ok(());
+        };
+        for (forest, _) in &*forests {
+            let found =
+                if forest.n_features == expected { rows.len() % expected } else { expected };
+            if found != 0 {
+                return Err(ForestError::Features { expected: forest.n_features, found });
+            }
         }
         let mut block = Vec::new();
-        for rows in rows.chunks(ROWS * self.n_features) {
-            let n_rows = rows.len() / self.n_features;
+        for rows in rows.chunks(ROWS * expected) {
+            let n_rows = rows.len() / expected;
             if n_rows <= FEW_ROWS {
-                margins.extend(rows.chunks(self.n_features).map(|row| self.margin(row)));
+                for (forest, margins) in &mut *forests {
+                    margins.extend(rows.chunks(expected).map(|row| forest.margin(row)));
+                }
                 continue;
             }
-            block.resize(self.n_features, [0.0; ROWS]);
-            for (column, lane) in block.iter_mut().enumerate() {
-                fill(lane, rows[column..].iter().step_by(self.n_features));
+            block.resize(expected, [0.0; ROWS]);
+            for (at, row) in rows.chunks(expected).enumerate().take(ROWS) {
+                fill_row(&mut block, at % ROWS, row);
             }
-            margins.extend_from_slice(&self.block_margins(&block)[..n_rows]);
+            for (forest, margins) in &mut *forests {
+                margins.extend_from_slice(&forest.block_margins(&block)[..n_rows]);
+            }
         }
         Ok(())
     }
@@ -356,6 +377,14 @@ impl Forest {
 fn fill<'x>(lane: &mut Lane, values: impl Iterator<Item = &'x f64>) {
     for (slot, &number) in lane.iter_mut().zip(values) {
         *slot = number as f32;
+    }
+}
+
+/// Values of one row as the trees see them.
+#[allow(clippy::cast_possible_truncation, reason = "trees were grown on f32 values")]
+fn fill_row(block: &mut [Lane], at: usize, row: &[f64]) {
+    for (lane, &number) in block.iter_mut().zip(row) {
+        lane[at] = number as f32;
     }
 }
 

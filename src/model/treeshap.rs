@@ -211,11 +211,11 @@ impl TreeShap {
                 return Err(ShapError::Length { what, expected, found });
             }
         }
-        out.fill(0.0);
-        let mut scratch = Scratch::default();
+        let mut scratch = Scratch::new(expected);
         for tree in &self.trees {
-            tree.add_contributions(row, out, &mut scratch);
+            tree.add_contributions(row, &mut scratch);
         }
+        scratch.write(out);
         for leaf in &self.leaves {
             let steps = &self.steps[leaf.first..leaf.first + leaf.n_steps];
             let followed: Vec<bool> =

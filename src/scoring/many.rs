@@ -82,12 +82,18 @@ impl Engine {
         }
         let scores = predictor.score_many(rows, &historic);
         let mut scored = rows.chunks(width.max(1)).zip(scores);
-        for (asked, facts) in questions.iter().zip(known) {
+        for (asked, known) in questions.iter().zip(known) {
             // There is one row for each question that was checked.
-            answers.push(facts.and_then(|facts| match scored.next() {
-                Some((row, score)) => Ok(self.decided(asked, row, (facts, score))),
-                None => self.one_of(asked),
-            }));
+            answers.push(match known {
+                Ok(mut facts) => match scored.next() {
+                    Some((row, score)) => {
+                        let decision = self.decision(asked, row, &mut facts, &score);
+                        Ok(asked.answered(facts, score, decision))
+                    }
+                    None => self.one_of(asked),
+                },
+                Err(error) => Err(error),
+            });
         }
     }
 

@@ -23,7 +23,7 @@ pub use error::ScoringError;
 pub use explain::{Explained, ExplainedAnswer, ExplainedTerm, Reasons};
 pub use explain_row::ExplainedRow;
 pub use facts::rfm_values;
-pub use line::decision_line;
+pub use line::{append_decision_line, decision_line};
 pub use many::{NumbersScored, ROWS_AT_ONCE};
 pub use matrix::MatrixColumn;
 pub use overview::{ArmName, Cohort, Group, Overview, month_text};
@@ -46,6 +46,7 @@ use crate::model::{Predictor, Score, ShapError, TableExplainer};
 use explain::Whys;
 use facts::FactSources;
 use habits::HabitSources;
+use line::LineParts;
 use table::TableInputs;
 
 /// A bundle and a policy, ready to answer. Immutable; swapped as a whole.
@@ -64,6 +65,8 @@ pub struct Engine {
     model_version: String,
     /// SHA-256 of what the policy means, hex.
     policy_hash: String,
+    /// What is the same in all its lines of the decision log.
+    line_parts: LineParts,
     /// Made at the first question why.
     whys: OnceLock<Result<Whys, ShapError>>,
     /// The same of a table bundle.
@@ -98,6 +101,15 @@ pub struct Question<'a> {
     pub as_of: AsOf,
     /// Whether the rules tried are wanted.
     pub trace: bool,
+}
+
+impl Question<'_> {
+    /// The answer, put together.
+    fn answered<'e>(&self, facts: Facts, score: Score, decision: Decision<'e>) -> Answer<'e> {
+        let Self { customer, history, as_of, .. } = *self;
+        let (customer, facts_as_of) = (customer.clone(), history.newest());
+        Answer { customer, as_of, facts_as_of, facts, score, decision }
+    }
 }
 
 impl Engine {
@@ -143,6 +155,7 @@ impl Engine {
         }
         let model_version = format!("models/{}/versions/{}", bundle.manifest.name, bundle.version);
         let policy_hash = record::hex(&policy.id().hash);
+        let line_parts = LineParts::new(&bundle, &model_version, (policy.id(), &policy_hash));
         Ok(Self {
             bundle,
             policy,
@@ -155,6 +168,7 @@ impl Engine {
             inputs,
             model_version,
             policy_hash,
+            line_parts,
             whys: OnceLock::new(),
             row_whys: OnceLock::new(),
         })
@@ -223,8 +237,9 @@ impl Engine {
         let mut row = Vec::with_capacity(predictor.schema().features().len());
         let score = self.score(history, as_of, &mut row)?;
         let asked = Question { customer, history, as_of, trace };
-        let facts = self.facts(predictor, &asked);
-        Ok(self.decided(&asked, &row, (facts, score)))
+        let mut facts = self.facts(predictor, &asked);
+        let decision = self.decision(&asked, &row, &mut facts, &score);
+        Ok(asked.answered(facts, score, decision))
     }
 
     /// What a policy may look at, but for what the models say.
@@ -237,28 +252,27 @@ impl Engine {
         facts
     }
 
-    /// The decision on a score.
-    fn decided(
+    /// The decision on a score; the persona is added to the facts.
+    fn decision(
         &self,
         asked: &Question<'_>,
         row: &[f64],
-        (mut facts, score): (Facts, Score),
-    ) -> Answer<'_> {
-        let Question { customer, history, as_of, trace } = *asked;
+        facts: &mut Facts,
+        score: &Score,
+    ) -> Decision<'_> {
+        let Question { customer, as_of, trace, .. } = *asked;
         if facts.persona.is_none() {
             facts.persona = self.persona(row);
         }
         let context = Context {
             customer_id: customer.as_str(),
-            facts: &facts,
+            facts,
             tier_cuts: self.tier_cuts,
             salts: &self.salts,
             hour_of_day: Some(self.zone.hour_of(as_of.instant())),
             trace,
         };
-        let decision = decide(&self.policy, &score, &context);
-        let customer = customer.clone();
-        Answer { customer, as_of, facts_as_of: history.newest(), facts, score, decision }
+        decide(&self.policy, score, &context)
     }
 
     /// The bundle's persona of a buyer; one that the business assigned stands before it.

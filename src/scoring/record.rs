@@ -102,10 +102,22 @@ pub struct AssignmentV1 {
     pub propensity: f64,
 }
 
+/// Hexadecimal digits of a decision's id.
+pub(super) const ID_DIGITS: usize = 32;
+
 /// Names a decision: the same for the same customer, events, instant, model and policy, whoever
 /// asks. `digest` is [`history_digest`] of the history scored.
 #[must_use]
 pub fn decision_id(engine: &Engine, answer: &Answer<'_>, digest: u128) -> String {
+    String::from_utf8_lossy(&decision_id_digits(engine, answer, digest)).into_owned()
+}
+
+/// The same as its digits.
+pub(super) fn decision_id_digits(
+    engine: &Engine,
+    answer: &Answer<'_>,
+    digest: u128,
+) -> [u8; ID_DIGITS] {
     let mut bytes = Vec::with_capacity(192);
     bytes.extend_from_slice(answer.customer.as_str().as_bytes());
     bytes.push(0);
@@ -114,19 +126,21 @@ pub fn decision_id(engine: &Engine, answer: &Answer<'_>, digest: u128) -> String
     bytes.extend_from_slice(&answer.decision.policy.hash);
     bytes.extend_from_slice(&answer.as_of.instant().micros().to_be_bytes());
     bytes.extend_from_slice(&digest.to_be_bytes());
-    hex(&xxh3_128(&bytes).to_be_bytes())
+    let mut digits = [0; ID_DIGITS];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(xxh3_128(&bytes).to_be_bytes()) {
+        pair.copy_from_slice(&hex_digits(byte));
+    }
+    digits
 }
 
 /// Bytes as hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(DIGITS[usize::from(byte >> 4)]);
-        text.push(DIGITS[usize::from(byte & 15)]);
-    }
-    text
+    bytes.iter().copied().flat_map(hex_digits).map(char::from).collect()
+}
+
+const fn hex_digits(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[(byte >> 4) as usize], DIGITS[(byte & 15) as usize]]
 }
 
 /// The digest of a history's bytes.

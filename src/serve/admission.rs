@@ -18,6 +18,7 @@
 //! has for a second. It deliberately knows no request.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 
 use super::methods::Class;
 use super::metrics::Refusal;
+use super::throttle::{OPEN, Throttle};
 
 /// Nobody waits longer than this for a turn, whatever time the caller gives.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -148,6 +150,7 @@ struct Line {
     /// Until when calls count as coming faster than they are looked at.
     standing: Option<Instant>,
     pace: Pace,
+    throttle: Throttle,
     n_working: usize,
     waiting: VecDeque<oneshot::Sender<Permit>>,
 }
@@ -169,14 +172,19 @@ impl Line {
 struct Door {
     bounds: Bounds,
     line: Mutex<Line>,
+    /// What the turnstile lets pass, of [`OPEN`].
+    share: AtomicU32,
+    is_calm: AtomicBool,
 }
 
 impl Door {
-    fn new(bounds: Bounds) -> Arc<Self> {
+    fn new(bounds: Bounds, n_threads: usize) -> Arc<Self> {
         let bounds = Bounds { floor: bounds.floor.clamp(1, bounds.ceiling), ..bounds };
         let (pace, waiting) = (Pace::new(bounds), VecDeque::new());
-        let line = Line { standing: None, pace, n_working: 0, waiting };
-        Arc::new(Self { bounds, line: Mutex::new(line) })
+        let throttle = Throttle::new(n_threads);
+        let line = Line { standing: None, pace, throttle, n_working: 0, waiting };
+        let (share, is_calm) = (AtomicU32::new(OPEN), AtomicBool::new(true));
+        Arc::new(Self { bounds, line: Mutex::new(line), share, is_calm })
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -199,8 +207,17 @@ impl Door {
         (wait + time > time_left).then_some(Refusal::TooLate)
     }
 
+    /// Judges what passes the turnstile, if it is time to.
+    fn tick(&self, line: &mut Line, now: Instant) {
+        if line.throttle.tick(now) {
+            self.share.store(line.throttle.share(), Ordering::Relaxed);
+            self.is_calm.store(line.throttle.is_calm(), Ordering::Relaxed);
+        }
+    }
+
     fn look_at(&self, waited: Duration, time_left: Duration) -> Option<Refusal> {
         let (mut line, now) = (self.lock(), Instant::now());
+        self.tick(&mut line, now);
         let is_standing = line.standing.is_some_and(|until| now < until);
         let most = if is_standing { STANDING_MAX } else { BURST_MAX.min(time_left / 2) };
         if waited > most {
@@ -237,6 +254,7 @@ impl Door {
         let mut line = self.lock();
         if let Some(time) = time {
             let n_working = line.n_working;
+            line.throttle.answered();
             line.pace.note(time, n_working, Instant::now(), self.bounds);
         }
         line.n_working = line.n_working.saturating_sub(1);
@@ -316,7 +334,7 @@ impl Admission {
         };
         Self {
             doors: Class::ALL.map(|class| {
-                Door::new(match class {
+                let bounds = match class {
                     Class::Interactive => bounds(4 * n_threads, calls_max, true, true),
                     // Commits share one sync: the more wait for it, the cheaper each is.
                     Class::Intake => bounds(1, calls_max, false, true),
@@ -325,7 +343,8 @@ impl Admission {
                     Class::Explain => bounds(n_threads, 4 * n_threads, true, true),
                     Class::Admin => bounds(1, ADMIN_CALLS, false, true),
                     Class::Stream => bounds(1, calls_max, false, false),
-                })
+                };
+                Door::new(bounds, n_threads)
             }),
         }
     }
@@ -349,6 +368,34 @@ impl Admission {
     /// Whether a call whose turn has come can still be answered in the time that is left.
     pub(super) fn is_worth_it(&self, class: Class, time_left: Duration) -> bool {
         self.doors[class.idx()].lock().pace.expected < time_left.as_secs_f64()
+    }
+
+    /// A call was refused, here or by the gate.
+    pub(super) fn refused(&self, class: Class) {
+        self.doors[class.idx()].lock().throttle.refused();
+    }
+
+    /// Calls were turned away before they came here.
+    pub(super) fn turned_away(&self, class: Class, n: u32) {
+        self.doors[class.idx()].lock().throttle.turned_away(n);
+    }
+
+    /// Whether calls of all classes have passed the turnstile for a while.
+    pub(super) fn is_calm(&self) -> bool {
+        self.doors.iter().all(|door| door.is_calm.load(Ordering::Relaxed))
+    }
+
+    /// What share of each class may pass the turnstile now, of [`OPEN`].
+    pub(super) fn shares(&self) -> [u32; Class::ALL.len()] {
+        let now = Instant::now();
+        Class::ALL.map(|class| {
+            let door = &self.doors[class.idx()];
+            // Where nobody passes, nobody else looks at the time.
+            if !door.is_calm.load(Ordering::Relaxed) {
+                door.tick(&mut door.lock(), now);
+            }
+            door.share.load(Ordering::Relaxed)
+        })
     }
 
     /// How a class stands.

@@ -19,8 +19,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use super::access::Peer;
-use super::metrics::Metrics;
 use super::tls::Tls;
+use super::turnstile::{Turnstile, Turnstiles};
 use crate::config::GuardConfig;
 
 /// Connections that are ready and wait to be taken over.
@@ -35,13 +35,14 @@ const SPOKEN_BYTES: usize = 24 + 9;
 pub(super) fn incoming(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
-    (guard, metrics): (&GuardConfig, Arc<Metrics>),
-) -> ReceiverStream<io::Result<Connection>> {
+    guard: &GuardConfig,
+    turnstiles: Turnstiles,
+) -> ReceiverStream<io::Result<Turnstile<Connection>>> {
     let (ready, taken) = mpsc::channel(READY_MAX);
     let places = Arc::new(Semaphore::new(guard.connections_max.min(Semaphore::MAX_PERMITS)));
     tokio::spawn(accept(
         listener,
-        Door { tls, places, handshake: guard.handshake, ready, metrics },
+        Door { tls, places, handshake: guard.handshake, ready, turnstiles },
     ));
     ReceiverStream::new(taken)
 }
@@ -51,8 +52,8 @@ struct Door {
     tls: Option<Arc<Tls>>,
     places: Arc<Semaphore>,
     handshake: Duration,
-    ready: mpsc::Sender<io::Result<Connection>>,
-    metrics: Arc<Metrics>,
+    ready: mpsc::Sender<io::Result<Turnstile<Connection>>>,
+    turnstiles: Turnstiles,
 }
 
 async fn accept(listener: TcpListener, door: Door) {
@@ -70,7 +71,7 @@ async fn accept(listener: TcpListener, door: Door) {
             }
         };
         let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else {
-            door.metrics.connections_refused.add(1);
+            door.turnstiles.metrics().connections_refused.add(1);
             tracing::warn!("too many connections: one was closed");
             continue;
         };
@@ -104,7 +105,7 @@ impl Door {
         let unspoken = Some(Unspoken { n_bytes: 0, silence });
         let connection = Connection { socket, unspoken, _place: place };
         // An error means that the server has ended.
-        let _ = self.ready.send(Ok(connection)).await;
+        let _ = self.ready.send(Ok(self.turnstiles.before(connection))).await;
     }
 }
 

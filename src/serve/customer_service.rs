@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message;
 use tonic::{Request, Response, Status};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -11,7 +12,8 @@ use super::export::Chunks;
 use super::live::Live;
 use super::pb;
 use super::pb::customer_service_server::CustomerService;
-use super::scoring_service::{as_of, asked_as_of, score_message};
+use super::scored::score_bytes;
+use super::scoring_service::{as_of, asked_as_of};
 use super::stats;
 use super::status::{ServeError, Violation, scoring_error};
 use crate::domain::CustomerId;
@@ -111,12 +113,11 @@ impl Customers {
             .map_err(|error| scoring_error(&customer, &error))?;
         let days = usize::try_from(days).unwrap_or(usize::MAX);
         let digest = xxh3_128(&state.bytes);
+        // Scores are written in one way only; here one is wanted as a part of a larger message.
+        let score = score_bytes((&moment, &answering), (&answer, digest));
+        let score = pb::Score::decode(score).map_err(ServeError::internal)?;
         let view = convert::customer(&customer, &history, engine.currency(), days);
-        Ok(pb::Customer {
-            facts: convert::facts(&answer.facts),
-            score: Some(score_message(&answer, (&moment, &answering), digest)),
-            ..view
-        })
+        Ok(pb::Customer { facts: convert::facts(&answer.facts), score: Some(score), ..view })
     }
 }
 

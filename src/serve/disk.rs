@@ -102,6 +102,14 @@ impl StateStore for Watched {
         self.inner.get(customer)
     }
 
+    fn with_state(
+        &self,
+        customer: &CustomerId,
+        look: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, StoreError> {
+        self.inner.with_state(customer, look)
+    }
+
     fn get_many(&self, customers: &[CustomerId]) -> Result<Vec<Option<StoredState>>, StoreError> {
         self.inner.get_many(customers)
     }

@@ -11,6 +11,7 @@ use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use super::answers::ScoringServiceServer;
 use super::customer_service::Customers;
 use super::event_service::Intake;
 use super::live::Live;
@@ -18,7 +19,6 @@ use super::model_service::Models;
 use super::pb::customer_service_server::CustomerServiceServer;
 use super::pb::event_service_server::EventServiceServer;
 use super::pb::model_service_server::ModelServiceServer;
-use super::pb::scoring_service_server::ScoringServiceServer;
 use super::scoring_service::Scoring;
 use crate::store::Health;
 

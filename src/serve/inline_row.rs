@@ -3,33 +3,34 @@
 //! In: named values. Out: the score that the batch job gives the same row, or every violation at
 //! once, each with its path. Nothing is read from the store and nothing is kept.
 
+use super::answers::ExplainScoreResponse;
 use super::convert;
 use super::live::Live;
 use super::live::Moment;
 use super::pb;
-use super::score_rows::{Row, RowScored, by_version};
-use super::scoring_service::{REASONS, asked_as_of, score_message};
+use super::score_rows::{Row, by_version};
+use super::scored::{Scored, score_bytes};
+use super::scoring_service::{REASONS, asked_as_of};
 use super::serving::Answering;
 use super::shadow;
 use super::status::{ServeError, Violation};
 use crate::domain::{AsOf, CustomerId, Timestamp};
 use crate::events::RawValue;
 use crate::model::CellIssue;
-use crate::scoring::{Engine, ScoringError, TableAnswer, TableQuestion, decision_line};
+use crate::scoring::{Engine, ScoringError, TableAnswer, TableQuestion};
 
-/// Scores one subject; the second is its line of the decision log, empty where none is kept. Field
-/// paths begin at `path`.
+/// Scores one subject. Field paths begin at `path`.
 pub(super) fn score(
     live: &Live,
     moment: &Moment,
     (subject, path): (&pb::ScoreSubject, &str),
-    view: pb::ScoreView,
-) -> RowScored {
+    (view, scored): (pb::ScoreView, &mut Scored),
+) -> Result<(), ServeError> {
     let answering = moment.answering(&subject.customer);
     let checked = check(moment, &answering.served.engine, (subject, path))?;
     let Checked { customer, cells, as_of } = &checked;
     let found = answering.served.engine.answer_row(customer, cells, *as_of, false);
-    finished(live, moment, (&answering, cells, (subject, path)), found, view)
+    finished(live, moment, (&answering, cells, (subject, path)), &found, (view, scored))
 }
 
 /// Scores several subjects together, each as [`score`] does by itself.
@@ -38,7 +39,7 @@ pub(super) fn score_all(
     moment: &Moment,
     rows: &[Row<'_>],
     view: pb::ScoreView,
-) -> Vec<RowScored> {
+) -> Scored {
     let checked: Vec<Result<(Answering<'_>, Checked<'_>), ServeError>> = rows
         .iter()
         .map(|&(subject, path)| {
@@ -49,44 +50,41 @@ pub(super) fn score_all(
         .collect();
     let asked: Vec<(Answering<'_>, TableQuestion<'_>)> =
         checked.iter().flatten().map(|(by, checked)| (*by, checked.question())).collect();
-    let mut answers = by_version(&asked, |engine, rows| engine.answer_rows(rows)).into_iter();
-    let rows = checked.into_iter().zip(rows);
-    rows.map(|(checked, row)| {
-        let (answering, Checked { cells, .. }) = checked?;
-        // There is one answer for each question.
-        let found = answers.next().ok_or_else(|| ServeError::internal("a row is missing"))?;
-        finished(live, moment, (&answering, &cells, *row), found, view)
-    })
-    .collect()
+    let answers = by_version(&asked, |engine, rows| engine.answer_rows(rows));
+    let mut answers = answers.iter();
+    let mut scored = Scored::with_room(rows.len());
+    for (checked, row) in checked.into_iter().zip(rows) {
+        let done = checked.and_then(|(answering, Checked { cells, .. })| {
+            // There is one answer for each question.
+            let found = answers.next().ok_or_else(|| ServeError::internal("a row is missing"))?;
+            finished(live, moment, (&answering, &cells, *row), found, (view, &mut scored))
+        });
+        scored.refuse_if(done);
+    }
+    scored
 }
 
 fn finished(
     live: &Live,
     moment: &Moment,
     (answering, cells, (subject, path)): (&Answering<'_>, &[RawValue<'_>], Row<'_>),
-    found: Result<TableAnswer<'_>, ScoringError>,
-    view: pb::ScoreView,
-) -> RowScored {
-    let engine = &answering.served.engine;
-    let wrong = |error| refused(error, path);
-    let found = found.map_err(wrong)?;
-    let line = match &live.decisions {
-        Some(_) => {
-            let (answer, digest) = (&found.answer, found.digest);
-            decision_line((engine, answering.arm), answer, digest, moment.now)
-        }
-        None => Vec::new(),
-    };
+    found: &Result<TableAnswer<'_>, ScoringError>,
+    (view, scored): (pb::ScoreView, &mut Scored),
+) -> Result<(), ServeError> {
+    let wrong = |error: &ScoringError| refused(error, path);
+    let found = found.as_ref().map_err(wrong)?;
     shadow::note(live, moment, (answering, &found.answer), || {
         shadow::Subject::Row(subject.features.clone().unwrap_or_default())
     });
-    let mut score = score_message(&found.answer, (moment, answering), found.digest);
-    if view == pb::ScoreView::Full {
-        let why = engine.row_reasons(cells, REASONS).map_err(wrong)?;
-        score.churn_reasons = why.churn.iter().map(convert::reason).collect();
-        score.value_reasons = why.value.iter().map(convert::reason).collect();
-    }
-    Ok((score, line))
+    let why = match view {
+        pb::ScoreView::Full => {
+            let why = answering.served.engine.row_reasons(cells, REASONS);
+            Some(why.map_err(|error| wrong(&error))?)
+        }
+        _ => None,
+    };
+    scored.add(live, (moment, answering), (&found.answer, found.digest), why.as_ref());
+    Ok(())
 }
 
 /// Scores one subject and says why.
@@ -94,13 +92,14 @@ pub(super) fn explain(
     moment: &Moment,
     subject: &pb::ScoreSubject,
     path: &str,
-) -> Result<pb::ExplainScoreResponse, ServeError> {
+) -> Result<ExplainScoreResponse, ServeError> {
     let answering = moment.answering(&subject.customer);
     let engine = &answering.served.engine;
     let Checked { customer, cells, as_of } = check(moment, engine, (subject, path))?;
     let found = engine.explain_row(&customer, &cells, as_of);
-    let found = found.map_err(|error| refused(error, path))?;
-    let score = score_message(&found.explained.answer, (moment, &answering), found.digest);
+    let found = found.map_err(|error| refused(&error, path))?;
+    let answer = (&found.explained.answer, found.digest);
+    let score = score_bytes((moment, &answering), answer);
     Ok(convert::explained(&found.explained, score))
 }
 
@@ -173,7 +172,7 @@ fn check<'m>(
 }
 
 /// What the engine says of cells that their columns cannot hold.
-fn refused(error: ScoringError, path: &str) -> ServeError {
+fn refused(error: &ScoringError, path: &str) -> ServeError {
     match error {
         ScoringError::Row(issues) => invalid(issues.iter().map(violation).collect(), path),
         error => ServeError::internal(error),

@@ -230,6 +230,7 @@ impl Rules {
 
     fn refuse(&self, class: Class, refusal: Refusal) -> ServeError {
         self.metrics.refused(class, refusal);
+        self.admission.refused(class);
         ServeError::Overloaded { what: class.as_str() }
     }
 

@@ -4,6 +4,7 @@
 //! Reading one state takes some 20 us from the cache and one disk read otherwise, so single
 //! reads stay on the threads of the runtime; whatever takes longer goes to the pool.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +32,10 @@ use crate::config::ServeLimits;
 use crate::domain::{CustomerId, Timestamp};
 use crate::events::Rules;
 use crate::store::{Appended, Commit, DecisionLog, DecisionLogError, StateStore, Writer};
+
+/// How often a call lets others go first while another thread writes to the decision log, before
+/// it waits: a write takes a few microseconds, unless the disk is stuck.
+const LOG_TURNS: usize = 16;
 
 /// What all services share.
 pub(super) struct Live {
@@ -165,7 +170,38 @@ impl Live {
         moment: &Moment,
     ) -> Result<(), ServeError> {
         let Some(log) = self.decisions.as_ref().filter(|_| n_lines > 0) else { return Ok(()) };
-        match log.append(lines, n_lines as u64, moment.now) {
+        Self::logged(log, log.append(lines, n_lines as u64, moment.now), n_lines)
+    }
+
+    /// The same of one line, on a thread of the runtime: while another thread is at the log, it
+    /// looks after other calls.
+    pub(super) async fn log_decision(
+        &self,
+        line: Vec<u8>,
+        moment: &Moment,
+    ) -> Result<(), ServeError> {
+        let Some(log) = self.decisions.as_ref().filter(|_| !line.is_empty()) else {
+            return Ok(());
+        };
+        let mut appended = None;
+        for _ in 0..LOG_TURNS {
+            appended = log.try_append(&line, 1, moment.now);
+            if appended.is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let appended = appended.unwrap_or_else(|| log.append(&line, 1, moment.now));
+        spare_line(line);
+        Self::logged(log, appended, 1)
+    }
+
+    fn logged(
+        log: &DecisionLog,
+        appended: Result<Appended, DecisionLogError>,
+        n_lines: usize,
+    ) -> Result<(), ServeError> {
+        match appended {
             Ok(Appended::Written) => Ok(()),
             Ok(Appended::Dropped) => {
                 let total = log.n_dropped();
@@ -184,14 +220,18 @@ impl Live {
         ServeError::DecisionLogFull
     }
 
-    /// Runs longer work on the pool. Work whose caller has left is not begun; `work` is handed
-    /// a flag that says whether the caller left meanwhile.
-    pub(super) async fn pooled<T: Send + 'static>(
+    /// Hands longer work to the pool, at once. Work whose caller has left is not begun; `work` is
+    /// handed a flag that says whether the caller left meanwhile.
+    pub(super) fn pooled<T, W>(
         &self,
-        work: impl FnOnce(&AtomicBool) -> Result<T, ServeError> + Send + 'static,
-    ) -> Result<T, ServeError> {
+        work: W,
+    ) -> impl Future<Output = Result<T, ServeError>> + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(&AtomicBool) -> Result<T, ServeError> + Send + 'static,
+    {
         let left = Arc::new(AtomicBool::new(false));
-        let _guard = SetOnDrop(Arc::clone(&left));
+        let guard = SetOnDrop(Arc::clone(&left));
         let (done, answer) = oneshot::channel();
         // What is logged on the pool belongs to the call as well.
         let span = tracing::Span::current();
@@ -204,8 +244,28 @@ impl Live {
             let result = catch_unwind(AssertUnwindSafe(|| work(&left)));
             let _ = done.send(result.unwrap_or_else(|panicked| Err(panic_error(&*panicked))));
         });
-        answer.await.unwrap_or_else(|_| Err(ServeError::internal("the pool gave no answer")))
+        async move {
+            let _guard = guard;
+            answer.await.unwrap_or_else(|_| Err(ServeError::internal("the pool gave no answer")))
+        }
     }
+}
+
+thread_local! {
+    /// Room for the next line of this thread: lines are longer than what the allocator keeps at
+    /// hand.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Room for a line of the decision log.
+pub(super) fn room_for_line() -> Vec<u8> {
+    SPARE.take()
+}
+
+/// Keeps a line's room for the next one.
+fn spare_line(mut line: Vec<u8>) {
+    line.clear();
+    SPARE.set(line);
 }
 
 /// A commit as clients see it.

@@ -5,9 +5,10 @@
 //! methods, campaigns, tiers and reasons, which are few.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tonic::Code;
 
 use super::live::Live;
@@ -15,7 +16,7 @@ use super::methods;
 use super::methods::{Class, METHODS};
 use super::reload::Part;
 use super::traffic_metrics;
-use crate::decision::Decision;
+use crate::decision::{Decision, SuppressionReason};
 use crate::domain::{AsOf, Day, Zone};
 use crate::store::Health;
 use crate::telemetry::MetricKind::{Counter as Up, Gauge, Histogram};
@@ -34,8 +35,10 @@ pub(super) struct Metrics {
     times: [Times; N_METHODS],
     refused: [[Counter; Refusal::ALL.len()]; Class::ALL.len()],
     tiers: [Counter; 4],
-    campaigns: Mutex<BTreeMap<String, u64>>,
-    suppressions: Mutex<BTreeMap<&'static str, u64>>,
+    /// Replaced by a longer one when a campaign is decided for the first time: every answer looks
+    /// into it, on every thread.
+    campaigns: ArcSwap<BTreeMap<String, Arc<Counter>>>,
+    suppressions: [Counter; SuppressionReason::ALL.len()],
     events: [Counter; EventOutcome::ALL.len()],
     reloads: [[Counter; 2]; Part::ALL.len()],
     /// How long commits of the store took.
@@ -56,8 +59,8 @@ impl Default for Metrics {
             times: std::array::from_fn(|_| Times::default()),
             refused: Default::default(),
             tiers: Default::default(),
-            campaigns: Mutex::default(),
-            suppressions: Mutex::default(),
+            campaigns: ArcSwap::default(),
+            suppressions: Default::default(),
             events: Default::default(),
             reloads: Default::default(),
             commits: Times::default(),
@@ -82,11 +85,14 @@ pub(super) enum Refusal {
     TooLate,
     /// Its turn came when there was no time left.
     Expired,
+    /// The turnstile turned it away: as many as can be answered had passed.
+    Unread,
 }
 
 impl Refusal {
     /// All of them, in order.
-    const ALL: [Self; 5] = [Self::Access, Self::Quota, Self::Full, Self::TooLate, Self::Expired];
+    const ALL: [Self; 6] =
+        [Self::Access, Self::Quota, Self::Full, Self::TooLate, Self::Expired, Self::Unread];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -95,6 +101,7 @@ impl Refusal {
             Self::Full => "full",
             Self::TooLate => "too_late",
             Self::Expired => "expired",
+            Self::Unread => "unread",
         }
     }
 }
@@ -163,20 +170,40 @@ impl Metrics {
         self.refused[class.idx()][why as usize].add(1);
     }
 
+    /// A call was turned away before it was read. It has no time: among those of calls that were
+    /// read it would hide how long they took.
+    pub(super) fn turned_away(&self, class: Class, method: usize) {
+        self.calls[method.min(N_METHODS - 1)][Code::Unavailable as usize].add(1);
+        self.refused(class, Refusal::Unread);
+    }
+
     /// An answer was given.
     pub(super) fn decided(&self, decision: &Decision<'_>) {
         self.tiers[decision.tier.map_or(0, |tier| tier as usize)].add(1);
         if let Some(campaign) = decision.campaign {
-            let mut counts = self.campaigns.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(n) = counts.get_mut(campaign.id()) {
-                *n += 1;
-            } else if counts.len() < CAMPAIGNS_MAX {
-                counts.insert(campaign.id().to_owned(), 1);
-            }
+            self.campaign(campaign.id());
         }
         if let Some(suppression) = &decision.suppression {
-            let mut counts = self.suppressions.lock().unwrap_or_else(PoisonError::into_inner);
-            *counts.entry(suppression.reason.as_str()).or_insert(0) += 1;
+            // Numbers of reasons begin with 1.
+            if let Some(n) = self.suppressions.get(suppression.reason as usize - 1) {
+                n.add(1);
+            }
+        }
+    }
+
+    fn campaign(&self, id: &str) {
+        let counts = self.campaigns.load();
+        if let Some(n) = counts.get(id) {
+            n.add(1);
+        } else if counts.len() < CAMPAIGNS_MAX {
+            self.campaigns.rcu(|counts| {
+                let mut counts = BTreeMap::clone(counts);
+                counts.entry(id.to_owned()).or_default();
+                counts
+            });
+            if let Some(n) = self.campaigns.load().get(id) {
+                n.add(1);
+            }
         }
     }
 
@@ -260,16 +287,17 @@ impl Metrics {
         }
         let mut campaigns =
             page.metric("tenure_campaigns_total", Up, "Answers given, by campaign decided.");
-        for (id, n) in &*self.campaigns.lock().unwrap_or_else(PoisonError::into_inner) {
-            campaigns.put(&[("campaign", id)], n);
+        for (id, n) in &**self.campaigns.load() {
+            campaigns.put(&[("campaign", id)], n.get());
         }
         let mut suppressions = page.metric(
             "tenure_suppressions_total",
             Up,
             "Answers without a campaign, by the reason.",
         );
-        for (reason, n) in &*self.suppressions.lock().unwrap_or_else(PoisonError::into_inner) {
-            suppressions.put(&[("reason", reason)], n);
+        let seen = SuppressionReason::ALL.iter().zip(&self.suppressions);
+        for (reason, n) in seen.filter(|(_, n)| n.get() > 0) {
+            suppressions.put(&[("reason", reason.as_str())], n.get());
         }
         let mut events = page.metric("tenure_events_total", Up, "Events taken in, by outcome.");
         for outcome in EventOutcome::ALL {
@@ -371,5 +399,37 @@ fn put_process(page: &mut Page) {
     if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
         page.metric("process_open_fds", Gauge, "Open files and connections.")
             .put(&[], files.count());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_campaign_is_lost_or_counted_twice_while_new_ones_come() {
+        let metrics = Metrics::default();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for n in 0..400 {
+                        metrics.campaign(&format!("campaign_{}", n % 40));
+                    }
+                });
+            }
+        });
+        let counts = metrics.campaigns.load();
+        assert_eq!(counts.len(), 40);
+        assert!(counts.values().all(|n| n.get() == 80), "{counts:?}");
+        for n in 0..2 * CAMPAIGNS_MAX {
+            metrics.campaign(&format!("another_{n}"));
+        }
+        assert_eq!(metrics.campaigns.load().len(), CAMPAIGNS_MAX);
+    }
+
+    #[test]
+    fn reasons_are_numbered_by_their_places() {
+        let places = SuppressionReason::ALL.iter().map(|reason| *reason as usize - 1);
+        assert!(places.eq(0..SuppressionReason::ALL.len()));
     }
 }

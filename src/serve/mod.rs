@@ -11,6 +11,7 @@
 mod access;
 mod admin_http;
 mod admission;
+mod answers;
 mod bodies;
 pub mod client;
 mod clock;
@@ -42,6 +43,7 @@ mod score_matrix;
 mod score_rows;
 mod score_stream;
 mod score_watch;
+mod scored;
 mod scoring_service;
 mod serving;
 mod shadow;
@@ -51,9 +53,11 @@ mod status;
 mod streams;
 mod sweep;
 mod switchboard;
+mod throttle;
 mod tls;
 mod traces;
 mod traffic_metrics;
+mod turnstile;
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -76,6 +80,7 @@ use crate::store::{Commit, DecisionLog, StateStore, Writer, WriterLimits};
 
 use access::Access;
 use admission::Admission;
+use answers::ScoringServiceServer;
 use customer_service::Customers;
 use disk::{Disk, Watched};
 use event_service::Intake;
@@ -87,7 +92,6 @@ use model_service::Models;
 use pb::customer_service_server::CustomerServiceServer;
 use pb::event_service_server::EventServiceServer;
 use pb::model_service_server::ModelServiceServer;
-use pb::scoring_service_server::ScoringServiceServer;
 use reload::Reloader;
 use remembered::Remembered;
 use routes::Routes;
@@ -99,6 +103,7 @@ use streams::Streams;
 use switchboard::Switchboard;
 use tls::Tls;
 use traces::{Facts, Tracer};
+use turnstile::Turnstiles;
 
 pub use access::AccessError;
 pub use clock::Clock;
@@ -112,9 +117,13 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
 /// And how long its answer may take.
 const KEEPALIVE_WAIT: Duration = Duration::from_secs(20);
 /// Calls of a connection that were cancelled before they were looked at; beyond it the connection
-/// is closed. An honest client cancels what it has under way when its deadlines pass, so not less
-/// than calls may be open at once by default.
-const RESETS_MAX: usize = 1_024;
+/// is closed. An honest client cancels what it has under way when its deadlines pass, and what it
+/// sent after that, so twice what may be open at once by default.
+const RESETS_MAX: usize = 2_048;
+/// Calls of a connection that the library ended for a mistake of the client's, in all its life. A
+/// body that comes after its call was refused counts, which is none: so far more than are
+/// mistakes, and few enough that a flood of them ends.
+const MISTAKES_MAX: usize = 16_384;
 /// How long a server that ends waits for its last spans to be exported.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
@@ -216,7 +225,8 @@ pub async fn serve(
         // An error means that the sender is gone: then the server ends as well.
         let _ = closed.await;
     };
-    let incoming = connections::incoming(listener, tls, (guard, Arc::clone(&live.metrics)));
+    let turnstiles = Turnstiles::new(live.admission.clone(), Arc::clone(&live.metrics));
+    let incoming = connections::incoming(listener, tls, guard, turnstiles);
     let server = transport(guard).layer(gate).serve_with_incoming_shutdown(routes, incoming, door);
     let server = tokio::spawn(server);
     let told = Arc::clone(&live);
@@ -296,7 +306,8 @@ fn transport(guard: &GuardConfig) -> Server {
         .http2_keepalive_timeout(Some(KEEPALIVE_WAIT))
         .max_concurrent_streams(guard.streams_max)
         .http2_max_header_list_size(guard.header_bytes_max)
-        .http2_max_pending_accept_reset_streams(Some(RESETS_MAX));
+        .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
+        .http2_max_local_error_reset_streams(Some(MISTAKES_MAX));
     match guard.connection_age {
         None => server,
         Some(age) => server.max_connection_age(jittered(age)),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::pb;
+use super::answers::ScoreOutcome;
 use super::status::ServeError;
 
 /// Rows remembered.
@@ -18,7 +18,7 @@ const ROWS_MAX: usize = 10_000;
 const ID_BYTES_MAX: usize = 64;
 
 /// An answer kept.
-pub(super) type Kept = Arc<OnceCell<Vec<pb::ScoreOutcome>>>;
+pub(super) type Kept = Arc<OnceCell<Vec<ScoreOutcome>>>;
 
 #[derive(Debug, Default)]
 struct Shelf {

@@ -6,27 +6,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use prost::Message;
+use prost::bytes::Bytes;
 use rayon::prelude::*;
 use tonic::{Request, Response, Status, Streaming};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::answers::{BatchScoreCustomersResponse, ExplainScoreResponse, Outcome};
+use super::answers::{ScoreCustomerResponse, ScoreOutcome, ScoringService};
 use super::convert;
 use super::limits::panic_error;
 use super::live::{Live, Moment};
 use super::pb;
-use super::pb::scoring_service_server::ScoringService;
 use super::score_matrix;
 use super::score_rows;
-use super::score_rows::RowScored;
 use super::score_stream::ScoreAnswers;
 use super::score_watch;
+use super::scored::{Lines, Scored, score_bytes};
 use super::serving::Answering;
 use super::shadow;
 use super::status::{ServeError, Violation, scoring_error};
 use crate::domain::{AsOf, CustomerId, EventId, Timestamp};
 use crate::events::Event;
 use crate::history::History;
-use crate::scoring::{Answer, Question, ROWS_AT_ONCE, ScoringError, decision_line};
+use crate::scoring::{Answer, Question, ROWS_AT_ONCE, ScoringError};
 
 /// From so many inline events on, a single score is work for the pool.
 pub(super) const POOL_FROM_EVENTS: usize = 64;
@@ -42,19 +44,19 @@ impl ScoringService for Scoring {
     async fn score_customer(
         &self,
         request: Request<pb::ScoreCustomerRequest>,
-    ) -> Result<Response<pb::ScoreCustomerResponse>, Status> {
+    ) -> Result<Response<ScoreCustomerResponse>, Status> {
         let score = self.one_once(request.into_inner()).await;
         let score = score.map_err(|error| error.to_status())?;
-        Ok(Response::new(pb::ScoreCustomerResponse { score: Some(score) }))
+        Ok(Response::new(ScoreCustomerResponse { score }))
     }
 
     async fn batch_score_customers(
         &self,
         request: Request<pb::BatchScoreCustomersRequest>,
-    ) -> Result<Response<pb::BatchScoreCustomersResponse>, Status> {
+    ) -> Result<Response<BatchScoreCustomersResponse>, Status> {
         let outcomes = self.many_once(request.into_inner()).await;
         let outcomes = outcomes.map_err(|error| error.to_status())?;
-        Ok(Response::new(pb::BatchScoreCustomersResponse { outcomes }))
+        Ok(Response::new(BatchScoreCustomersResponse { outcomes }))
     }
 
     type ScoreStreamStream = ScoreAnswers;
@@ -88,7 +90,7 @@ impl ScoringService for Scoring {
     async fn explain_score(
         &self,
         request: Request<pb::ExplainScoreRequest>,
-    ) -> Result<Response<pb::ExplainScoreResponse>, Status> {
+    ) -> Result<Response<ExplainScoreResponse>, Status> {
         let answer = self.why(request.into_inner()).await.map_err(|error| error.to_status())?;
         Ok(Response::new(answer))
     }
@@ -96,7 +98,7 @@ impl ScoringService for Scoring {
 
 impl Scoring {
     /// One score; for a request that was answered before, that answer.
-    async fn one_once(&self, request: pb::ScoreCustomerRequest) -> Result<pb::Score, ServeError> {
+    async fn one_once(&self, request: pb::ScoreCustomerRequest) -> Result<Bytes, ServeError> {
         if request.request_id.is_empty() {
             return self.one(request).await;
         }
@@ -104,12 +106,11 @@ impl Scoring {
         let kept = self.0.remembered.place(&request.request_id, digest, 1)?;
         let made = async || {
             let score = self.one(request).await?;
-            let outcome = Some(pb::score_outcome::Outcome::Score(score));
-            Ok::<_, ServeError>(vec![pb::ScoreOutcome { outcome }])
+            Ok::<_, ServeError>(vec![ScoreOutcome { outcome: Some(Outcome::Score(score)) }])
         };
         let kept = kept.get_or_try_init(made).await?;
         match kept.first().and_then(|row| row.outcome.clone()) {
-            Some(pb::score_outcome::Outcome::Score(score)) => Ok(score),
+            Some(Outcome::Score(score)) => Ok(score),
             _ => Err(ServeError::internal("a kept answer is no score")),
         }
     }
@@ -118,7 +119,7 @@ impl Scoring {
     async fn many_once(
         &self,
         request: pb::BatchScoreCustomersRequest,
-    ) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
+    ) -> Result<Vec<ScoreOutcome>, ServeError> {
         if request.request_id.is_empty() {
             return self.many(request).await;
         }
@@ -128,7 +129,7 @@ impl Scoring {
         kept.get_or_try_init(async || self.many(request).await).await.cloned()
     }
 
-    async fn one(&self, request: pb::ScoreCustomerRequest) -> Result<pb::Score, ServeError> {
+    async fn one(&self, request: pb::ScoreCustomerRequest) -> Result<Bytes, ServeError> {
         let pb::ScoreCustomerRequest { subject, model, view, request_id: _ } = request;
         let moment = self.0.moment_of(model.as_ref())?;
         let view = checked_view(view)?;
@@ -136,16 +137,23 @@ impl Scoring {
             return Err(ServeError::invalid("subject", "MISSING", "the subject is missing"));
         };
         if subject.events.len() < POOL_FROM_EVENTS {
-            return score_one(&self.0, &moment, &subject, view);
+            let (score, line) = score_one(&self.0, &moment, &subject, view)?;
+            self.0.log_decision(line.bytes, &moment).await?;
+            return Ok(score);
         }
         let live = Arc::clone(&self.0);
-        self.0.pooled(move |_| score_one(&live, &moment, &subject, view)).await
+        let score = move |_: &AtomicBool| {
+            let (score, line) = score_one(&live, &moment, &subject, view)?;
+            live.log_decisions(&line.bytes, line.n, &moment)?;
+            Ok(score)
+        };
+        self.0.pooled(score).await
     }
 
     async fn why(
         &self,
         request: pb::ExplainScoreRequest,
-    ) -> Result<pb::ExplainScoreResponse, ServeError> {
+    ) -> Result<ExplainScoreResponse, ServeError> {
         let pb::ExplainScoreRequest { subject, model } = request;
         let moment = self.0.moment_of(model.as_ref())?;
         let Some(subject) = subject else {
@@ -158,7 +166,7 @@ impl Scoring {
     async fn many(
         &self,
         request: pb::BatchScoreCustomersRequest,
-    ) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
+    ) -> Result<Vec<ScoreOutcome>, ServeError> {
         let pb::BatchScoreCustomersRequest { subjects, model, view, request_id: _ } = request;
         let moment = self.0.moment_of(model.as_ref())?;
         let view = checked_view(view)?;
@@ -172,16 +180,16 @@ impl Scoring {
     }
 }
 
-/// Scores one subject and logs the decision.
+/// Scores one subject: the score, and its line of the decision log.
 fn score_one(
     live: &Live,
     moment: &Moment,
     subject: &pb::ScoreSubject,
     view: pb::ScoreView,
-) -> Result<pb::Score, ServeError> {
-    let (score, line) = score_subject(live, moment, (subject, "subject"), view)?;
-    live.log_decisions(&line, 1, moment)?;
-    Ok(score)
+) -> Result<(Bytes, Lines), ServeError> {
+    let mut scored = Scored::with_room(1);
+    score_subject(live, moment, (subject, "subject"), (view, &mut scored))?;
+    Ok(scored.into_score())
 }
 
 /// Scores rows in order on the threads of the pool. Each row depends on itself alone, so the
@@ -191,24 +199,23 @@ fn score_rows(
     moment: &Moment,
     (subjects, view): (&[pb::ScoreSubject], pb::ScoreView),
     left: &AtomicBool,
-) -> Result<Vec<pb::ScoreOutcome>, ServeError> {
+) -> Result<Vec<ScoreOutcome>, ServeError> {
     // Small enough to use every thread, large enough for what many save together.
     let n_rows = subjects.len().div_ceil(2 * rayon::current_num_threads());
-    let scored: Vec<Vec<(pb::ScoreOutcome, Vec<u8>)>> = subjects
+    let scored: Vec<(Vec<ScoreOutcome>, Lines)> = subjects
         .par_chunks(n_rows.clamp(ROWS_AT_ONCE / 4, ROWS_AT_ONCE))
         .map(|subjects| {
             if left.load(Ordering::Relaxed) {
                 return Err(ServeError::Deadline);
             }
             let rows: Vec<_> = subjects.iter().map(|subject| (subject, "")).collect();
-            Ok(score_rows::score_rows(live, moment, &rows, view))
+            Ok(score_rows::score_rows(live, moment, &rows, view).into_parts())
         })
         .collect::<Result<_, ServeError>>()?;
-    let scored: Vec<_> = scored.into_iter().flatten().collect();
-    let n_lines = scored.iter().filter(|(_, line)| !line.is_empty()).count();
     let (outcomes, lines): (Vec<_>, Vec<_>) = scored.into_iter().unzip();
-    live.log_decisions(&lines.concat(), n_lines, moment)?;
-    Ok(outcomes)
+    let lines = Lines::joined(&lines);
+    live.log_decisions(&lines.bytes, lines.n, moment)?;
+    Ok(outcomes.into_iter().flatten().collect())
 }
 
 /// How much is asked for; a view of a later version is refused rather than guessed.
@@ -218,39 +225,28 @@ pub(super) fn checked_view(view: i32) -> Result<pb::ScoreView, ServeError> {
     })
 }
 
-/// Scores one row, whatever happens to it: its outcome, and its line of the decision log, empty
-/// where there is none.
+/// Scores one row, whatever happens to it.
 pub(super) fn score_row(
     live: &Live,
     moment: &Moment,
     (subject, path): (&pb::ScoreSubject, &str),
-    view: pb::ScoreView,
-) -> (pb::ScoreOutcome, Vec<u8>) {
-    let row = || score_subject(live, moment, (subject, path), view);
-    let scored =
+    (view, scored): (pb::ScoreView, &mut Scored),
+) {
+    let row = || score_subject(live, moment, (subject, path), (view, scored));
+    let done =
         catch_unwind(AssertUnwindSafe(row)).unwrap_or_else(|panicked| Err(panic_error(&*panicked)));
-    outcome(scored)
+    scored.refuse_if(done);
 }
 
-/// A row's score, or why it has none.
-pub(super) fn outcome(scored: RowScored) -> (pb::ScoreOutcome, Vec<u8>) {
-    let (outcome, line) = match scored {
-        Ok((score, line)) => (pb::score_outcome::Outcome::Score(score), line),
-        Err(error) => (pb::score_outcome::Outcome::Error(error.to_row_status()), Vec::new()),
-    };
-    (pb::ScoreOutcome { outcome: Some(outcome) }, line)
-}
-
-/// Scores one subject; the second is its line of the decision log, empty where none is kept. Field
-/// paths begin at `path`.
+/// Scores one subject. Field paths begin at `path`.
 fn score_subject(
     live: &Live,
     moment: &Moment,
     (subject, path): (&pb::ScoreSubject, &str),
-    view: pb::ScoreView,
-) -> RowScored {
+    (view, scored): (pb::ScoreView, &mut Scored),
+) -> Result<(), ServeError> {
     if moment.served.engine.table_inputs().is_some() {
-        return super::inline_row::score(live, moment, (subject, path), view);
+        return super::inline_row::score(live, moment, (subject, path), (view, scored));
     }
     let checked = Subject::check(live, moment, subject, path)?;
     let (history, digest) = checked.history(live)?;
@@ -259,34 +255,32 @@ fn score_subject(
     let customer = &checked.customer;
     let answer = answering.served.engine.answer(customer, &history, as_of, false);
     let question = Question { customer, history: &history, as_of, trace: false };
-    finished(live, moment, (&answering, question, digest), answer, view)
+    finished(live, moment, (&answering, question, digest), &answer, (view, scored))
 }
 
-/// The message of an answer, and its line of the decision log, empty where none is kept.
+/// Adds an answer to those that were scored.
 pub(super) fn finished(
     live: &Live,
     moment: &Moment,
     (answering, asked, digest): (&Answering<'_>, Question<'_>, u128),
-    answer: Result<Answer<'_>, ScoringError>,
-    view: pb::ScoreView,
-) -> RowScored {
+    answer: &Result<Answer<'_>, ScoringError>,
+    (view, scored): (pb::ScoreView, &mut Scored),
+) -> Result<(), ServeError> {
     let engine = &answering.served.engine;
-    let refused = |error| scoring_error(asked.customer, &error);
-    let answer = answer.map_err(refused)?;
-    let line = match &live.decisions {
-        Some(_) => decision_line((engine, answering.arm), &answer, digest, moment.now),
-        None => Vec::new(),
-    };
-    shadow::note(live, moment, (answering, &answer), || {
+    let refused = |error: &ScoringError| scoring_error(asked.customer, error);
+    let answer = answer.as_ref().map_err(refused)?;
+    shadow::note(live, moment, (answering, answer), || {
         shadow::Subject::Log(Box::new(asked.history.clone()))
     });
-    let mut score = score_message(&answer, (moment, answering), digest);
-    if view == pb::ScoreView::Full {
-        let why = engine.reasons(asked.history, asked.as_of, REASONS).map_err(refused)?;
-        score.churn_reasons = why.churn.iter().map(convert::reason).collect();
-        score.value_reasons = why.value.iter().map(convert::reason).collect();
-    }
-    Ok((score, line))
+    let why = match view {
+        pb::ScoreView::Full => {
+            let why = engine.reasons(asked.history, asked.as_of, REASONS);
+            Some(why.map_err(|error| refused(&error))?)
+        }
+        _ => None,
+    };
+    scored.add(live, (moment, answering), (answer, digest), why.as_ref());
+    Ok(())
 }
 
 /// Scores one subject and says why.
@@ -294,7 +288,7 @@ fn explain_subject(
     live: &Live,
     moment: &Moment,
     subject: &pb::ScoreSubject,
-) -> Result<pb::ExplainScoreResponse, ServeError> {
+) -> Result<ExplainScoreResponse, ServeError> {
     if moment.served.engine.table_inputs().is_some() {
         return super::inline_row::explain(moment, subject, "subject");
     }
@@ -307,28 +301,8 @@ fn explain_subject(
         .engine
         .explain(&checked.customer, &history, as_of)
         .map_err(|error| scoring_error(&checked.customer, &error))?;
-    let score = score_message(&found.answer, (moment, &answering), digest);
+    let score = score_bytes((moment, &answering), (&found.answer, digest));
     Ok(convert::explained(&found, score))
-}
-
-/// An answer as a message.
-pub(super) fn score_message(
-    answer: &Answer<'_>,
-    (moment, answering): (&Moment, &Answering<'_>),
-    digest: u128,
-) -> pb::Score {
-    moment.metrics.decided(&answer.decision);
-    if let Some(answers) = answering.answers {
-        answers.add(1);
-    }
-    let made = convert::Made {
-        engine: &answering.served.engine,
-        arm: answering.arm,
-        snapshot: &moment.snapshot,
-        score_time: moment.now,
-        history_digest: digest,
-    };
-    convert::score(answer, made)
 }
 
 /// The instant asked for; now where none was. Where a producer's clock runs ahead of ours, "now"
@@ -418,20 +392,25 @@ impl Subject {
 
     /// The history to score, and its digest.
     pub(super) fn history(&self, live: &Live) -> Result<(History, u128), ServeError> {
-        let stored = if self.inline_only { None } else { live.store.get(&self.customer)? };
-        if stored.is_none() && self.events.is_empty() {
-            return Err(ServeError::UnknownCustomer(self.customer.clone()));
+        let mut stored = None;
+        if !self.inline_only {
+            let mut look = |bytes: &[u8]| {
+                stored = Some((History::from_bytes(bytes), xxh3_128(bytes)));
+            };
+            live.store.with_state(&self.customer, &mut look)?;
         }
-        let mut history = match &stored {
-            Some(state) => History::from_bytes(&state.bytes)?,
+        let is_stored = stored.is_some();
+        let mut history = match stored {
+            None if self.events.is_empty() => {
+                return Err(ServeError::UnknownCustomer(self.customer.clone()));
+            }
             None => History::default(),
+            Some((history, digest)) if self.events.is_empty() => return Ok((history?, digest)),
+            Some((history, _)) => history?,
         };
-        if let (Some(state), true) = (&stored, self.events.is_empty()) {
-            return Ok((history, xxh3_128(&state.bytes)));
-        }
         for event in &self.events {
             // The history itself recognises recent events only; the store recognises all.
-            if stored.is_none() || !live.store.contains(&self.customer, event.id)? {
+            if !is_stored || !live.store.contains(&self.customer, event.id)? {
                 history.apply(event);
             }
         }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::convert;
 use super::refusals::ModelRefusal;
 use super::shadow::Agreement;
 use super::status::ServeError;
@@ -23,13 +24,16 @@ pub(super) struct Served {
     pub(super) engine: Arc<Engine>,
     /// models/{model}/versions/{version}
     pub(super) model_version: String,
+    /// What the provenance of all its answers begins with, as bytes.
+    pub(super) origin: Box<[u8]>,
 }
 
 impl Served {
     /// An engine under its name.
     pub(super) fn new(engine: Arc<Engine>) -> Self {
         let bundle = engine.bundle();
-        Self { model_version: version_name(&bundle.manifest.name, &bundle.version), engine }
+        let model_version = version_name(&bundle.manifest.name, &bundle.version);
+        Self { model_version, origin: convert::origin(&engine), engine }
     }
 }
 

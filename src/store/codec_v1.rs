@@ -78,7 +78,8 @@ pub(super) fn version(place: &[u8], bytes: &[u8]) -> Result<u64, CodecError> {
     Ok(parts(place, bytes)?.0)
 }
 
-fn parts<'a>(place: &[u8], bytes: &'a [u8]) -> Result<(u64, &'a [u8]), CodecError> {
+/// Version and the caller's bytes where they lie, with every check.
+pub(super) fn parts<'a>(place: &[u8], bytes: &'a [u8]) -> Result<(u64, &'a [u8]), CodecError> {
     // The format first: a newer one may have another length or checksum.
     if let Some(&format) = bytes.first()
         && format != FORMAT

@@ -162,6 +162,12 @@ pub(super) fn states_come_back_byte_for_byte<R: Rig>() {
     let found = store.get_many(&asked).unwrap();
     let state = |bytes: &[u8]| Some(StoredState { version: 1, bytes: bytes.to_vec() });
     assert_eq!(found, [state(&[]), None, state(&bytes), state(b"\0\0")]);
+    for (customer, state) in asked.iter().zip(&found) {
+        let mut seen = None;
+        let is_there = store.with_state(customer, &mut |bytes| seen = Some(bytes.to_vec()));
+        assert_eq!(is_there.unwrap(), state.is_some());
+        assert_eq!(seen, state.as_ref().map(|state| state.bytes.clone()));
+    }
     assert_eq!(store.count().unwrap(), 3);
 }
 

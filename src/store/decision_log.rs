@@ -13,11 +13,11 @@
 mod erase;
 
 use std::fs;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,7 +30,8 @@ const PREFIX: &str = "decisions-";
 const ENDING: &str = ".jsonl";
 const LOCK: &str = "LOCK";
 /// How long lines gather before a sync: what a crash of the machine, not of the process, may cost.
-const SYNC_EVERY: Duration = Duration::from_millis(20);
+/// A sync takes the processor some 200 us, however many lines there are.
+const SYNC_EVERY: Duration = Duration::from_millis(50);
 /// How much of the end of a file is read at a time in search of its last whole line.
 const TAIL_BYTES: u64 = 1 << 16;
 
@@ -153,7 +154,8 @@ pub struct DecisionLogReport {
 }
 
 struct Inner {
-    file: File,
+    /// Shared with the thread that syncs it.
+    file: Arc<File>,
     path: PathBuf,
     number: u64,
     segment_bytes: u64,
@@ -162,7 +164,12 @@ struct Inner {
     total_bytes: u64,
     unsynced_bytes: u64,
     /// Files that are full and not yet durable.
-    full: Vec<File>,
+    full: Vec<Arc<File>>,
+    /// Whether the thread that syncs has nothing to do: only then must it be woken, which is a
+    /// call of the system.
+    is_idle: bool,
+    /// Whether somebody waits for a sync.
+    is_awaited: bool,
     n_dropped: u64,
     n_dropped_unmarked: u64,
     broken: Option<String>,
@@ -226,7 +233,7 @@ impl DecisionLog {
         report.torn_bytes = torn;
         sync_dir(dir).map_err(io_error(dir))?;
         let inner = Inner {
-            file,
+            file: Arc::new(file),
             path,
             number,
             segment_bytes,
@@ -234,6 +241,8 @@ impl DecisionLog {
             total_bytes: total_bytes.saturating_sub(torn),
             unsynced_bytes: 0,
             full: Vec::new(),
+            is_idle: false,
+            is_awaited: false,
             n_dropped: 0,
             n_dropped_unmarked: 0,
             broken: None,
@@ -264,10 +273,38 @@ impl DecisionLog {
         n_lines: u64,
         now: Timestamp,
     ) -> Result<Appended, DecisionLogError> {
-        let mut inner = self.shared.lock();
-        match self.try_append(&mut inner, lines, now) {
+        self.append_to(self.shared.lock(), (lines, n_lines), now)
+    }
+
+    /// As [`DecisionLog::append`], but does not wait for another thread that is appending: then
+    /// there is no answer and nothing has happened.
+    pub fn try_append(
+        &self,
+        lines: &[u8],
+        n_lines: u64,
+        now: Timestamp,
+    ) -> Option<Result<Appended, DecisionLogError>> {
+        let inner = match self.shared.inner.try_lock() {
+            Ok(inner) => inner,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(self.append_to(inner, (lines, n_lines), now))
+    }
+
+    fn append_to(
+        &self,
+        mut inner: MutexGuard<'_, Inner>,
+        (lines, n_lines): (&[u8], u64),
+        now: Timestamp,
+    ) -> Result<Appended, DecisionLogError> {
+        match self.write(&mut inner, lines, now) {
             Ok(()) => {
-                self.shared.dirty.notify_one();
+                let wakes = std::mem::take(&mut inner.is_idle);
+                drop(inner);
+                if wakes {
+                    self.shared.dirty.notify_one();
+                }
                 Ok(Appended::Written)
             }
             Err(_) if self.spec.on_full == OnFull::Drop => {
@@ -279,7 +316,7 @@ impl DecisionLog {
         }
     }
 
-    fn try_append(
+    fn write(
         &self,
         inner: &mut Inner,
         lines: &[u8],
@@ -303,10 +340,11 @@ impl DecisionLog {
         }
         self.rotate(inner, now)?;
         inner.began = inner.began.or(Some(now));
+        let mut file = &*inner.file;
         let written = if mark.is_empty() {
-            inner.file.write_all(lines)
+            file.write_all(lines)
         } else {
-            inner.file.write_all(&[mark.as_bytes(), lines].concat())
+            file.write_all(&[mark.as_bytes(), lines].concat())
         };
         if let Err(source) = written {
             // Half a line must not stay: a reader would take what follows for a part of it.
@@ -343,7 +381,7 @@ impl DecisionLog {
         let mut options = OpenOptions::new();
         let file = options.create_new(true).append(true).open(&path).map_err(io_error(&path))?;
         sync_dir(&self.dir).map_err(io_error(&self.dir))?;
-        inner.full.push(std::mem::replace(&mut inner.file, file));
+        inner.full.push(std::mem::replace(&mut inner.file, Arc::new(file)));
         inner.path = path;
         inner.number = number;
         inner.segment_bytes = 0;
@@ -358,6 +396,7 @@ impl DecisionLog {
     pub fn flush(&self) -> Result<(), DecisionLogError> {
         let mut inner = self.shared.lock();
         while inner.unsynced_bytes > 0 && inner.broken.is_none() {
+            inner.is_awaited = true;
             self.shared.dirty.notify_one();
             inner = self.shared.synced.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
@@ -427,35 +466,31 @@ fn sync_loop(shared: &Shared) {
         let (files, n_bytes) = {
             let mut inner = shared.lock();
             while inner.unsynced_bytes == 0 && !inner.closing {
+                inner.is_idle = true;
                 inner = shared.dirty.wait(inner).unwrap_or_else(PoisonError::into_inner);
             }
+            (inner.is_idle, inner.is_awaited) = (false, false);
             if inner.unsynced_bytes == 0 {
                 return;
             }
             let mut files = std::mem::take(&mut inner.full);
-            match inner.file.try_clone() {
-                Ok(file) => files.push(file),
-                Err(error) => inner.broken = Some(error.to_string()),
-            }
+            files.push(Arc::clone(&inner.file));
             (files, inner.unsynced_bytes)
         };
-        let synced: io::Result<()> = files.iter().try_for_each(File::sync_data);
-        let is_closing = {
-            let mut inner = shared.lock();
-            match synced {
-                Ok(()) => inner.unsynced_bytes -= n_bytes,
-                // What the disk holds after a failed sync is unknown: nothing more may be promised.
-                Err(error) => inner.broken = Some(error.to_string()),
-            }
-            shared.synced.notify_all();
-            if inner.broken.is_some() {
-                return;
-            }
-            inner.closing
-        };
-        if !is_closing {
-            thread::sleep(SYNC_EVERY);
+        let synced: io::Result<()> = files.iter().try_for_each(|file| file.sync_data());
+        let mut inner = shared.lock();
+        match synced {
+            Ok(()) => inner.unsynced_bytes -= n_bytes,
+            // What the disk holds after a failed sync is unknown: nothing more may be promised.
+            Err(error) => inner.broken = Some(error.to_string()),
         }
+        shared.synced.notify_all();
+        if inner.broken.is_some() {
+            return;
+        }
+        let gathers = |inner: &mut Inner| !inner.closing && !inner.is_awaited;
+        // Whoever waits is not kept waiting while lines gather.
+        drop(shared.dirty.wait_timeout_while(inner, SYNC_EVERY, gathers));
     }
 }
 
@@ -466,8 +501,10 @@ fn lock(dir: &Path) -> Result<File, DecisionLogError> {
     let file = file.map_err(io_error(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(DecisionLogError::AlreadyOpen { dir: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(io_error(&path)(source)),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(DecisionLogError::AlreadyOpen { dir: dir.to_owned() })
+        }
+        Err(fs::TryLockError::Error(source)) => Err(io_error(&path)(source)),
     }
 }
 

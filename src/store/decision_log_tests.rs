@@ -71,6 +71,47 @@ fn thread_writes(log: &DecisionLog) {
 }
 
 #[test]
+fn who_does_not_wait_writes_whole_lines_too_and_nothing_where_another_is_at_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), DecisionLogSpec::default());
+    std::thread::scope(|scope| {
+        for part in 0..4 {
+            let log = &log;
+            scope.spawn(move || {
+                for n in 0..250 {
+                    let line = line(part * 250 + n);
+                    let appended = loop {
+                        match log.try_append(line.as_bytes(), 1, at(0)) {
+                            Some(appended) => break appended.unwrap(),
+                            None => std::thread::yield_now(),
+                        }
+                    };
+                    assert_eq!(appended, Appended::Written);
+                }
+            });
+        }
+    });
+    let mut found = lines(dir.path());
+    found.sort();
+    let mut wanted: Vec<String> = (0..1_000).map(|n| line(n).trim().to_owned()).collect();
+    wanted.sort();
+    assert_eq!(found, wanted, "each once");
+}
+
+#[test]
+fn whoever_waits_for_the_disk_wakes_the_thread_that_syncs_however_often() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), DecisionLogSpec::default());
+    for n in 0..20 {
+        log.append(line(n).as_bytes(), 1, at(0)).unwrap();
+        log.flush().unwrap();
+        // Nothing waits any more: there is room for what is longer than may wait.
+        log.flush().unwrap();
+    }
+    assert_eq!(lines(dir.path()).len(), 20);
+}
+
+#[test]
 fn a_torn_last_line_is_cut_off_and_the_rest_stays() {
     for torn in ["{\"n\":3", "x", "{\"n\":3,\"long\":\"", "\0\0\0\0"] {
         let dir = tempfile::tempdir().unwrap();

@@ -153,6 +153,23 @@ pub trait StateStore: fmt::Debug + Send + Sync {
     /// [`StoreError`] when the entry or the engine cannot be read.
     fn get(&self, customer: &CustomerId) -> Result<Option<StoredState>, StoreError>;
 
+    /// Hands over the bytes of one customer's state where they lie, without a copy; whether there
+    /// is one. `look` must be short: the store may wait for it. As [`StateStore::get`] otherwise.
+    ///
+    /// # Errors
+    /// As [`StateStore::get`].
+    fn with_state(
+        &self,
+        customer: &CustomerId,
+        look: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, StoreError> {
+        let state = self.get(customer)?;
+        if let Some(state) = &state {
+            look(&state.bytes);
+        }
+        Ok(state.is_some())
+    }
+
     /// The states of several customers, in the order asked.
     ///
     /// # Errors

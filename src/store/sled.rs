@@ -232,6 +232,18 @@ impl StateStore for SledStore {
         }
     }
 
+    fn with_state(
+        &self,
+        customer: &CustomerId,
+        look: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, StoreError> {
+        let key = key::state_key(customer);
+        let Some(value) = self.read(&key)? else { return Ok(false) };
+        let parts = codec_v1::parts(&key[1..], &value);
+        look(parts.map_err(|source| bad_state(&key, source))?.1);
+        Ok(true)
+    }
+
     fn contains(&self, customer: &CustomerId, event: EventId) -> Result<bool, StoreError> {
         Ok(self.read(&key::dedupe_key(customer, event))?.is_some())
     }

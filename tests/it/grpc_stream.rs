@@ -88,6 +88,34 @@ async fn a_stream_answers_in_order_as_single_calls_do_and_a_bad_row_ends_nothing
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_rows_at_once_are_answered_in_order_and_a_caller_may_leave_in_between() {
+    const ROWS: u64 = 1_000;
+    let server = Running::start(&[]).await;
+    let mut clients = Clients::new(&server).await;
+    clients.ingest(three_customers()).await.unwrap();
+    let kinds = ["regular", "once", "nobody", "visitor", "regular"];
+    let kind = |n: u64| kinds[usize::try_from(n).unwrap() % kinds.len()];
+    let rows: Vec<_> = (0..ROWS).map(|n| row(n, Some(subject(kind(n))))).collect();
+    // One that leaves while its rows are at work.
+    let left = clients.scoring.score_stream(tokio_stream::iter(rows.clone())).await.unwrap();
+    assert_eq!(left.into_inner().message().await.unwrap().unwrap().sequence, 0);
+    let answers = clients.scoring.score_stream(tokio_stream::iter(rows)).await.unwrap();
+    let mut answers = answers.into_inner();
+    for n in 0..ROWS {
+        let answer = answers.message().await.unwrap().unwrap();
+        assert_eq!(answer.sequence, n);
+        match answer.outcome.unwrap().outcome.unwrap() {
+            Outcome::Score(score) => assert_eq!(score.customer, kind(n)),
+            Outcome::Error(error) => {
+                assert_eq!((error.code, kind(n)), (Code::NotFound as i32, "nobody"));
+            }
+        }
+    }
+    assert_eq!(answers.message().await.unwrap(), None);
+    assert!(server.stop().await.complete);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_first_message_sets_model_and_view_and_a_model_not_served_ends_the_stream() {
     let server = Running::start(&[]).await;
     let mut clients = Clients::new(&server).await;

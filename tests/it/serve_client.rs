@@ -62,7 +62,10 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) async fn new(server: &Running) -> Self {
-        let channel = server.channel().await;
+        Self::of(server.channel().await)
+    }
+
+    pub(crate) fn of(channel: Channel) -> Self {
         Self {
             scoring: ScoringServiceClient::new(channel.clone()),
             events: EventServiceClient::new(channel.clone()),

@@ -32,7 +32,7 @@ fn pem(name: &str) -> Vec<u8> {
 }
 
 /// A client that trusts an authority, with a certificate or without.
-async fn connect(
+pub(crate) async fn connect(
     server: &Running,
     trusted: &str,
     identity: Option<&str>,

@@ -26,7 +26,7 @@ const SALT: &str = "0123456789abcdef";
 
 pub(crate) type Settings<'s> = &'s [(&'s str, &'s str)];
 
-fn layers(settings: Settings<'_>) -> Layers {
+pub(crate) fn layers(settings: Settings<'_>) -> Layers {
     let pairs = settings.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned()));
     Layers { flags: pairs.collect(), ..Layers::default() }
 }
@@ -73,7 +73,7 @@ pub(crate) fn score(
 
 /// A table of a made-up business: risk falls with tenure and rises with tickets; the value that
 /// followed grows with the plan and is nothing for those who left.
-fn business(n: usize, seed: u64) -> String {
+pub(crate) fn business(n: usize, seed: u64) -> String {
     let mut random = SplitMix64::new(seed);
     let mut text = "client,month,plan,tenure_days,tickets,spend,email_ok,signup,region,empty,\
                     same,left,next_value\n"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Checks the server from Python, with stubs made from the protos alone: makes a virtual
 # environment, starts tenure-serve on a free port with a fresh store, runs client_check.py and the
-# client of examples/python, and takes everything down again.
+# client of examples/python, then overload_check.py on a server that may do little, and takes
+# everything down again.
 #
 #   tests/python/run.sh [MODELS_DIR [NAME]]        (default: models demo)
 #
@@ -50,6 +51,12 @@ start_server "$bin" "$models" "$name" "$work"
 PYTHONPATH="$work/stubs" "$venv/bin/python" "$here/client_check.py" "$address" "$name"
 # The client to copy, on the same server.
 PYTHONPATH="$work/stubs" "$venv/bin/python" "$root/examples/python/main.py" "$address"
+stop_server
+
+# One that may have one call at work, asked for far more.
+mkdir "$work/busy"
+start_server "$bin" "$models" "$name" "$work/busy" --set calls_max=1 --set batch_threads=1
+PYTHONPATH="$work/stubs" "$venv/bin/python" "$here/overload_check.py" "$address"
 stop_server
 
 if [ "${INTEROP:-yes}" = no ]; then

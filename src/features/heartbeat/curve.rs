@@ -81,12 +81,9 @@ impl DayCurve {
     /// `last`, over that of the window.
     pub(super) fn ratio(&self, last: Day, window: i32, span: i32) -> f64 {
         let end = last.number().saturating_add(1);
-        let [recent, all] = [window, span].map(|days| self.between(end - days, end));
+        let to = self.sum_before(end);
+        let [recent, all] = [window, span].map(|days| to - self.sum_before(end - days));
         (all - recent) / recent
-    }
-
-    fn between(&self, from: i32, to: i32) -> f64 {
-        self.sum_before(to) - self.sum_before(from)
     }
 
     /// Total rate from the first day up to the day before `day`; negative before the first.

@@ -26,7 +26,7 @@ pub use curve::DayCurve;
 use crate::domain::Day;
 use crate::history::History;
 
-use series::{Ages, Column, Sums};
+use series::{Reach, Room, Summed, Sums};
 use signal::Signal;
 
 /// Windows tried, days, the shortest first; whole weeks, so that weekdays cancel out.
@@ -214,9 +214,9 @@ pub fn heartbeats(
     history: &History,
     last: Day,
 ) -> Heartbeats {
-    let tiles = history.tiles().days();
+    let reach = Reach::new(history.tiles(), last);
     let mut beats = Heartbeats::NO_DATA;
-    let [orders, activities] = series::totals(tiles, last);
+    let [orders, activities] = reach.totals();
     // Dispersion only raises the need: most customers are done here.
     let least = match rule.mode {
         HeartbeatMode::Literal => 1.0,
@@ -228,17 +228,18 @@ pub fn heartbeats(
     if !(has_orders || has_activities) {
         return beats;
     }
-    let ages = Ages::new(tiles, last);
-    let sums = Sums::new(&ages);
+    let mut room = Room::new();
     if has_orders {
-        let (counts, money) = (sums.series(Column::Orders), sums.series(Column::Spend));
+        let sums = Sums::new(&reach, Summed::Purchases, &mut room);
+        let (counts, money) = (sums.events(), sums.spend());
         let orders = Signal { base: &base.orders, rule, series: &counts, last, known_days };
         let now = orders.rung(0);
         beats.orders = orders.beat(now);
         beats.spend = spend::beat(&orders, now, &money);
     }
     if has_activities {
-        let counts = sums.series(Column::Activities);
+        let sums = Sums::new(&reach, Summed::Activities, &mut room);
+        let counts = sums.events();
         let activity = Signal { base: &base.activity, rule, series: &counts, last, known_days };
         beats.activity = activity.beat(activity.rung(0));
     }

@@ -90,12 +90,17 @@ impl Signal<'_> {
             if span > known {
                 return None;
             }
-            let baseline = self.count(back + window, back + span);
+            let near = self.series.before(back + window);
+            let baseline = count(self.series.before(back + span) - near);
+            // Dispersion is 1 at least, and only lessens the evidence.
+            if baseline / f64::from(BASELINE_WINDOWS) < self.rule.expected_min {
+                continue;
+            }
             let weeks = f64::from(BASELINE_WINDOWS * window) / 7.0;
             let dispersion = 1.0 + baseline / weeks * self.base.dispersion;
             let rung = Rung { window, recent: 0.0, baseline, dispersion, base_ratio: f64::NAN };
             if rung.evidence() >= self.rule.expected_min {
-                let recent = self.count(back, back + window);
+                let recent = count(near - self.series.before(back));
                 let base_ratio = self.base.curve.ratio(self.last.plus(-back), window, span);
                 return Some(Rung { recent, base_ratio, ..rung });
             }
@@ -103,17 +108,11 @@ impl Signal<'_> {
         None
     }
 
-    fn count(&self, from: i32, to: i32) -> f64 {
-        // Counts of some hundred days of one customer: far below 2^53.
-        #[allow(clippy::cast_precision_loss, reason = "a sum of fewer than 2^53 events")]
-        let count = self.series.between(from, to) as f64;
-        count
-    }
-
     /// The signal's present state and what it rests on; `now` is the window at the newest boundary.
     pub(super) fn beat(&self, now: Option<Rung>) -> Beat {
         if self.rule.mode == HeartbeatMode::Literal {
-            let [recent, before] = [self.count(0, 7), self.count(7, 28)];
+            let [recent, before] =
+                [(0, 7), (7, 28)].map(|(from, to)| count(self.series.between(from, to)));
             return literal(recent, before / f64::from(BASELINE_WINDOWS), self.known_days);
         }
         let Some(rung) = now else { return Beat::NO_DATA };
@@ -143,28 +142,87 @@ impl Signal<'_> {
         let (enter, leave) = (self.rule.enter_prob, self.rule.leave_prob);
         let mut entered = (prob >= enter).then_some(0);
         // From day to day the counts, and with them the posterior, are often the same.
-        let mut before: Option<((f64, f64), Beta)> = None;
+        let mut seen: Option<Seen> = None;
         for back in 1..REPLAY_DAYS {
             let Some(rung) = self.rung(back) else { break };
             // On the other side of the mean less than the probability of leaving remains.
             if rung.lean() != lean {
                 break;
             }
+            let share = rung.share(lean, self.rule);
             #[allow(clippy::float_cmp, reason = "the same numbers give the same posterior")]
-            let posterior = match before {
-                Some((shapes, posterior)) if shapes == rung.shapes() => posterior,
-                _ => rung.posterior(lean),
+            let mut here = match seen {
+                Some(held) if held.shapes == rung.shapes() => held,
+                _ => Seen::new(&rung, lean),
             };
-            before = Some((rung.shapes(), posterior));
-            let prob = posterior.cdf_beside(rung.share(lean, self.rule), [enter, leave]);
-            if prob < leave {
-                break;
-            }
-            if prob >= enter {
+            let enters = match here.enters(share) {
+                Some(enters) => enters,
+                None => {
+                    let prob = here.posterior.cdf_beside(share, [enter, leave]);
+                    if prob < leave {
+                        break;
+                    }
+                    here.note(share, prob, [enter, leave]);
+                    prob >= enter
+                }
+            };
+            seen = Some(here);
+            if enters {
                 entered = Some(back);
             }
         }
         entered
+    }
+}
+
+/// Counts of some hundred days of one customer.
+#[allow(clippy::cast_precision_loss, reason = "a sum of fewer than 2^53 events")]
+const fn count(events: i64) -> f64 {
+    events as f64
+}
+
+/// Probabilities that lie apart from a limit by more than this say which side of it they are on,
+/// whatever their last digits.
+const SURE: f64 = 1e-9;
+
+/// What is known of one posterior. The probability below a share rises with the share, so one
+/// between two others need not be worked out.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    shapes: (f64, f64),
+    posterior: Beta,
+    /// The least share known to reach the probability of entering.
+    enters_from: f64,
+    /// The least and the greatest share known to lie between leaving and entering.
+    stays: [f64; 2],
+}
+
+impl Seen {
+    fn new(rung: &Rung, lean: Lean) -> Self {
+        Self {
+            shapes: rung.shapes(),
+            posterior: rung.posterior(lean),
+            enters_from: f64::INFINITY,
+            stays: [f64::INFINITY, f64::NEG_INFINITY],
+        }
+    }
+
+    /// Whether the probability below a share reaches that of entering; none where what was seen
+    /// does not tell. Where it does tell, the state is not left.
+    fn enters(&self, share: f64) -> Option<bool> {
+        let [low, high] = self.stays;
+        if share >= self.enters_from {
+            return Some(true);
+        }
+        (low..=high).contains(&share).then_some(false)
+    }
+
+    fn note(&mut self, share: f64, prob: f64, [enter, leave]: [f64; 2]) {
+        if prob > enter + SURE {
+            self.enters_from = self.enters_from.min(share);
+        } else if prob > leave + SURE && prob < enter - SURE {
+            self.stays = [self.stays[0].min(share), self.stays[1].max(share)];
+        }
     }
 }
 

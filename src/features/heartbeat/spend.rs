@@ -25,20 +25,21 @@ const MICROS: f64 = 1e6;
 
 /// One boundary's comparison.
 struct Reading {
-    window: i32,
+    /// Distance from the baseline's median.
     z: f64,
-    observed: f64,
-    expected: f64,
+    /// That median, of ln(1 + spend a week).
+    median: f64,
 }
 
 /// The present state of spend, over the windows of the signal of orders; `now` is its window at
 /// the newest boundary.
 pub(super) fn beat(orders: &Signal<'_>, now: Option<Rung>, money: &Series<'_>) -> Beat {
     if orders.rule.mode == HeartbeatMode::Literal {
-        let expected = units(money, 7, 28) / f64::from(BASELINE_WINDOWS);
-        return literal(units(money, 0, 7), expected, orders.known_days);
+        let [recent, before] = [(0, 7), (7, 28)].map(|(from, to)| units(money.between(from, to)));
+        return literal(recent, before / f64::from(BASELINE_WINDOWS), orders.known_days);
     }
-    let Some(now) = now.and_then(|rung| reading(orders, money, (rung, 0))) else {
+    let mut reader = Reader::new(orders, money);
+    let Some((now, rung)) = now.and_then(|rung| Some((reader.read(&rung, 0)?, rung))) else {
         return Beat::NO_DATA;
     };
     let sign = if now.z < 0.0 { -1.0 } else { 1.0 };
@@ -46,10 +47,7 @@ pub(super) fn beat(orders: &Signal<'_>, now: Option<Rung>, money: &Series<'_>) -
     for back in 0..REPLAY_DAYS {
         let z = match back {
             0 => Some(now.z),
-            _ => orders
-                .rung(back)
-                .and_then(|rung| reading(orders, money, (rung, back)))
-                .map(|reading| reading.z),
+            _ => orders.rung(back).and_then(|rung| reader.read(&rung, back)).map(|read| read.z),
         };
         match z.map(|z| z * sign) {
             Some(z) if z >= Z_ENTER => entered = Some(back),
@@ -64,57 +62,109 @@ pub(super) fn beat(orders: &Signal<'_>, now: Option<Rung>, money: &Series<'_>) -
     };
     Beat {
         state,
-        window_days: u16::try_from(now.window).unwrap_or(u16::MAX),
-        observed: now.observed,
-        expected: now.expected,
+        window_days: u16::try_from(rung.window).unwrap_or(u16::MAX),
+        observed: units(money.between(0, rung.window)),
+        expected: libm::expm1(now.median) * weeks(rung.window),
         prob: None,
         z: Some(now.z),
         since: entered.map(|back| orders.last.plus(-back)),
     }
 }
 
-fn reading(orders: &Signal<'_>, money: &Series<'_>, (rung, back): (Rung, i32)) -> Option<Reading> {
-    let window = rung.window;
-    let weeks = f64::from(window) / 7.0;
-    // Windows that lie whole in the time the customer is known and in reach.
-    let reach = orders.known_days.min(i32::try_from(REACH_DAYS).unwrap_or(i32::MAX));
-    let mut logs = [0.0; WINDOWS_MAX];
-    let mut n = 0;
-    for slot in &mut logs {
-        let from = back + window * (i32::try_from(n).unwrap_or(0) + 1);
-        if from + window > reach {
-            break;
-        }
-        *slot = log_weekly(money, from, from + window, weeks);
-        n += 1;
-    }
-    let logs = logs.get_mut(..n).filter(|logs| !logs.is_empty())?;
-    let median = median(logs);
-    let mut deviations = [0.0; WINDOWS_MAX];
-    for (slot, log) in deviations.iter_mut().zip(logs.iter()) {
-        *slot = (log - median).abs();
-    }
-    let spread = MAD_SCALE * self::median(deviations.get_mut(..n)?);
-    let scale = spread.max((ORDER_NOISE / rung.evidence()).sqrt()) + SCALE_MIN;
-    let recent = log_weekly(money, back, back + window, weeks);
-    Some(Reading {
-        window,
-        z: (recent - median) / scale,
-        observed: units(money, back, back + window),
-        expected: libm::expm1(median) * weeks,
-    })
+/// Compares one boundary after another, and keeps what most of them share with the one before.
+struct Reader<'s> {
+    money: &'s Series<'s>,
+    /// Days that windows may lie in.
+    reach: i32,
+    /// The window of the last boundary, days.
+    window: i32,
+    /// Spend of the window and of those before it, and its logarithms.
+    spends: [i64; WINDOWS_MAX + 1],
+    logs: [f64; WINDOWS_MAX + 1],
+    /// Windows of the baseline, their median and the median distance from it.
+    n: usize,
+    median: f64,
+    spread: f64,
 }
 
-fn units(money: &Series<'_>, from: i32, to: i32) -> f64 {
+impl<'s> Reader<'s> {
+    fn new(orders: &Signal<'_>, money: &'s Series<'s>) -> Self {
+        Self {
+            money,
+            // Windows that lie whole in the time the customer is known and in reach.
+            reach: orders.known_days.min(i32::try_from(REACH_DAYS).unwrap_or(i32::MAX)),
+            window: 0,
+            spends: [0; WINDOWS_MAX + 1],
+            logs: [0.0; WINDOWS_MAX + 1],
+            n: 0,
+            median: 0.0,
+            spread: 0.0,
+        }
+    }
+
+    /// The boundary `back` days before the newest; none without a window before it.
+    fn read(&mut self, rung: &Rung, back: i32) -> Option<Reading> {
+        if self.look(rung.window, back) {
+            let mut sorted = [0.0; WINDOWS_MAX];
+            let logs = self.logs.get(1..=self.n)?;
+            let sorted = sorted.get_mut(..self.n)?;
+            sorted.copy_from_slice(logs);
+            self.median = median(sorted);
+            for (slot, log) in sorted.iter_mut().zip(logs) {
+                *slot = (log - self.median).abs();
+            }
+            self.spread = MAD_SCALE * median(sorted);
+        }
+        if self.n == 0 {
+            return None;
+        }
+        let scale = self.spread.max((ORDER_NOISE / rung.evidence()).sqrt()) + SCALE_MIN;
+        Some(Reading { z: (self.logs[0] - self.median) / scale, median: self.median })
+    }
+
+    /// Takes the windows of a boundary; whether those of the baseline changed.
+    fn look(&mut self, window: i32, back: i32) -> bool {
+        let is_other = window != self.window;
+        let mut changed = is_other;
+        self.window = window;
+        let weeks = weeks(window);
+        let mut before = self.money.before(back);
+        let mut n_windows = 0;
+        for (at, (spend, log)) in self.spends.iter_mut().zip(&mut self.logs).enumerate() {
+            let end = back + window * (i32::try_from(at).unwrap_or(0) + 1);
+            // The window itself is always there.
+            if at > 0 && end > self.reach {
+                break;
+            }
+            n_windows = at;
+            let total = self.money.before(end);
+            let found = total - std::mem::replace(&mut before, total);
+            if is_other || at > self.n || found != *spend {
+                *spend = found;
+                *log = log_weekly(found, weeks);
+                changed |= at > 0;
+            }
+        }
+        changed |= n_windows != self.n;
+        self.n = n_windows;
+        changed
+    }
+}
+
+fn weeks(window: i32) -> f64 {
+    f64::from(window) / 7.0
+}
+
+fn units(micros: i64) -> f64 {
     // Rounding a sum of micros above 2^53 moves it by less than a unit in ten thousand millions.
     #[allow(clippy::cast_precision_loss, reason = "a relative error of 2^-53 is nothing here")]
-    let micros = money.between(from, to) as f64;
+    let micros = micros as f64;
     micros / MICROS
 }
 
 /// ln(1 + spend a week); more refunds than spend count as none.
-fn log_weekly(money: &Series<'_>, from: i32, to: i32, weeks: f64) -> f64 {
-    libm::log1p(units(money, from, to).max(0.0) / weeks)
+fn log_weekly(micros: i64, weeks: f64) -> f64 {
+    if micros <= 0 { 0.0 } else { libm::log1p(units(micros) / weeks) }
 }
 
 /// The median, by sorting in place; 0 for none.

@@ -147,16 +147,20 @@ impl BetaGeometric {
     /// [`Self::predict`] for the first horizon, and expected purchases within the second.
     pub(super) fn predict_two(&self, row: &BtydRow, [near, far]: [f64; 2]) -> (Prediction, f64) {
         let row = row.nearest();
-        let ahead = self.ahead(&row, sane_weeks(near));
+        let ahead = [near, far].map(|weeks| self.ahead(&row, sane_weeks(weeks)));
+        let [ahead, further] = &ahead;
         let log_odds = self.log_odds_gone(ahead.n_throws, &row);
         let (p_alive, p_gone) = logistic_pair(log_odds);
-        let expected = |ahead| if_alive(self.dropout.expected_min(ahead), p_alive, log_odds);
+        let [near, far] = self
+            .dropout
+            .expected_min_two([ahead, further])
+            .map(|purchases| if_alive(purchases, p_alive, log_odds));
         let prediction = Prediction {
             p_alive,
             p_no_purchase: (p_gone + p_alive * ahead.none_prob).min(1.0),
-            expected_purchases: expected(&ahead),
+            expected_purchases: near,
         };
-        (prediction, expected(&self.ahead(&row, sane_weeks(far))))
+        (prediction, far)
     }
 
     /// Expected purchases within each of two horizons.

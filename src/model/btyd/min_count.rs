@@ -95,6 +95,60 @@ impl Dropout {
         if ahead.is_short() { self.by_series(ahead) } else { self.by_quadrature(ahead) }
     }
 
+    /// [`Self::expected_min`] over two stretches of time ahead of the same customer, the same bits
+    /// for less: what the throws take away is the same for both.
+    pub(super) fn expected_min_two(&self, ahead: [&Ahead; 2]) -> [f64; 2] {
+        let [near, far] = ahead;
+        let is_series = |ahead: &Ahead| ahead.odds > 0.0 && ahead.is_short();
+        if is_series(near) && is_series(far) && near.n_throws == far.n_throws {
+            let found = self.two_series(ahead);
+            return [0, 1].map(|of| found[of].unwrap_or_else(|| self.by_series(ahead[of])));
+        }
+        ahead.map(|ahead| self.expected_min(ahead))
+    }
+
+    /// [`Self::by_series`] of both, step by step as there; none of one that takes more steps than
+    /// the tables hold.
+    fn two_series(&self, ahead: [&Ahead; 2]) -> [Option<f64>; 2] {
+        let z = ahead.map(|ahead| ahead.odds / (1.0 + ahead.odds));
+        let offset = usize::try_from(ahead[0].n_throws).unwrap_or(usize::MAX);
+        let ratios = self.ratios.get(offset..).unwrap_or(&[]);
+        let (shape, mut at) = (ahead.map(|ahead| ahead.shape), 0.0);
+        let mut pmf = ahead.map(|ahead| ahead.none_prob);
+        let (mut survival, mut capped, mut sum) = (1.0, 0.0, [0.0; 2]);
+        let mut found = [None; 2];
+        for (ratios, inverses) in ratios.chunks_exact(BLOCK).zip(INVERSES[1..].chunks_exact(BLOCK))
+        {
+            let mut grows = [[0.0; 2]; BLOCK];
+            for ((grow, inverse), offset) in grows.iter_mut().zip(inverses).zip(OFFSETS) {
+                for of in 0..2 {
+                    grow[of] = z[of] * (shape[of] + (at + offset)) * inverse;
+                }
+            }
+            let mut term = [0.0; 2];
+            for (grow, ratio) in grows.iter().zip(ratios) {
+                capped += survival;
+                survival *= ratio;
+                for of in 0..2 {
+                    pmf[of] *= grow[of];
+                    term[of] = pmf[of] * capped;
+                    sum[of] += term[of];
+                }
+            }
+            at += OFFSETS[BLOCK - 1] + 1.0;
+            for of in 0..2 {
+                let fall = f64::max(grows[BLOCK - 1][of], z[of]);
+                if found[of].is_none() && term[of] * fall <= TAIL * (1.0 - fall) * sum[of] {
+                    found[of] = Some(sum[of]);
+                }
+            }
+            if found[0].is_some() && found[1].is_some() {
+                break;
+            }
+        }
+        found
+    }
+
     /// The smallest n with P(min(N, G) > n) <= `tail`; none where the walk would be long.
     pub(super) fn first_below(&self, ahead: &Ahead, tail: f64) -> Option<u32> {
         if !ahead.is_short() {
@@ -204,6 +258,10 @@ mod tests {
                             n_compared += 1;
                             let dropout = Dropout::new(a, b);
                             let series = dropout.by_series(&ahead);
+                            let longer = Ahead { odds: 2.0 * odds, ..ahead };
+                            let one_by_one = [&ahead, &longer].map(|of| dropout.expected_min(of));
+                            let at_once = dropout.expected_min_two([&ahead, &longer]);
+                            assert_eq!(at_once.map(f64::to_bits), one_by_one.map(f64::to_bits));
                             let nodes = dropout.by_quadrature(&ahead);
                             // A million in a or b costs the log weights some digits.
                             let tolerance = 3e-13 + 1e-16 * a.min(b).max(shape);

@@ -7,6 +7,7 @@
 
 mod explain;
 mod fitted;
+mod flat;
 mod schema;
 
 pub use explain::TableExplainer;

@@ -1,9 +1,18 @@
 //! A tree explained at the points of a quadrature: one way down and one way up.
 //!
 //! In: a tree of a forest, once; then rows. Out: its contributions, added to those of other trees.
-//! All that does not depend on the row is worked out once: the factor of each child at each point,
-//! and what a unit of the sum below a child is worth to the feature of the split. It deliberately
-//! takes only trees that a path of at most 16 features leads through.
+//! It deliberately takes only trees that a path of at most 16 features leads through.
+//!
+//! At a point y a feature that follows (o = 1) or not (o = 0), with the share z, has the factor
+//! f = y o + (1 - y) z. On the way down a split gets A, the product of the factors above it; on the
+//! way up R, the sum over the leaves below it of value times the factors between. To the feature of
+//! a split its children are worth A (R_l (o_l - z_l) + R_r (o_r - z_r)). Where the feature was
+//! split before, A holds the earlier factor f_a already: the children's are divided by it, and what
+//! the earlier split is going to count, (o_a - z_a) times A R, is taken off.
+//!
+//! Factors are worked out for each row: that takes less time than to fetch them from a table.
+
+use std::collections::VecDeque;
 
 use crate::model::forest::Forest;
 
@@ -30,48 +39,77 @@ const GAUSS_8: [(f64, f64); 4] = [
     (0.183_434_642_495_649_8, 0.362_683_783_378_362),
 ];
 
-/// A split with the places of its own product and of its children's.
+/// Points at most.
+pub(super) const POINTS_MAX: usize = PATH_FEATURES_MAX / 2;
+
+/// A split; the places of its children follow from its own position among the splits.
 #[derive(Debug, Clone, Copy)]
 struct Split {
+    /// With [`MISSING_LEFT`].
     feature: u32,
     threshold: f32,
-    missing_left: bool,
     own: u32,
-    left: u32,
-    right: u32,
-    /// The place that says whether earlier splits on this feature were followed; the root's, which
-    /// always is, where there was none.
+    /// The place that says whether earlier splits on this feature were followed, or [`FIRST`].
     above: u32,
+    /// Of the children: shares of the weight that follows the path when the feature is left out.
+    shares: [f64; 2],
+    /// The same of the place above; 1 for a first split.
+    share_above: f64,
 }
 
-/// Factors of the left and the right child, then worths of both.
-const PARTS: usize = 4;
-/// Ways that a row can find a split: an earlier one on the feature not followed, left, right.
-const WAYS: usize = 3;
+/// Bit of a split's feature that says "missing goes left".
+const MISSING_LEFT: u32 = 1 << 31;
+/// No earlier split on this feature.
+const FIRST: u32 = u32::MAX;
+/// Stands in for a share of nothing where it divides: what is divided is 0 then.
+const SHARE_MIN: f64 = 1e-300;
 
 /// A tree, ready for rows.
 #[derive(Debug, Clone)]
 pub(super) struct PointTree {
     n_points: usize,
-    n_places: usize,
-    /// In order of a walk that sees parents first.
+    /// Level after level: neighbours do not wait for each other.
     splits: Vec<Split>,
     /// Places and values of the leaves.
     leaves: Vec<(u32, f64)>,
-    /// By split, way, part and point.
-    numbers: Vec<f64>,
 }
 
 /// Memory for one row after another.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
+    /// By place and point: A on the way down, R on the way up.
     products: Vec<f64>,
+    /// Factors of the children, by place but the root's.
+    factors: Vec<f64>,
+    /// By place.
     followed: Vec<bool>,
-    ways: Vec<u8>,
+    /// By feature and point.
+    sums: Vec<[f64; POINTS_MAX]>,
+}
+
+impl Scratch {
+    /// Memory for a row of so many features.
+    pub(super) fn new(n_features: usize) -> Self {
+        Self { sums: vec![[0.0; POINTS_MAX]; n_features], ..Self::default() }
+    }
+
+    /// What all trees added up to, by feature.
+    pub(super) fn write(&self, out: &mut [f64]) {
+        for (slot, sums) in out.iter_mut().zip(&self.sums) {
+            *slot = sums.iter().sum();
+        }
+    }
 }
 
 /// A feature on the way down: the place of its last split's child, and its share there.
 type OnPath = (usize, u32, f64);
+
+/// A node to be added, with its place and the features on the way to it, each once.
+struct Waiting {
+    position: usize,
+    own: u32,
+    path: Vec<OnPath>,
+}
 
 impl PointTree {
     /// Prepares a tree whose paths meet at most `longest` features; all its splits have covers.
@@ -80,141 +118,172 @@ impl PointTree {
             0..=4 => 2,
             5..=8 => 4,
             9..=12 => 6,
-            _ => 8,
+            _ => POINTS_MAX,
         };
-        let (splits, leaves, numbers) = (Vec::new(), Vec::new(), Vec::new());
-        let mut tree = Self { n_points, n_places: 1, splits, leaves, numbers };
-        tree.add(forest, root, 0, &mut Vec::new());
+        let mut tree = Self { n_points, splits: Vec::new(), leaves: Vec::new() };
+        let mut waiting = VecDeque::from([Waiting { position: root, own: 0, path: Vec::new() }]);
+        while let Some(node) = waiting.pop_front() {
+            tree.add(forest, node, &mut waiting);
+        }
         tree
     }
 
-    fn add(&mut self, forest: &Forest, position: usize, own: u32, path: &mut Vec<OnPath>) {
+    /// Adds a node; the children of a split wait.
+    fn add(&mut self, forest: &Forest, from: Waiting, waiting: &mut VecDeque<Waiting>) {
+        let Waiting { position, own, path } = from;
         let node = &forest.nodes()[position];
         if node.is_leaf() {
             self.leaves.push((own, node.value()));
             return;
         }
-        let (at_left, at_right) = node.children();
-        let left = u32::try_from(self.n_places).unwrap_or(u32::MAX);
-        let right = left.saturating_add(1);
-        self.n_places += 2;
+        let left = to_u32(place_left(self.splits.len()));
         let feature = node.feature();
-        let held = path.iter().rposition(|(of, _, _)| *of == feature);
-        let (above, share_above) = held.map_or((0, 1.0), |at| (path[at].1, path[at].2));
+        let held = path.iter().position(|(of, _, _)| *of == feature);
+        let (above, share_above) = held.map_or((FIRST, 1.0), |at| (path[at].1, path[at].2));
         // Covers were looked at before.
         let shares = shares_below(forest, position).unwrap_or([0.5, 0.5]);
+        let shares = shares.map(|share| share * share_above);
+        let missing_left = if node.goes_left(f64::NAN) { MISSING_LEFT } else { 0 };
         self.splits.push(Split {
-            feature: u32::try_from(feature).unwrap_or(u32::MAX),
+            feature: to_u32(feature) | missing_left,
             threshold: node.threshold(),
-            missing_left: node.goes_left(f64::NAN),
             own,
-            left,
-            right,
             above,
+            shares,
+            share_above,
         });
-        self.add_numbers(share_above, shares);
-        for (child, place, share) in [(at_left, left, shares[0]), (at_right, right, shares[1])] {
-            path.push((feature, place, share_above * share));
-            self.add(forest, child, place, path);
-            path.pop();
+        let children: [usize; 2] = node.children().into();
+        for ((position, own), share) in children.into_iter().zip(left..).zip(shares) {
+            let mut path = path.clone();
+            let here = (feature, own, share);
+            match held {
+                Some(at) => path[at] = here,
+                None => path.push(here),
+            }
+            waiting.push_back(Waiting { position, own, path });
         }
     }
 
-    /// With y the point, o whether the feature follows and z its share, a feature's factor is
-    /// f = y o + (1 - y) z, and what a unit of the product is worth to it (o - z) / f. A split on a
-    /// feature that was split before takes the place of the earlier one.
-    fn add_numbers(&mut self, above: f64, shares: [f64; 2]) {
-        let points: Vec<f64> = rule(self.n_points).iter().map(|(y, _)| *y).collect();
-        let known = |y: f64, share: f64| y + (1.0 - y) * share;
-        let worth = |y: f64, share: f64| (1.0 - share) / known(y, share);
-        let followed = |y: f64, share: f64| known(y, above * share) / known(y, above);
-        let left_out = |y: f64, share: f64| (1.0 - y) * above * share / known(y, above);
-        let gained = |y: f64, share: f64| worth(y, above * share) - worth(y, above);
-        // (0 - z) / ((1 - y) z), which does not depend on z.
-        let lost = |y: f64| -1.0 / (1.0 - y) - worth(y, above);
-        let [left, right] = shares;
-        // An earlier split on the feature was not followed: nothing is left to gain or lose.
-        self.numbers.extend(points.iter().map(|_| left));
-        self.numbers.extend(points.iter().map(|_| right));
-        self.numbers.extend(points.iter().map(|_| 0.0));
-        self.numbers.extend(points.iter().map(|_| 0.0));
-        self.numbers.extend(points.iter().map(|&y| followed(y, left)));
-        self.numbers.extend(points.iter().map(|&y| left_out(y, right)));
-        self.numbers.extend(points.iter().map(|&y| gained(y, left)));
-        self.numbers.extend(points.iter().map(|&y| lost(y)));
-        self.numbers.extend(points.iter().map(|&y| left_out(y, left)));
-        self.numbers.extend(points.iter().map(|&y| followed(y, right)));
-        self.numbers.extend(points.iter().map(|&y| lost(y)));
-        self.numbers.extend(points.iter().map(|&y| gained(y, right)));
-    }
-
-    /// Adds the contributions to a row, which has a value for every feature, as `out` has a place.
-    pub(super) fn add_contributions(&self, row: &[f64], out: &mut [f64], scratch: &mut Scratch) {
+    /// Adds the contributions to a row, which has a value for every feature, as the scratch has a
+    /// place.
+    pub(super) fn add_contributions(&self, row: &[f64], scratch: &mut Scratch) {
         match self.n_points {
-            2 => self.add_at::<2>(row, out, scratch),
-            4 => self.add_at::<4>(row, out, scratch),
-            6 => self.add_at::<6>(row, out, scratch),
-            _ => self.add_at::<8>(row, out, scratch),
+            2 => self.add_at::<2>(row, scratch),
+            4 => self.add_at::<4>(row, scratch),
+            6 => self.add_at::<6>(row, scratch),
+            _ => self.add_at::<POINTS_MAX>(row, scratch),
         }
     }
 
-    fn add_at<const K: usize>(&self, row: &[f64], out: &mut [f64], scratch: &mut Scratch) {
-        let Scratch { products, followed, ways } = scratch;
+    fn add_at<const K: usize>(&self, row: &[f64], scratch: &mut Scratch) {
+        let Scratch { products, factors, followed, sums } = scratch;
         // What an earlier tree left there is written over before it is read.
-        let (n_places, n_splits) = (self.n_places, self.splits.len());
+        let (n_splits, n_places) = (self.splits.len(), place_left(self.splits.len()));
         products.resize(products.len().max(n_places * K), 0.0);
+        factors.resize(factors.len().max(2 * n_splits * K), 0.0);
         followed.resize(followed.len().max(n_places), true);
-        ways.resize(ways.len().max(n_splits), 0);
         let products = &mut products.as_chunks_mut::<K>().0[..n_places];
-        let (followed, ways) = (&mut followed[..n_places], &mut ways[..n_splits]);
-        let numbers = self.numbers.as_chunks::<K>().0;
-        for (slot, (_, weight)) in products[0].iter_mut().zip(rule(K)) {
-            *slot = *weight;
-        }
-        followed[0] = true;
-        let prepared = numbers.chunks_exact(WAYS * PARTS);
-        for ((split, parts), way) in self.splits.iter().zip(prepared).zip(ways.iter_mut()) {
+        let factors = &mut factors.as_chunks_mut::<K>().0.as_chunks_mut::<2>().0[..n_splits];
+        let followed = &mut followed[..n_places];
+        let points = Points::<K>::new();
+        products[0] = std::array::from_fn(|k| rule(K)[k].1);
+        for (at, (split, factors)) in self.splits.iter().zip(factors.iter_mut()).enumerate() {
             let goes_left = split.goes_left(row);
-            let above = followed[split.above as usize];
-            *way = u8::from(above) * (1 + u8::from(!goes_left));
-            let (left, right) = (split.left as usize, split.right as usize);
-            followed[left] = above & goes_left;
-            followed[right] = above & !goes_left;
-            let parts = &parts[usize::from(*way) * PARTS..][..PARTS];
+            let above = split.above == FIRST || followed[split.above as usize];
+            let follows = [above & goes_left, above & !goes_left];
+            followed[place_left(at)..][..2].copy_from_slice(&follows);
+            let mut found: [[f64; K]; 2] =
+                std::array::from_fn(|side| points.factor(follows[side], split.shares[side]));
+            if split.above != FIRST {
+                let before = points.inverse(above, split.share_above);
+                found = found.map(|factor| times(&factor, &before));
+            }
+            *factors = found;
             let own = products[split.own as usize];
-            products[left] = times(&own, &parts[0]);
-            products[right] = times(&own, &parts[1]);
+            let children = &mut products[place_left(at)..][..2];
+            children[0] = times(&own, &found[0]);
+            children[1] = times(&own, &found[1]);
         }
         for &(place, value) in &self.leaves {
-            for product in &mut products[place as usize] {
-                *product *= value;
-            }
+            products[place as usize] = [value; K];
         }
-        let prepared = numbers.chunks_exact(WAYS * PARTS);
-        for ((split, parts), &way) in self.splits.iter().zip(prepared).zip(ways.iter()).rev() {
-            let parts = &parts[usize::from(way) * PARTS..][..PARTS];
-            let (left, right) = (products[split.left as usize], products[split.right as usize]);
-            let (mut sum, mut worth) = ([0.0; K], [0.0; K]);
-            for k in 0..K {
-                sum[k] = left[k] + right[k];
-                worth[k] = left[k] * parts[2][k] + right[k] * parts[3][k];
+        for (at, (split, factors)) in self.splits.iter().zip(factors.iter()).enumerate().rev() {
+            let follows = &followed[place_left(at)..][..2];
+            let worth = [0, 1].map(|side| known(follows[side]) - split.shares[side]);
+            let children = &products[place_left(at)..][..2];
+            let (left, right, own) = (children[0], children[1], products[split.own as usize]);
+            let sum: [f64; K] =
+                std::array::from_fn(|k| left[k] * factors[0][k] + right[k] * factors[1][k]);
+            let mut gain: [f64; K] =
+                std::array::from_fn(|k| own[k] * (left[k] * worth[0] + right[k] * worth[1]));
+            if split.above != FIRST {
+                let above = followed[split.above as usize];
+                let before = points.inverse(above, split.share_above);
+                let counted = known(above) - split.share_above;
+                gain = std::array::from_fn(|k| (gain[k] - own[k] * sum[k] * counted) * before[k]);
             }
             products[split.own as usize] = sum;
-            out[split.feature as usize] += worth.iter().sum::<f64>();
+            if let Some(sums) = sums[split.feature()].first_chunk_mut::<K>() {
+                let held = *sums;
+                *sums = std::array::from_fn(|k| held[k] + gain[k]);
+            }
         }
+    }
+}
+
+/// The points y as factors are made of them.
+struct Points<const K: usize> {
+    /// y o for o = 0 and o = 1.
+    of_known: [[f64; K]; 2],
+    /// 1 - y.
+    of_share: [f64; K],
+}
+
+impl<const K: usize> Points<K> {
+    fn new() -> Self {
+        let y: [f64; K] = std::array::from_fn(|k| rule(K)[k].0);
+        Self { of_known: [[0.0; K], y], of_share: y.map(|y| 1.0 - y) }
+    }
+
+    fn factor(&self, follows: bool, share: f64) -> [f64; K] {
+        let of_known = &self.of_known[usize::from(follows)];
+        std::array::from_fn(|k| of_known[k] + self.of_share[k] * share)
+    }
+
+    fn inverse(&self, follows: bool, share: f64) -> [f64; K] {
+        self.factor(follows, share.max(SHARE_MIN)).map(|factor| 1.0 / factor)
     }
 }
 
 impl Split {
+    const fn feature(&self) -> usize {
+        (self.feature & !MISSING_LEFT) as usize
+    }
+
     #[allow(clippy::cast_possible_truncation, reason = "trees were grown on f32 values")]
     fn goes_left(&self, row: &[f64]) -> bool {
-        let x = row[self.feature as usize] as f32;
-        (x < self.threshold) | (x.is_nan() & self.missing_left)
+        let x = row[self.feature()] as f32;
+        (x < self.threshold) | (x.is_nan() & (self.feature & MISSING_LEFT != 0))
     }
+}
+
+/// The place of the left child of a split; the right one's is the next.
+const fn place_left(split: usize) -> usize {
+    2 * split + 1
+}
+
+/// o as a number.
+fn known(follows: bool) -> f64 {
+    f64::from(u8::from(follows))
 }
 
 fn times<const K: usize>(a: &[f64; K], b: &[f64; K]) -> [f64; K] {
     std::array::from_fn(|k| a[k] * b[k])
+}
+
+/// Positions are below the limit of nodes.
+fn to_u32(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// Points and weights on [0, 1].

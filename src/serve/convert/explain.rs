@@ -3,22 +3,21 @@
 use super::names;
 use crate::decision::{RuleKind, RuleTrace, TestTrace};
 use crate::scoring::{Explained, ExplainedAnswer, ExplainedTerm, Reason};
+use crate::serve::answers::ExplainScoreResponse;
 use crate::serve::pb;
+use prost::bytes::Bytes;
 
 /// A reason.
-pub(in crate::serve) fn reason(of: &Reason) -> pb::Reason {
+pub(super) fn reason(of: &Reason) -> pb::Reason {
     let Reason { code, contribution, text } = of;
     pb::Reason { code: code.clone().into_owned(), contribution: *contribution, text: text.clone() }
 }
 
-/// An answer with all that led to it; the score is made elsewhere.
-pub(in crate::serve) fn explained(
-    of: &ExplainedAnswer<'_>,
-    score: pb::Score,
-) -> pb::ExplainScoreResponse {
+/// An answer with all that led to it; the score is written elsewhere.
+pub(in crate::serve) fn explained(of: &ExplainedAnswer<'_>, score: Bytes) -> ExplainScoreResponse {
     let ExplainedAnswer { answer, churn, value, terms } = of;
-    pb::ExplainScoreResponse {
-        score: Some(score),
+    ExplainScoreResponse {
+        score,
         churn: churn.as_ref().map(|part| explanation(part, terms)),
         value: value.as_ref().map(|part| explanation(part, terms)),
         rules: answer.decision.trace.iter().map(rule).collect(),

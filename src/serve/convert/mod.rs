@@ -12,17 +12,22 @@ mod names;
 mod score;
 mod stats;
 mod transition;
+mod writer;
 
+#[cfg(test)]
+mod score_message;
+#[cfg(test)]
+mod score_tests;
 #[cfg(test)]
 mod tests;
 
 pub(super) use customer::{customer, facts};
 pub(super) use event::{event, raw_value};
-pub(super) use explain::{explained, reason};
+pub(super) use explain::explained;
 pub(super) use export::{manifest, manifest_of};
 pub(super) use model::{agreement, policy, traffic, traffic_name};
 pub(super) use names::tier;
-pub(super) use score::{Made, score};
+pub(super) use score::{Made, origin, score};
 pub(super) use stats::stats;
 pub(super) use transition::transition;
 

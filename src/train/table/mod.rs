@@ -5,6 +5,7 @@
 //! together), and a bundle of the kind `table`.
 //! It deliberately makes no features: what stands in the columns is the caller's.
 
+mod baseline;
 mod error;
 mod infer;
 mod judge;

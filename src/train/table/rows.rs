@@ -103,22 +103,7 @@ impl Rows {
 
     /// One column as numbers for the guard against leaks: levels by their place.
     pub(super) fn flat_column(&self, column: usize) -> Vec<f64> {
-        let slots: Vec<usize> = self
-            .schema
-            .slots()
-            .iter()
-            .enumerate()
-            .filter_map(|(at, slot)| (slot.column == column).then_some(at))
-            .collect();
-        match slots.as_slice() {
-            [single] => self.matrix.column(*single).to_vec(),
-            many => (0..self.places.len())
-                .map(|row| {
-                    let hit = many.iter().position(|&slot| self.matrix.column(slot)[row] > 0.5);
-                    hit.map_or(f64::NAN, |at| at as f64)
-                })
-                .collect(),
-        }
+        self.matrix.map_rows(|row| self.schema.flat(column, row))
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::baseline::baseline;
 use super::error::TableError;
 use super::judge::{ChurnVerdict, Verdict, fit_all, judge};
 use super::metrics::{Subject, grade, metrics, schema_text};
@@ -233,6 +234,7 @@ fn draft(
         examples: examples(table, rows, &predictor)?,
         report: report::render(&said, metrics)?,
         card: report::model_card(&said, metrics)?,
+        baseline: baseline(rows, &predictor),
         manifest,
     })
 }
