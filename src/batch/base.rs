@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::config::{LogDefaults, ScoreConfig};
 use crate::domain::{AsOf, Currency, CustomerId, Day, Timestamp};
-use crate::events::{EventReader, Part, PartCounts, Parts, PartsSpec, Threshold};
+use crate::events::{EventReader, IntakeReport, Part, PartCounts, Parts, PartsSpec, Threshold};
 use crate::history::History;
 use crate::scoring::{Answer, Engine, ROWS_AT_ONCE, decision_line, history_digest};
 use crate::store::{StoredState, each_state, export_pins, shard_of};
@@ -399,14 +399,36 @@ pub(super) fn check_parts(
         Some((log, facts)) => (log, facts.as_ref()),
         None => parts.rows(),
     };
-    threshold.check(log)?;
-    if let Some(facts) = facts {
-        threshold.check(facts)?;
-    }
+    check_dropped((log, facts), threshold)?;
     let found = match &reports {
         Some((log, _)) => log.currencies.keys().next().cloned(),
         None => parts.currencies().first().map(|code| code.as_str().to_owned()),
     };
+    check_currency(found, currency)
+}
+
+/// The same by what is known of the rows of all shards, where only one was gathered.
+pub(super) fn check_rows(
+    parts: &Parts,
+    threshold: &Threshold,
+    currency: Currency,
+) -> Result<(), BatchError> {
+    check_dropped(parts.rows(), threshold)?;
+    let is_other = |code: &&Currency| **code != currency;
+    let found = parts.currencies().iter().find(is_other).map(|code| code.as_str().to_owned());
+    check_currency(found, currency)
+}
+
+fn check_dropped(
+    (log, facts): (&IntakeReport, Option<&IntakeReport>),
+    threshold: &Threshold,
+) -> Result<(), BatchError> {
+    threshold.check(log)?;
+    facts.map_or(Ok(()), |facts| threshold.check(facts))?;
+    Ok(())
+}
+
+fn check_currency(found: Option<String>, currency: Currency) -> Result<(), BatchError> {
     match found {
         Some(found) if currency != Currency::NONE && found != currency.as_str() => {
             Err(BatchError::Currency { found, wanted: currency.as_str().to_owned() })

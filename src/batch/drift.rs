@@ -4,7 +4,7 @@
 //! In: a bundle, a log and a day to which the log is complete. Out: how far every feature and the
 //! scores moved since training (population stability index against a limit that knows the sample
 //! sizes), and, for windows that have ended by now, what was foretold against what came. The log is
-//! gathered in bounded memory; of each ended window nine bytes a customer are held. Tables are
+//! gathered in bounded memory; of each ended window sixteen bytes a customer are held. Tables are
 //! looked at by `drift_table`. It deliberately retrains nothing and names no cause.
 
 use std::fmt::Write;
@@ -195,6 +195,10 @@ pub(super) fn drift(
     })?;
     let mut all = look.nothing();
     seen.into_iter().for_each(|seen| all.join(seen));
+    if all.customers == 0 {
+        let n_after = log.parts.n_before_and_after().1;
+        return Err(BatchError::NothingBefore { as_of: day, n_after }.into());
+    }
     let (baseline, customers) = (held.baseline, all.customers);
     let now = Then {
         customers,

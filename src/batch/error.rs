@@ -95,6 +95,17 @@ pub enum BatchError {
         /// What is wrong.
         detail: String,
     },
+    /// Customers of two tables cannot be told apart.
+    #[error("rows of two tables belong together by the customer's id: name its column with --id")]
+    NoIds,
+    /// A customer has several rows where one is needed.
+    #[error("{}: {n_rows} rows have the id of another row, but moves need one row a customer", path.display())]
+    RepeatedIds {
+        /// The table.
+        path: PathBuf,
+        /// Rows too many.
+        n_rows: usize,
+    },
     /// No event lies before the instant.
     #[error("no event of the log lies before the end of {as_of}: {n_after} lie after it")]
     NothingBefore {
@@ -207,6 +218,8 @@ impl BatchError {
             | Self::Threshold(_)
             | Self::LogBundle { .. }
             | Self::NoColumn { .. }
+            | Self::NoIds
+            | Self::RepeatedIds { .. }
             | Self::Row { .. }
             | Self::Id { .. }
             | Self::NothingBefore { .. }

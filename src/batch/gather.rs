@@ -4,9 +4,10 @@
 //! its parts, checked like those of every job. It reads no store and folds nothing.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::base::check_parts;
+use super::base::{check_parts, check_rows};
 use super::clock::{Pace, now};
 use super::error::BatchError;
 use super::run::check_zone;
@@ -16,6 +17,18 @@ use crate::events::{Parts, PartsSpec};
 
 /// What the rules of reading let an event lie ahead, and one microsecond: nothing is cut off.
 const AHEAD_MICROS: i64 = 86_400_000_001;
+
+/// So many directories of the same name are passed over: those of jobs that were killed, or of
+/// others with the same process number on another system.
+const NAMES_MAX: u32 = 1_000;
+
+/// Makes a directory that was not there before and that only its owner reads.
+fn own_dir(dir: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
 
 /// The end of the day asked for; without one an instant after all that may be read.
 pub(super) fn until(as_of: Option<Day>, zone: &Zone) -> AsOf {
@@ -38,15 +51,28 @@ impl Gathering {
         work_dir: Option<&Path>,
         job: &str,
     ) -> Result<Self, BatchError> {
-        let name = subject.file_name().map(|name| name.to_string_lossy());
+        let name = subject.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = format!(".{}.{job}-{}", name.unwrap_or_default(), std::process::id());
-        let dir = match work_dir {
-            Some(dir) => dir.join(name),
-            None => subject.with_file_name(name),
+        let parent = match work_dir {
+            Some(dir) => dir,
+            None => subject.parent().unwrap_or(Path::new("")),
         };
-        let made = fs::create_dir_all(&dir);
-        made.map_err(|source| BatchError::Work { dir: dir.clone(), source })?;
-        Ok(Self(dir))
+        if !parent.as_os_str().is_empty() {
+            let made = fs::create_dir_all(parent);
+            made.map_err(|source| BatchError::Work { dir: parent.to_owned(), source })?;
+        }
+        // Customers' events lie there: it must be new, and nobody else's to read.
+        let mut nth = 0_u32;
+        loop {
+            let dir = parent.join(format!("{name}-{nth}"));
+            match own_dir(&dir) {
+                Ok(()) => return Ok(Self(dir)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && nth < NAMES_MAX => {
+                    nth += 1;
+                }
+                Err(source) => return Err(BatchError::Work { dir, source }),
+            }
+        }
     }
 
     /// Reads the log up to an instant.
@@ -76,7 +102,11 @@ impl Gathering {
         let pace = Pace::new(0, progress);
         let mut tell = |rows: u64| pace.reach(rows, |done, _| format!("{done} rows read"));
         let parts = Parts::read(&spec, &how, &mut tell)?;
-        check_parts(&parts, None, &log.threshold, business.currency)?;
+        match shard {
+            // What became of all rows cannot be said from one shard: they are judged as read.
+            Some(_) => check_rows(&parts, &log.threshold, business.currency)?,
+            None => check_parts(&parts, None, &log.threshold, business.currency)?,
+        }
         Ok(parts)
     }
 }

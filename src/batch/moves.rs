@@ -211,6 +211,9 @@ fn of_tables(
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Moves, BatchError> {
     let Some(path) = &config.since_table else { return Ok(Moves::default()) };
+    if config.id.is_none() && base.engine.table_id_column().is_none() {
+        return Err(BatchError::NoIds);
+    }
     let policy = config.policy.as_deref().map(read_policy).transpose()?;
     let engine = open(&config.models, &config.model, policy)?;
     let then = Base::of_table((config, path), engine, base.as_of, None, progress)?;
@@ -219,7 +222,12 @@ fn of_tables(
     };
     let join = |all: &mut Vec<_>, more| all.extend(more);
     let before = then.count([&then.engine], (&add, join), progress)?;
+    let n_rows = before.len();
     let before: BTreeMap<CustomerId, Places> = before.into_iter().collect();
+    if before.len() < n_rows {
+        let (path, n_rows) = (path.clone(), n_rows - before.len());
+        return Err(BatchError::RepeatedIds { path, n_rows });
+    }
     let add = |found: &mut Moves, [answer]: [&Answer<'_>; 1]| {
         let (from, to) = (before.get(&answer.customer).copied(), places(answer));
         found.add(Move { from, to, cohort: None, between: Between::default() });

@@ -88,7 +88,7 @@ fn flat(op: &Op, list: u16, at: u16) -> FlatOp {
         Op::Code(mask) => FlatOp::Code(*mask),
         Op::AnyBit(mask) => FlatOp::AnyBit(*mask),
         Op::OneOf(literals) => match **literals {
-            [literal] => {
+            [literal] if has_near_bounds(literal) => {
                 let [low, high] = near_bounds(literal);
                 FlatOp::Within(low, high)
             }
@@ -96,6 +96,12 @@ fn flat(op: &Op, list: u16, at: u16) -> FlatOp {
         },
         Op::Named(_) => FlatOp::AsWritten { list, at },
     }
+}
+
+/// Whether the rounded ends are close to the true ones: not where an end lies at 0, from which
+/// there are more numbers to the true one than can be tried.
+fn has_near_bounds(literal: f64) -> bool {
+    literal.abs() < f64::MIN_POSITIVE || literal.abs() > 1_000.0 * NEAR
 }
 
 /// The least and the greatest number that counts as the same as a literal. The distance grows with
@@ -148,5 +154,13 @@ mod tests {
                 assert!(near(inside, literal) && !near(outside, literal), "{literal}");
             }
         }
+    }
+
+    #[test]
+    fn numbers_beside_the_distance_itself_are_compared_as_they_are_written() {
+        for literal in [NEAR, -NEAR, 2.0 * NEAR, 1e-12, f64::MIN_POSITIVE] {
+            assert!(!has_near_bounds(literal), "{literal}");
+        }
+        assert!(has_near_bounds(0.0) && has_near_bounds(0.01) && has_near_bounds(-1.0));
     }
 }

@@ -372,7 +372,17 @@ impl Admission {
 
     /// A call was refused, here or by the gate.
     pub(super) fn refused(&self, class: Class) {
-        self.doors[class.idx()].lock().throttle.refused();
+        // The turnstile turns neither away, so there is nothing to close it for.
+        if !matches!(class, Class::Stream | Class::Admin) {
+            self.doors[class.idx()].lock().throttle.refused();
+        }
+    }
+
+    /// A call was refused for who called: with it the server is done as with one it answered. Did
+    /// it not count, those with no key could keep the turnstile closed while others would be
+    /// answered.
+    pub(super) fn dealt_with(&self, class: Class) {
+        self.doors[class.idx()].lock().throttle.answered();
     }
 
     /// Calls were turned away before they came here.

@@ -204,6 +204,7 @@ impl Rules {
             let is_quota = matches!(refused, ServeError::QuotaUsed { .. });
             let why = if is_quota { Refusal::Quota } else { Refusal::Access };
             self.metrics.refused(method.class, why);
+            self.admission.dealt_with(method.class);
         }
         checked
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use super::admission::Admission;
 use super::clock::Clock;
@@ -50,6 +50,8 @@ pub(super) struct Live {
     pub(super) clock: Clock,
     pub(super) limits: ServeLimits,
     pub(super) pool: rayon::ThreadPool,
+    /// Turns on the pool for chunks of streams beyond the first of each.
+    pub(super) chunk_turns: Arc<Semaphore>,
     /// Directory of models.
     pub(super) models: PathBuf,
     /// Where decisions are logged, if they are.

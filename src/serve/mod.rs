@@ -69,7 +69,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
 
@@ -357,6 +357,7 @@ fn start(
         writer,
         clock,
         limits,
+        chunk_turns: Arc::new(Semaphore::new(pool.current_num_threads())),
         pool,
         models: config.models.clone(),
         decisions,

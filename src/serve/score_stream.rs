@@ -89,8 +89,17 @@ impl ScoreAnswers {
             if self.gathered.is_empty() || !(is_whole || self.work.is_empty()) {
                 break;
             }
+            // One chunk of each stream, and beyond that as many of all as there are threads: else
+            // streams could fill the pool before batches that were let in.
+            let turn = match self.work.is_empty() {
+                true => None,
+                false => match Arc::clone(&self.live.chunk_turns).try_acquire_owned() {
+                    Ok(turn) => Some(turn),
+                    Err(_) => break,
+                },
+            };
             let rows = std::mem::take(&mut self.gathered);
-            self.begin(rows)?;
+            self.begin(rows, turn)?;
         }
         Ok(())
     }
@@ -108,7 +117,11 @@ impl ScoreAnswers {
     }
 
     /// Scores a chunk here, or hands it to the pool.
-    fn begin(&mut self, rows: Vec<pb::ScoreStreamRequest>) -> Result<(), ServeError> {
+    fn begin(
+        &mut self,
+        rows: Vec<pb::ScoreStreamRequest>,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), ServeError> {
         if self.setup.is_none()
             && let Some(first) = rows.first()
         {
@@ -126,7 +139,11 @@ impl ScoreAnswers {
             let live = Arc::clone(&self.live);
             let score =
                 move |left: &AtomicBool| score_chunk(&live, &moment, (setup.view, &rows), left);
-            self.work.push_back(Box::pin(self.live.pooled(score)));
+            let work = self.live.pooled(score);
+            self.work.push_back(Box::pin(async move {
+                let _turn = turn;
+                work.await
+            }));
             return Ok(());
         }
         let still_here = AtomicBool::new(false);

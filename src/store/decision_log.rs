@@ -163,6 +163,8 @@ struct Inner {
     began: Option<Timestamp>,
     total_bytes: u64,
     unsynced_bytes: u64,
+    /// Bytes made durable since the log was opened.
+    synced_bytes: u64,
     /// Files that are full and not yet durable.
     full: Vec<Arc<File>>,
     /// Whether the thread that syncs has nothing to do: only then must it be woken, which is a
@@ -240,6 +242,7 @@ impl DecisionLog {
             began: None,
             total_bytes: total_bytes.saturating_sub(torn),
             unsynced_bytes: 0,
+            synced_bytes: 0,
             full: Vec::new(),
             is_idle: false,
             is_awaited: false,
@@ -395,7 +398,9 @@ impl DecisionLog {
     /// [`DecisionLogError::Broken`] when the disk refused.
     pub fn flush(&self) -> Result<(), DecisionLogError> {
         let mut inner = self.shared.lock();
-        while inner.unsynced_bytes > 0 && inner.broken.is_none() {
+        // What others append meanwhile is not waited for.
+        let wanted = inner.synced_bytes + inner.unsynced_bytes;
+        while inner.synced_bytes < wanted && inner.broken.is_none() {
             inner.is_awaited = true;
             self.shared.dirty.notify_one();
             inner = self.shared.synced.wait(inner).unwrap_or_else(PoisonError::into_inner);
@@ -480,7 +485,10 @@ fn sync_loop(shared: &Shared) {
         let synced: io::Result<()> = files.iter().try_for_each(|file| file.sync_data());
         let mut inner = shared.lock();
         match synced {
-            Ok(()) => inner.unsynced_bytes -= n_bytes,
+            Ok(()) => {
+                inner.unsynced_bytes -= n_bytes;
+                inner.synced_bytes += n_bytes;
+            }
             // What the disk holds after a failed sync is unknown: nothing more may be promised.
             Err(error) => inner.broken = Some(error.to_string()),
         }

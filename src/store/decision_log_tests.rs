@@ -208,3 +208,25 @@ fn one_process_writes_at_a_time() {
     drop(log);
     DecisionLog::open(dir.path(), DecisionLogSpec::default()).unwrap();
 }
+
+#[test]
+fn a_flush_waits_for_what_was_there_and_not_for_what_keeps_coming() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), DecisionLogSpec::default());
+    let (is_over, n) = (std::sync::atomic::AtomicBool::new(false), 200_000);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..n {
+                log.append(line(n).as_bytes(), 1, at(0)).unwrap();
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Release);
+        });
+        let mut n_flushes = 0;
+        while !is_over.load(std::sync::atomic::Ordering::Acquire) {
+            log.flush().unwrap();
+            n_flushes += 1;
+        }
+        assert!(n_flushes > 2, "{n_flushes}");
+    });
+    assert_eq!(lines(dir.path()).len(), n);
+}

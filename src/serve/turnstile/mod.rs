@@ -238,6 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Turnstile<S> {
         let mut n = self.sieve.sift(input, &shares, self.outbound.has_answered, to);
         if buffers.is_ended && n == 0 {
             // Half a frame, at the end.
+            self.sieve.give_up();
             n = pass(input);
         }
         buffers.n_done += n;

@@ -169,6 +169,11 @@ impl Sieve {
         }
     }
 
+    /// The client has ended within a frame: what is left passes as it is.
+    pub(super) const fn give_up(&mut self) {
+        self.place = Place::Within { n_left: usize::MAX, passes: true };
+    }
+
     /// Whether sifting may begin: not in the middle of a head that the library has begun to read.
     pub(super) const fn can_begin(&self) -> bool {
         !matches!(self.place, Place::Head(1..))
@@ -278,17 +283,23 @@ impl Sieve {
             DATA | HEADERS | PRIORITY | RST_STREAM | WINDOW_UPDATE
                 if self.turned.is_turned(head.stream, self.passed_last) =>
             {
-                self.judge_rest(head)
+                self.judge_rest(head, out)
             }
             _ => Verdict::Pass,
         }
     }
 
     /// A frame of a call that was turned away.
-    fn judge_rest(&mut self, head: Head) -> Verdict {
+    fn judge_rest(&mut self, head: Head, out: &mut Vec<u8>) -> Verdict {
         match head.kind {
             DATA => {
-                self.n_credit += u32::try_from(head.n_bytes).unwrap_or(u32::MAX);
+                let n = u32::try_from(head.n_bytes).unwrap_or(u32::MAX);
+                self.n_credit += n;
+                // Some clients keep a call until all of its body has left, however it was
+                // answered: its own window must not end before that.
+                if n > 0 && !head.has(END_STREAM) {
+                    frames::put(out, (WINDOW_UPDATE, 0), head.stream, &n.to_be_bytes());
+                }
             }
             // Last headers, which calls of ours never have. While blocks refer to a table the
             // library must see them, and take them for the mistake that they are.

@@ -120,8 +120,10 @@ fn a_call_is_turned_away_with_all_that_comes_for_it_and_others_pass() {
     assert_eq!(passed.len(), own - 9);
     assert_eq!([&passed[..at], &passed[at..]], [&wanted[..at], &wanted[at + 9..]]);
     let found = heads(&out);
-    assert_eq!(found.iter().map(|head| head.stream).collect::<Vec<_>>(), [3, 11, 0]);
+    assert_eq!(found.iter().map(|head| head.stream).collect::<Vec<_>>(), [3, 11, 11, 0]);
     assert!(found[..2].iter().all(|head| head.kind == HEADERS && head.flags == 5));
+    // A body that goes on gets its own window back as well.
+    assert!(found[2].kind == WINDOW_UPDATE);
     assert_eq!(out[out.len() - 4..], 160_u32.to_be_bytes());
     assert_eq!(sieve.news.len(), 2);
     let known = sieve.news[0];
@@ -426,4 +428,21 @@ async fn bodies_of_calls_turned_away_use_up_no_window() {
         n_refused += u32::from(!is_good(score(&channel, 60_000).await));
     }
     assert!(n_refused > 1_900, "{n_refused}");
+}
+
+/// A client keeps a call until its body has left, and has only so many.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_longer_than_a_streams_window_keep_no_call_open() {
+    let valve = Arc::new(Told { share: OPEN.into(), ..Told::default() });
+    let (channel, _) = start(&valve).await;
+    assert!(is_good(score(&channel, 10).await));
+    valve.share.store(OPEN / 50, Ordering::Relaxed);
+    let mut n_refused = 0;
+    // More than may be open at once.
+    for _ in 0..260 {
+        n_refused += u32::from(!is_good(score(&channel, 2 << 20).await));
+    }
+    assert!(n_refused > 200, "{n_refused}");
+    valve.share.store(OPEN, Ordering::Relaxed);
+    assert!(is_good(score(&channel, 10).await));
 }

@@ -49,8 +49,12 @@ impl Turned {
     /// A stream is opened, newer than all before; those left out are closed by that.
     pub(super) fn open(&mut self, stream: u32) {
         if let Some(bits) = &mut self.bits {
-            let n_new = (stream / 2).saturating_sub(self.last / 2).min(STREAMS);
-            for back in 0..n_new {
+            let n_new = (stream / 2).saturating_sub(self.last / 2);
+            if n_new >= STREAMS {
+                (bits.turned, bits.unfinished) = ([0; WORDS], [0; WORDS]);
+                self.n_unfinished = 0;
+            }
+            for back in 0..n_new % STREAMS {
                 let (word, bit) = place(stream - 2 * back.min(stream / 2));
                 bits.turned[word] &= !bit;
                 if bits.unfinished[word] & bit != 0 {
