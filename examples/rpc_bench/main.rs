@@ -315,6 +315,11 @@ async fn unary(
             Ok::<_, anyhow::Error>((waited, bytes))
         });
     }
+    together(callers).await
+}
+
+/// What all callers found.
+async fn together(mut callers: tokio::task::JoinSet<Result<Run>>) -> Result<Run> {
     let (mut all, mut bytes) = (Vec::new(), 0);
     while let Some(run) = callers.join_next().await {
         let (waited, found) = run??;
@@ -335,13 +340,7 @@ async fn streams(
         let (channel, path, messages) = (channel.clone(), path.clone(), Arc::clone(messages));
         callers.spawn(async move { stream(channel, path, &messages, time).await });
     }
-    let (mut all, mut bytes) = (Vec::new(), 0);
-    while let Some(run) = callers.join_next().await {
-        let (waited, found) = run??;
-        all.extend(waited);
-        bytes = bytes.max(found);
-    }
-    Ok((all, bytes))
+    together(callers).await
 }
 
 async fn stream(

@@ -136,11 +136,7 @@ impl<'s> Scorer<'s> {
                 n_unchanged += 1;
                 continue;
             }
-            let mut history = History::default();
-            let customer = part.visit(place, &mut reader, &mut |event| {
-                history.apply(&event);
-            })?;
-            take((customer, history))?;
+            take(folded(part, place, &mut reader)?)?;
         }
         Ok(n_unchanged)
     }
@@ -380,6 +376,19 @@ pub(super) fn gather(
         return Err(BatchError::NothingBefore { as_of: as_of.last_day(), n_after });
     }
     Ok(parts)
+}
+
+/// A customer of a part, folded as the server would, one event after the other.
+pub(super) fn folded(
+    part: &Part,
+    place: usize,
+    reader: &mut EventReader,
+) -> Result<(CustomerId, History), BatchError> {
+    let mut history = History::default();
+    let customer = part.visit(place, reader, &mut |event| {
+        history.apply(&event);
+    })?;
+    Ok((customer, history))
 }
 
 /// Refuses a log of which too much was dropped, or in another currency than the bundle's. Where

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use serde_json::json;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
-use super::base::check_pins;
+use super::base::{check_pins, folded};
 use super::clock::Pace;
 use super::error::BatchError;
 use super::gather::{Gathering, until};
@@ -219,10 +219,7 @@ fn compare_part(
         if is_later || !is_sampled(part.id(place), config.sample) {
             continue;
         }
-        let mut history = History::default();
-        let customer = part.visit(place, &mut reader, &mut |event| {
-            history.apply(&event);
-        })?;
+        let (customer, history) = folded(part, place, &mut reader)?;
         let Some(held) = stored.get(&customer) else {
             of_part.compared += 1;
             of_part.missing.push(customer.as_str().to_owned());

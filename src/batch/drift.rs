@@ -19,7 +19,7 @@ use crate::bundle::{BaselineV1, Bundle, HistogramV1};
 use crate::config::{DriftConfig, LogDefaults};
 use crate::domain::{AsOf, Currency, Day, Days, Zone};
 use crate::evaluate::{Histogram, Stability, auc, ece, log_loss, stability};
-use crate::events::{Event, EventReader};
+use crate::events::Event;
 use crate::features::purchase_summary;
 use crate::history::History;
 use crate::labels::{Label, StayRule, label};
@@ -183,15 +183,9 @@ pub(super) fn drift(
     let log = LogSource::read((&config.log, &business), as_of, room, progress)?;
     progress("holding the base against the bundle's");
     let look = Look { held: &held, as_of, last: day, windows: windows(&bundle, day, &zone) };
-    let seen = log.each_part(progress, &|part| {
-        let (mut seen, mut reader) = (look.nothing(), EventReader::default());
-        let mut events = Vec::new();
-        for place in 0..part.n_customers() {
-            events.clear();
-            part.visit(place, &mut reader, &mut |event| events.push(event))?;
-            look.see(&events, &mut seen);
-        }
-        Ok::<_, BatchError>(seen)
+    let seen = log.each_customer(progress, &|| look.nothing(), &|seen, (_, events)| {
+        look.see(events, seen);
+        Ok(())
     })?;
     let mut all = look.nothing();
     seen.into_iter().for_each(|seen| all.join(seen));
@@ -203,7 +197,7 @@ pub(super) fn drift(
     let now = Then {
         customers,
         as_of: Some(day.to_string()),
-        prob_mean: Some(all.probs.get() / customers.max(1) as f64),
+        prob_mean: Some(all.probs.get() / customers as f64),
     };
     let then = Then {
         customers: baseline.customers,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::config::PolicyRunConfig;
 use crate::decision::Tier;
 use crate::domain::{AsOf, CustomerId, Day};
-use crate::events::{Event, EventKind, EventReader};
+use crate::events::{Event, EventKind};
 use crate::history::History;
 use crate::scoring::{Answer, Engine, ScoringError};
 
@@ -189,15 +189,9 @@ fn of_log(
     days: (AsOf, AsOf),
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Moves, BatchError> {
-    let tallies = log.each_part(progress, &|part| {
-        let (mut found, mut reader) = (Moves::default(), EventReader::default());
-        let mut events = Vec::new();
-        for place in 0..part.n_customers() {
-            events.clear();
-            let customer = part.visit(place, &mut reader, &mut |event| events.push(event))?;
-            found.add(moved(engine, (&customer, &events), days)?);
-        }
-        Ok(found)
+    let tallies = log.each_customer(progress, &Moves::default, &|found, customer| {
+        found.add(moved(engine, customer, days)?);
+        Ok(())
     })?;
     let mut all = Moves::default();
     tallies.into_iter().for_each(|found| all.join(found));

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::base::folded;
 use super::clock::{Pace, now};
 use super::error::BatchError;
 use super::gather::Gathering;
@@ -20,7 +21,7 @@ use crate::bundle::BundleSelector;
 use crate::config::{LogConfig, LogDefaults, PolicyRunConfig};
 use crate::decision::Policy;
 use crate::domain::{AsOf, CustomerId};
-use crate::events::{EventReader, Part, Parts, Table};
+use crate::events::{Event, EventReader, Part, Parts, Table};
 use crate::history::History;
 use crate::scoring::{Answer, Engine, ROWS_AT_ONCE, ScoringError, TableQuestion};
 use crate::store::shard_of;
@@ -80,6 +81,10 @@ pub(super) struct Room<'a> {
     pub(super) only: Option<&'a CustomerId>,
 }
 
+/// Adds one customer with all events to a tally.
+type AddCustomer<'a, T> =
+    &'a (dyn Fn(&mut T, (&CustomerId, &[Event])) -> Result<(), BatchError> + Sync);
+
 impl LogSource {
     /// Gathers a log up to an instant.
     pub(super) fn read(
@@ -122,6 +127,25 @@ impl LogSource {
         })
     }
 
+    /// Tallies all customers with their events, which come by time; a tally a part, in order.
+    pub(super) fn each_customer<T: Send>(
+        &self,
+        progress: &mut (dyn FnMut(&str) + Send),
+        nothing: &(dyn Fn() -> T + Sync),
+        add: AddCustomer<'_, T>,
+    ) -> Result<Vec<T>, BatchError> {
+        self.each_part(progress, &|part| {
+            let (mut tally, mut reader) = (nothing(), EventReader::default());
+            let mut events = Vec::new();
+            for place in 0..part.n_customers() {
+                events.clear();
+                let customer = part.visit(place, &mut reader, &mut |event| events.push(event))?;
+                add(&mut tally, (&customer, &events))?;
+            }
+            Ok(tally)
+        })
+    }
+
     /// The history of one customer; none where the log has no event of that one.
     pub(super) fn history(&self, customer: &CustomerId) -> Result<Option<History>, BatchError> {
         for at in 0..self.parts.n_parts() {
@@ -133,19 +157,6 @@ impl LogSource {
         }
         Ok(None)
     }
-}
-
-/// A customer of a part, folded as the server would, one event after the other.
-pub(super) fn folded(
-    part: &Part,
-    place: usize,
-    reader: &mut EventReader,
-) -> Result<(CustomerId, History), BatchError> {
-    let mut history = History::default();
-    let customer = part.visit(place, reader, &mut |event| {
-        history.apply(&event);
-    })?;
-    Ok((customer, history))
 }
 
 /// Adds one customer's answers to a tally, one for each engine.

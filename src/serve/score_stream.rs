@@ -23,6 +23,7 @@ use super::answers::{Outcome, ScoreOutcome, ScoreStreamResponse};
 use super::live::{Live, Moment};
 use super::pb;
 use super::score_rows::score_rows;
+use super::scored::Lines;
 use super::scoring_service::{POOL_FROM_EVENTS, checked_view};
 use super::status::ServeError;
 use super::streams::Ending;
@@ -172,7 +173,7 @@ fn score_chunk(
     (view, rows): (pb::ScoreView, &[pb::ScoreStreamRequest]),
     left: &AtomicBool,
 ) -> Result<Answers, ServeError> {
-    let (mut answers, mut lines, mut n_lines) = (Vec::with_capacity(rows.len()), Vec::new(), 0);
+    let (mut answers, mut lines) = (Vec::with_capacity(rows.len()), Vec::new());
     let together = if view == pb::ScoreView::Full { 1 } else { CHUNK_ROWS };
     // Rows with many events, or with reasons, take long: between them is a look at the caller.
     for rows in rows.chunks(together) {
@@ -182,8 +183,7 @@ fn score_chunk(
         let asked: Vec<_> =
             rows.iter().filter_map(|row| Some((row.subject.as_ref()?, "subject"))).collect();
         let (outcomes, their_lines) = score_rows(live, moment, &asked, view).into_parts();
-        lines.extend_from_slice(&their_lines.bytes);
-        n_lines += their_lines.n;
+        lines.push(their_lines);
         let mut outcomes = outcomes.into_iter();
         for pb::ScoreStreamRequest { sequence, subject, model: _, view: _ } in rows {
             let outcome = subject.as_ref().and_then(|_| outcomes.next()).unwrap_or_else(|| {
@@ -193,7 +193,8 @@ fn score_chunk(
         }
     }
     // What is not logged is not given out; what the rows were refused for stays as it is.
-    if let Err(error) = live.log_decisions(&lines, n_lines, moment) {
+    let lines = Lines::joined(lines);
+    if let Err(error) = live.log_decisions(&lines.bytes, lines.n, moment) {
         let is_score = |o: &ScoreOutcome| matches!(o.outcome, Some(Outcome::Score(_)));
         for answer in &mut answers {
             if answer.outcome.as_ref().is_some_and(is_score) {

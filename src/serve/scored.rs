@@ -49,8 +49,13 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Those of several blocks, in order.
-    pub(super) fn joined(blocks: &[Self]) -> Self {
+    /// Those of several blocks, in order; a single one stays as it is.
+    pub(super) fn joined(mut blocks: Vec<Self>) -> Self {
+        if blocks.len() == 1
+            && let Some(only) = blocks.pop()
+        {
+            return only;
+        }
         let mut bytes = Vec::with_capacity(blocks.iter().map(|lines| lines.bytes.len()).sum());
         blocks.iter().for_each(|lines| bytes.extend_from_slice(&lines.bytes));
         Self { bytes, n: blocks.iter().map(|lines| lines.n).sum() }

@@ -213,7 +213,7 @@ fn score_rows(
         })
         .collect::<Result<_, ServeError>>()?;
     let (outcomes, lines): (Vec<_>, Vec<_>) = scored.into_iter().unzip();
-    let lines = Lines::joined(&lines);
+    let lines = Lines::joined(lines);
     live.log_decisions(&lines.bytes, lines.n, moment)?;
     Ok(outcomes.into_iter().flatten().collect())
 }

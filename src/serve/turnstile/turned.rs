@@ -53,13 +53,14 @@ impl Turned {
             if n_new >= STREAMS {
                 (bits.turned, bits.unfinished) = ([0; WORDS], [0; WORDS]);
                 self.n_unfinished = 0;
-            }
-            for back in 0..n_new % STREAMS {
-                let (word, bit) = place(stream - 2 * back.min(stream / 2));
-                bits.turned[word] &= !bit;
-                if bits.unfinished[word] & bit != 0 {
-                    bits.unfinished[word] &= !bit;
-                    self.n_unfinished -= 1;
+            } else {
+                for back in 0..n_new {
+                    let (word, bit) = place(stream - 2 * back);
+                    bits.turned[word] &= !bit;
+                    if bits.unfinished[word] & bit != 0 {
+                        bits.unfinished[word] &= !bit;
+                        self.n_unfinished -= 1;
+                    }
                 }
             }
         }
